@@ -1,0 +1,2 @@
+//! Greeter.
+fn main() { println!("hi"); }

@@ -1,0 +1,2 @@
+//! The command `keel-image`.
+fn main() {}
