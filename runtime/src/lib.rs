@@ -1,2 +1,3 @@
 //! The runtime.
 pub mod config;
+pub mod sys;

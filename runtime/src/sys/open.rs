@@ -1,0 +1,336 @@
+//! Opening, making and reading files, always relative to a descriptor.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag};
+
+use super::error::{Call, Named, Result, SyscallError};
+
+pub use nix::fcntl::{OFlag as OpenFlags, ResolveFlag as Resolve};
+
+/// How often a lookup that raced a rename (EAGAIN) is tried again before it is an error.
+const OPENAT2_TRIES: u32 = 64;
+
+/// The working directory as a descriptor argument.
+pub const CWD: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
+
+/// openat(2), close-on-exec.
+///
+/// # Errors
+/// The errno of the call.
+pub fn openat(dir: impl AsFd, path: &CStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
+    nix::fcntl::openat(dir, path, flags | OFlag::O_CLOEXEC, Mode::from_bits_truncate(mode))
+        .named(Call::Open)
+}
+
+/// openat2(2), close-on-exec. A lookup below a directory that is being renamed gives EAGAIN; it is
+/// tried again a bounded number of times.
+///
+/// # Errors
+/// The errno of the call; EAGAIN when the race went on.
+pub fn openat2(dir: impl AsFd, path: &CStr, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
+    let mut tries = 0;
+    loop {
+        match nix::fcntl::openat2(dir.as_fd(), path, how) {
+            Err(nix::errno::Errno::EAGAIN) if tries < OPENAT2_TRIES => tries += 1,
+            other => return other.named(Call::Openat2),
+        }
+    }
+}
+
+/// mkdirat(2).
+///
+/// # Errors
+/// The errno of the call.
+pub fn mkdirat(dir: impl AsFd, path: &CStr, mode: u32) -> Result<()> {
+    nix::sys::stat::mkdirat(dir, path, Mode::from_bits_truncate(mode)).named(Call::Mkdir)
+}
+
+/// What [`mknodat`] makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// An empty regular file.
+    File,
+    /// A character device.
+    Character {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    Block {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A FIFO.
+    Fifo,
+}
+
+/// mknodat(2). `mode` holds the permission bits.
+///
+/// # Errors
+/// The errno of the call.
+pub fn mknodat(dir: impl AsFd, path: &CStr, node: Node, mode: u32) -> Result<()> {
+    let (kind, device) = match node {
+        Node::File => (SFlag::S_IFREG, 0),
+        Node::Character { major, minor } => (SFlag::S_IFCHR, device_number(major, minor)),
+        Node::Block { major, minor } => (SFlag::S_IFBLK, device_number(major, minor)),
+        Node::Fifo => (SFlag::S_IFIFO, 0),
+    };
+    nix::sys::stat::mknodat(dir, path, kind, Mode::from_bits_truncate(mode), device)
+        .named(Call::Mknod)
+}
+
+/// The kernel's number for a device.
+#[must_use]
+pub fn device_number(major: u32, minor: u32) -> u64 {
+    nix::sys::stat::makedev(major.into(), minor.into())
+}
+
+/// symlinkat(2): makes `path` in `dir` point to `target`.
+///
+/// # Errors
+/// The errno of the call.
+pub fn symlinkat(target: &CStr, dir: impl AsFd, path: &CStr) -> Result<()> {
+    nix::unistd::symlinkat(target, dir, path).named(Call::Symlink)
+}
+
+/// readlinkat(2) into `buffer`; an empty `path` reads the link that `dir` itself is.
+///
+/// # Errors
+/// The errno of the call; ENAMETOOLONG when the target does not fit.
+pub fn readlinkat<'b>(dir: impl AsFd, path: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8]> {
+    let fd = dir.as_fd().as_raw_fd();
+    // SAFETY: the buffer is valid for writes of its own length for the duration of the call.
+    let length =
+        unsafe { libc::readlinkat(fd, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    match usize::try_from(length) {
+        Err(_) => Err(SyscallError::last(Call::Readlink)),
+        Ok(length) if length == buffer.len() => {
+            Err(SyscallError { call: Call::Readlink, errno: libc::ENAMETOOLONG })
+        }
+        Ok(length) => Ok(&buffer[..length]),
+    }
+}
+
+/// fstat(2).
+///
+/// # Errors
+/// The errno of the call.
+pub fn fstat(fd: impl AsFd) -> Result<FileStat> {
+    nix::sys::stat::fstat(fd).named(Call::Fstat)
+}
+
+/// fstatat(2) that does not follow a last symbolic link.
+///
+/// # Errors
+/// The errno of the call.
+pub fn lstatat(dir: impl AsFd, path: &CStr) -> Result<FileStat> {
+    nix::sys::stat::fstatat(dir, path, AtFlags::AT_SYMLINK_NOFOLLOW).named(Call::Fstat)
+}
+
+/// The magic number of the file system that holds `fd`: fstatfs(2).
+///
+/// # Errors
+/// The errno of the call.
+pub fn filesystem_magic(fd: impl AsFd) -> Result<i64> {
+    nix::sys::statfs::fstatfs(fd)
+        .map(|s| s.filesystem_type().0)
+        .named(Call::Fstatfs)
+}
+
+/// Whether the mount that holds `fd` is read-only: fstatvfs(3).
+///
+/// # Errors
+/// The errno of the call.
+pub fn is_on_readonly_mount(fd: impl AsFd) -> Result<bool> {
+    nix::sys::statvfs::fstatvfs(fd)
+        .map(|s| s.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+        .named(Call::Fstatfs)
+}
+
+/// fchmod(2).
+///
+/// # Errors
+/// The errno of the call.
+pub fn fchmod(fd: impl AsFd, mode: u32) -> Result<()> {
+    nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(mode)).named(Call::Fchmod)
+}
+
+/// fchownat(2) that does not follow a last symbolic link. An empty `path` means `dir` itself.
+///
+/// # Errors
+/// The errno of the call.
+pub fn fchownat(dir: impl AsFd, path: &CStr, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    let flags = AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_EMPTY_PATH;
+    nix::unistd::fchownat(dir, path, uid.map(Into::into), gid.map(Into::into), flags)
+        .named(Call::Fchown)
+}
+
+/// unlinkat(2) of a file.
+///
+/// # Errors
+/// The errno of the call.
+pub fn unlinkat(dir: impl AsFd, path: &CStr) -> Result<()> {
+    nix::unistd::unlinkat(dir, path, nix::unistd::UnlinkatFlags::NoRemoveDir).named(Call::Unlink)
+}
+
+/// unlinkat(2) of an empty directory.
+///
+/// # Errors
+/// The errno of the call.
+pub fn rmdirat(dir: impl AsFd, path: &CStr) -> Result<()> {
+    nix::unistd::unlinkat(dir, path, nix::unistd::UnlinkatFlags::RemoveDir).named(Call::Rmdir)
+}
+
+/// renameat(2) within one directory.
+///
+/// # Errors
+/// The errno of the call.
+pub fn renameat(dir: impl AsFd, from: &CStr, to: &CStr) -> Result<()> {
+    nix::fcntl::renameat(dir.as_fd(), from, dir.as_fd(), to).named(Call::Rename)
+}
+
+/// read(2) once.
+///
+/// # Errors
+/// The errno of the call; EINTR is tried again.
+pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        match nix::unistd::read(fd.as_fd(), buffer) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => return other.named(Call::Read),
+        }
+    }
+}
+
+/// write(2) until all is written.
+///
+/// # Errors
+/// The errno of the call; EINTR is tried again.
+pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(fd.as_fd(), bytes) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(written) => bytes = &bytes[written..],
+            Err(errno) => return Err(SyscallError::new(Call::Write, errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a small file, such as one of procfs, to its end or to `limit` bytes.
+///
+/// # Errors
+/// The errno of the call; EFBIG when there is more than `limit`.
+pub fn read_to_limit(fd: impl AsFd, limit: usize) -> Result<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut chunk = [0_u8; 4096];
+    loop {
+        match read(fd.as_fd(), &mut chunk)? {
+            0 => return Ok(all),
+            count => all.extend_from_slice(&chunk[..count]),
+        }
+        if all.len() > limit {
+            return Err(SyscallError { call: Call::Read, errno: libc::EFBIG });
+        }
+    }
+}
+
+/// The effective right of this process to run `path`: faccessat2(2) with `AT_EACCESS`.
+///
+/// # Errors
+/// The errno of the call.
+pub fn can_execute(dir: impl AsFd, path: &CStr) -> Result<()> {
+    let fd = dir.as_fd().as_raw_fd();
+    // SAFETY: the path is NUL-terminated; the call only reads it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_faccessat2, fd, path.as_ptr(), libc::X_OK, libc::AT_EACCESS)
+    };
+    if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::Access)) }
+}
+
+/// Takes the descriptor `number`, which somebody handed to this process, without owning it.
+///
+/// # Errors
+/// EBADF when it is not open.
+pub fn inherited(number: RawFd) -> Result<BorrowedFd<'static>> {
+    // SAFETY: F_GETFD only reads the table of descriptors.
+    if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(SyscallError { call: Call::Fcntl, errno: libc::EBADF });
+    }
+    // SAFETY: just found open; descriptors handed over by the caller of the program stay open, since
+    // nothing in this program owns them.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Sets or clears close-on-exec.
+///
+/// # Errors
+/// The errno of fcntl(2).
+pub fn set_cloexec(fd: impl AsFd, on: bool) -> Result<()> {
+    let flag = if on { nix::fcntl::FdFlag::FD_CLOEXEC } else { nix::fcntl::FdFlag::empty() };
+    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(flag)).map(drop).named(Call::Fcntl)
+}
+
+/// dup3(2) onto a fixed number, without close-on-exec: for 0, 1, 2.
+///
+/// # Errors
+/// The errno of the call.
+pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
+    // SAFETY: closes `number` and makes it a copy; only called in a child on its standard streams,
+    // which no `OwnedFd` of this program owns.
+    match unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) } {
+        -1 => Err(SyscallError::last(Call::Dup)),
+        _ => Ok(()),
+    }
+}
+
+/// Marks every descriptor from `first` on close-on-exec: close_range(2), Linux 5.11; before that,
+/// closes are done one by one from what `/proc/self/fd` shows, by the caller.
+///
+/// # Errors
+/// The errno of the call; ENOSYS or EINVAL on old kernels.
+pub fn close_range_on_exec(first: u32) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: sets flags only; no descriptor is closed before exec.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::CloseRange)) }
+}
+
+/// pipe2(2), close-on-exec: (read end, write end).
+///
+/// # Errors
+/// The errno of the call.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).named(Call::Pipe)
+}
+
+/// Takes ownership of a descriptor number that a system call of this layer just returned.
+pub(crate) fn adopt(number: RawFd) -> OwnedFd {
+    // SAFETY: only called with the fresh result of a call that creates a descriptor.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// flock(2), exclusive or shared; waits.
+///
+/// # Errors
+/// The errno of the call; EINTR is tried again.
+pub fn flock(fd: impl AsFd, exclusive: bool) -> Result<()> {
+    let operation = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
+    loop {
+        // SAFETY: acts on an open descriptor only.
+        match unsafe { libc::flock(fd.as_fd().as_raw_fd(), operation) } {
+            0 => return Ok(()),
+            _ if nix::errno::Errno::last_raw() == libc::EINTR => {}
+            _ => return Err(SyscallError::last(Call::Flock)),
+        }
+    }
+}

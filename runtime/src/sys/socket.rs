@@ -1,0 +1,172 @@
+//! Sockets between processes of one machine, and descriptors sent over them.
+
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
+
+use super::error::{Call, Named, Result, SyscallError};
+
+/// A connected pair that keeps message borders: socketpair(2), `SOCK_SEQPACKET`, close-on-exec.
+///
+/// # Errors
+/// The errno of the call.
+pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    nix::sys::socket::socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .named(Call::Socketpair)
+}
+
+/// Connects to the stream socket at `path`.
+///
+/// # Errors
+/// The errno of socket(2) or connect(2); ENAMETOOLONG when the path does not fit an address.
+pub fn connect_stream(path: &std::path::Path) -> Result<OwnedFd> {
+    let socket = nix::sys::socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .named(Call::Socket)?;
+    let address = UnixAddr::new(path).named(Call::Connect)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address).named(Call::Connect)?;
+    Ok(socket)
+}
+
+/// send(2) of one whole message, without SIGPIPE.
+///
+/// # Errors
+/// The errno of the call; EINTR is tried again.
+pub fn send(socket: impl AsFd, message: &[u8]) -> Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    loop {
+        // SAFETY: pointer and length describe the message.
+        let sent = unsafe {
+            libc::send(fd, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL)
+        };
+        if sent >= 0 {
+            return Ok(());
+        }
+        if nix::errno::Errno::last_raw() != libc::EINTR {
+            return Err(SyscallError::last(Call::Sendmsg));
+        }
+    }
+}
+
+/// recv(2) of one message; its length, 0 at the end.
+///
+/// # Errors
+/// The errno of the call; EINTR is tried again. A reset connection reads as the end.
+pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
+    loop {
+        // SAFETY: the buffer is valid for writes of its own length.
+        let length = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        if let Ok(length) = usize::try_from(length) {
+            return Ok(length);
+        }
+        match nix::errno::Errno::last_raw() {
+            libc::EINTR => {}
+            libc::ECONNRESET => return Ok(0),
+            _ => return Err(SyscallError::last(Call::Recvmsg)),
+        }
+    }
+}
+
+/// Room for one descriptor in a control message, aligned as the kernel wants it.
+#[repr(C)]
+union Control {
+    header: libc::cmsghdr,
+    space: [u8; 32],
+}
+
+/// Sends `message` with exactly one descriptor attached: sendmsg(2), `SCM_RIGHTS`.
+///
+/// # Errors
+/// The errno of the call.
+pub fn send_descriptor(socket: impl AsFd, message: &[u8], descriptor: impl AsFd) -> Result<()> {
+    let number = descriptor.as_fd().as_raw_fd();
+    let mut part = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
+    let mut control = Control { space: [0; 32] };
+    // SAFETY: an all-zero msghdr is valid; every pointer set below lives through the call; the
+    // control buffer holds one header and one int, as CMSG_SPACE says it must.
+    let sent = unsafe {
+        let mut header: libc::msghdr = mem::zeroed();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = (&raw mut control).cast();
+        header.msg_controllen = libc::CMSG_SPACE(4) as _;
+        let entry = libc::CMSG_FIRSTHDR(&raw const header);
+        (*entry).cmsg_level = libc::SOL_SOCKET;
+        (*entry).cmsg_type = libc::SCM_RIGHTS;
+        (*entry).cmsg_len = libc::CMSG_LEN(4) as _;
+        libc::CMSG_DATA(entry).cast::<libc::c_int>().write_unaligned(number);
+        libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
+    };
+    if sent >= 0 { Ok(()) } else { Err(SyscallError::last(Call::Sendmsg)) }
+}
+
+/// Receives one message and the descriptor attached to it, if any: (length, descriptor).
+///
+/// # Errors
+/// The errno of the call.
+pub fn receive_descriptor(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+) -> Result<(usize, Option<OwnedFd>)> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut control = Control { space: [0; 32] };
+    // SAFETY: an all-zero msghdr is valid; every pointer set below lives through the call.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = (&raw mut control).cast();
+    header.msg_controllen = size_of::<Control>() as _;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: see above; MSG_CMSG_CLOEXEC makes the descriptor close-on-exec.
+    let length = unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+    let length =
+        usize::try_from(length).map_err(|_| SyscallError::last(Call::Recvmsg))?;
+    // SAFETY: the kernel filled the header; the entry, when there is one, lies in `control`.
+    let descriptor = unsafe {
+        let entry = libc::CMSG_FIRSTHDR(&raw const header);
+        let is_rights = !entry.is_null()
+            && (*entry).cmsg_level == libc::SOL_SOCKET
+            && (*entry).cmsg_type == libc::SCM_RIGHTS;
+        is_rights.then(|| {
+            super::open::adopt(libc::CMSG_DATA(entry).cast::<libc::c_int>().read_unaligned())
+        })
+    };
+    Ok((length, descriptor))
+}
+
+/// Brings the loopback interface of this network namespace up: `SIOCSIFFLAGS`, netdevice(7).
+///
+/// # Errors
+/// The errno of socket(2) or ioctl(2).
+pub fn loopback_up() -> Result<()> {
+    let socket = nix::sys::socket::socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .named(Call::Socket)?;
+    // SAFETY: an all-zero ifreq is valid.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = byte.cast_signed();
+    }
+    #[allow(clippy::cast_possible_truncation)]
+    let up = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    request.ifr_ifru.ifru_flags = up;
+    // SAFETY: the request is a filled ifreq that lives through the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::Ioctl)) }
+}
