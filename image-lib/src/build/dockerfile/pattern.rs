@@ -1,0 +1,147 @@
+//! The patterns of `${name#pattern}` and its kin: only `*` and `?` are special.
+
+/// A compiled pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(Vec<Token>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Literal(char),
+    One,
+    Any,
+}
+
+impl Pattern {
+    /// Compiles `text`, in which `\` stands before a `*`, `?`, `\`, `/` or `}` that is meant
+    /// literally. Gives the escape that is none of those.
+    ///
+    /// # Errors
+    /// The invalid escape.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        let mut tokens = Vec::new();
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            tokens.push(match c {
+                '*' => Token::Any,
+                '?' => Token::One,
+                '\\' => match chars.next() {
+                    Some(next @ ('*' | '?' | '\\' | '/' | '}')) => Token::Literal(next),
+                    Some(next) => return Err(format!("invalid escape '\\{next}'")),
+                    None => return Err("invalid escape '\\'".to_owned()),
+                },
+                literal => Token::Literal(literal),
+            });
+        }
+        Ok(Self(tokens))
+    }
+
+    /// Byte lengths of the prefixes of `text` that match, the shortest first.
+    fn matches(&self, text: &str) -> Vec<usize> {
+        // A row holds, for each place in the pattern, whether it can be reached; one row per
+        // character keeps the time bounded by the product of both lengths.
+        let mut row = vec![false; self.0.len() + 1];
+        row[0] = true;
+        self.skip_any(&mut row);
+        let mut lengths = Vec::new();
+        for (at, c) in text.char_indices() {
+            if row[self.0.len()] {
+                lengths.push(at);
+            }
+            let mut next = vec![false; row.len()];
+            for (index, token) in self.0.iter().enumerate().filter(|(index, _)| row[*index]) {
+                match token {
+                    Token::Any => next[index] = true,
+                    Token::One => next[index + 1] = true,
+                    Token::Literal(literal) if *literal == c => next[index + 1] = true,
+                    Token::Literal(_) => {}
+                }
+            }
+            self.skip_any(&mut next);
+            row = next;
+        }
+        if row[self.0.len()] {
+            lengths.push(text.len());
+        }
+        lengths
+    }
+
+    fn skip_any(&self, row: &mut [bool]) {
+        for (index, token) in self.0.iter().enumerate() {
+            if row[index] && *token == Token::Any {
+                row[index + 1] = true;
+            }
+        }
+    }
+
+    /// `text` without the prefix that matches; the longest one if `greedy`.
+    #[must_use]
+    pub fn without_prefix<'a>(&self, text: &'a str, greedy: bool) -> &'a str {
+        let lengths = self.matches(text);
+        let found = if greedy { lengths.last() } else { lengths.first() };
+        found.map_or(text, |length| &text[*length..])
+    }
+
+    /// `text` without the suffix that matches; the longest one if `greedy`.
+    #[must_use]
+    pub fn without_suffix<'a>(&self, text: &'a str, greedy: bool) -> &'a str {
+        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        let mut fitting = starts.filter(|at| self.matches(&text[*at..]).last() == Some(&(text.len() - at)));
+        let found = if greedy { fitting.next() } else { fitting.last() };
+        found.map_or(text, |at| &text[..at])
+    }
+
+    /// `text` with the first match, or with `all` of them, replaced; matches are the longest.
+    #[must_use]
+    pub fn replace(&self, text: &str, replacement: &str, all: bool) -> String {
+        let mut result = String::new();
+        let mut at = 0;
+        while at < text.len() {
+            if let Some(length) = self.matches(&text[at..]).last().filter(|length| **length > 0) {
+                result.push_str(replacement);
+                at += length;
+                if !all {
+                    break;
+                }
+                continue;
+            }
+            let step = text[at..].chars().next().map_or(1, char::len_utf8);
+            result.push_str(&text[at..at + step]);
+            at += step;
+        }
+        result.push_str(&text[at..]);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pattern;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::compile(text).unwrap()
+    }
+
+    #[test]
+    fn removes_prefixes_and_suffixes() {
+        let path = "usr/local/lib.so.1";
+        assert_eq!(pattern("*/").without_prefix(path, false), "local/lib.so.1");
+        assert_eq!(pattern("*/").without_prefix(path, true), "lib.so.1");
+        assert_eq!(pattern(".*").without_suffix(path, false), "usr/local/lib.so");
+        assert_eq!(pattern(".*").without_suffix(path, true), "usr/local/lib");
+        assert_eq!(pattern("x").without_prefix(path, true), path);
+        assert_eq!(pattern("us?").without_prefix(path, true), "/local/lib.so.1");
+        assert_eq!(pattern("*").without_suffix(path, false), path);
+        assert_eq!(pattern("*").without_suffix(path, true), "");
+    }
+
+    #[test]
+    fn replaces() {
+        assert_eq!(pattern("o").replace("foo boo", "0", false), "f0o boo");
+        assert_eq!(pattern("o").replace("foo boo", "0", true), "f00 b00");
+        assert_eq!(pattern("f*o").replace("foo boo", "-", true), "-");
+        assert_eq!(pattern("").replace("foo", "-", true), "foo");
+        assert_eq!(pattern("é").replace("aéa", "", true), "aa");
+        assert_eq!(pattern(r"\*\/").replace("a*/b", "-", true), "a-b");
+        assert!(Pattern::compile(r"\a").is_err());
+    }
+}
