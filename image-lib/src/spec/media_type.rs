@@ -1,0 +1,65 @@
+//! Media types of OCI 1.1 and of Docker's schema 2, which differ in name only.
+
+/// An OCI manifest of one image.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An OCI index of several manifests.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// An OCI image configuration.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// A layer as a plain tar.
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// A layer as a gzip-compressed tar.
+pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// A layer as a zstd-compressed tar.
+pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// The descriptor of `{}`.
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Docker's manifest of one image, schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's list of manifests.
+pub const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker's image configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Docker's gzip-compressed layer.
+pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// Docker's plain layer.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// Docker's schema 1, which is refused with a sentence.
+pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// Docker's signed schema 1, which is refused with a sentence.
+pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+
+/// Does `media_type` name the manifest of one image?
+#[must_use]
+pub fn is_manifest(media_type: &str) -> bool {
+    matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
+}
+
+/// Does `media_type` name a list of manifests?
+#[must_use]
+pub fn is_index(media_type: &str) -> bool {
+    matches!(media_type, OCI_INDEX | DOCKER_MANIFEST_LIST)
+}
+
+/// Does `media_type` name an image configuration?
+#[must_use]
+pub fn is_config(media_type: &str) -> bool {
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+}
+
+/// Does `media_type` name a layer that can be unpacked? The compression is not read from it:
+/// mislabelled layers are common, so the bytes are asked.
+#[must_use]
+pub fn is_layer(media_type: &str) -> bool {
+    let nondistributable = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    media_type.starts_with(OCI_LAYER)
+        || media_type.starts_with(nondistributable)
+        || media_type.starts_with(DOCKER_LAYER)
+        || media_type.starts_with("application/vnd.docker.image.rootfs.foreign.diff.tar")
+}
+
+/// Is `media_type` one of Docker's schema 1?
+#[must_use]
+pub fn is_schema1(media_type: &str) -> bool {
+    matches!(media_type, DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED)
+}
