@@ -1,1 +1,39 @@
-//! Harness.
+//! The harness: what every behaviour test stands on.
+//!
+//! A test is one container with the base configuration (what `runc spec` writes) and the few fields that
+//! the test is about. It is run by the runtime under test, which `RUNTIME` names (`keel` when unset, `runc`,
+//! `crun`, or a path), and it is observed from inside by the probe and from outside through /proc and the
+//! cgroup files. Nothing here knows how a runtime works inside.
+//!
+//! In reading order: [`Container`] (bundle, commands, clean-up), [`Outcome`] (what a command answered),
+//! [`Runtime`] (which program, how it is started), [`requires`] (the only way to skip).
+
+mod cgroup;
+mod console;
+mod container;
+mod daemon;
+mod deadline;
+mod leftovers;
+mod outcome;
+mod programs;
+mod requires;
+mod rootfs;
+mod runtime;
+mod scratch;
+mod store;
+pub mod sys;
+mod tree;
+
+pub use cgroup::{cgroup_value, controller_folder};
+pub use console::ConsoleSocket;
+pub use container::{Container, base_config};
+pub use daemon::Child;
+pub use deadline::{eventually, output_within};
+pub use outcome::Outcome;
+pub use programs::{fixture, program, project_root};
+pub use requires::requires;
+pub use rootfs::fill_rootfs;
+pub use runtime::Runtime;
+pub use scratch::Scratch;
+pub use store::ImageStore;
+pub use tree::listing;

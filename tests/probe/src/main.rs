@@ -1,2 +1,112 @@
-//! Probe.
-fn main() {}
+//! The command `keel-probe`: one static program, run as the container's process, that reports what it
+//! sees as JSON or does one small thing whose outcome the test reads.
+//!
+//! It needs nothing of the root file system, so that a test can put it into an empty one.
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "a test program reports by printing")]
+
+mod report;
+mod sys;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["report"] => print_report(),
+        ["exit", code] => return ExitCode::from(code.parse::<u8>().expect("an exit code")),
+        ["raise", signal] => sys::raise(signal.parse().expect("a signal number")),
+        ["hog", mib] => hog(mib.parse().expect("a number of MiB")),
+        ["forks", count] => forks(count.parse().expect("a number")),
+        ["syscall", number, rest @ ..] => syscall(number, rest),
+        ["open-write", paths @ ..] => open_write(paths),
+        ["mknod", path, kind, major, minor] => mknod(path, kind, major, minor),
+        ["append-forever", path] => append_forever(path),
+        other => {
+            println!("unknown probe command: {other:?}");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn print_report() {
+    println!("{}", report::everything());
+}
+
+/// Takes and touches memory one MiB at a time, so that the last line tells how far it came.
+fn hog(mib: usize) {
+    let mut taken = Vec::new();
+    for n in 1..=mib {
+        taken.push(vec![1_u8; 1 << 20]);
+        if n.is_multiple_of(4) {
+            println!("{n} MiB");
+        }
+    }
+    println!("took {} MiB", taken.len());
+}
+
+/// Forks until the count is reached or the kernel refuses.
+fn forks(count: usize) {
+    let mut made = 0;
+    let mut errno = 0;
+    while made < count {
+        match sys::fork_sleeper() {
+            Ok(_) => made += 1,
+            Err(error) => {
+                errno = error;
+                break;
+            }
+        }
+    }
+    println!("{}", json!({"made": made, "errno": errno}));
+}
+
+fn syscall(number: &str, rest: &[&str]) {
+    let mut args = [0_i64; 6];
+    for (slot, word) in args.iter_mut().zip(rest) {
+        *slot = word.parse().expect("an integer argument");
+    }
+    let (value, errno) = match sys::syscall(number.parse().expect("a number"), args) {
+        Ok(value) => (value, 0),
+        Err(errno) => (-1, errno),
+    };
+    println!("{}", json!({"value": value, "errno": errno}));
+}
+
+/// Opens each path for writing without changing it and prints errno by path (0 is success).
+fn open_write(paths: &[&str]) {
+    let mut answer = serde_json::Map::new();
+    for path in paths {
+        let errno = match fs::OpenOptions::new().write(true).open(path) {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(-1),
+        };
+        answer.insert((*path).to_owned(), json!(errno));
+    }
+    println!("{}", serde_json::Value::Object(answer));
+}
+
+fn mknod(path: &str, kind: &str, major: &str, minor: &str) {
+    let mode = match kind {
+        "c" => libc::S_IFCHR,
+        "b" => libc::S_IFBLK,
+        _ => libc::S_IFIFO,
+    };
+    let device = libc::makedev(major.parse().expect("major"), minor.parse().expect("minor"));
+    let errno = sys::mknod(path, mode | 0o600, device).err().unwrap_or(0);
+    println!("{}", json!({"errno": errno}));
+}
+
+/// Writes a line at a time until it is killed, without ever sleeping for a fixed time.
+fn append_forever(path: &str) {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).expect("a file");
+    loop {
+        file.write_all(b"tick\n").expect("a write");
+        file.sync_data().expect("a sync");
+    }
+}

@@ -1,0 +1,85 @@
+//! `process.capabilities`: the five sets.
+
+use keel_tests::{Container, requires};
+use serde_json::{Value, json};
+
+const CHOWN: u32 = 0;
+const KILL: u32 = 5;
+const NET_BIND_SERVICE: u32 = 10;
+const NET_RAW: u32 = 13;
+
+/// RT-CAP-01: each of the five sets is what the configuration says.
+#[test]
+fn sets_each_set_by_itself() {
+    let container = Container::new(|config| {
+        config["process"]["capabilities"] = json!({
+            "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"],
+            "permitted": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
+            "effective": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
+            "inheritable": ["CAP_KILL"],
+            "ambient": ["CAP_KILL"],
+        });
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    });
+    let seen = container.observe();
+    assert_eq!(seen["caps"]["bounding"], json!([CHOWN, KILL, NET_BIND_SERVICE, NET_RAW]));
+    assert_eq!(seen["caps"]["inheritable"], json!([KILL]));
+    // A user that is not root keeps, after execve, what is ambient.
+    assert_eq!(seen["caps"]["ambient"], json!([KILL]));
+    assert_eq!(seen["caps"]["permitted"], json!([KILL]));
+    assert_eq!(seen["caps"]["effective"], json!([KILL]));
+}
+
+/// RT-CAP-02: root's program has, after execve, the bounding set as permitted and effective.
+#[test]
+fn gives_root_its_bounding_set() {
+    let caps = json!(["CAP_CHOWN", "CAP_NET_RAW"]);
+    let container = Container::new(|config| {
+        config["process"]["capabilities"] =
+            json!({"bounding": caps, "permitted": caps, "effective": caps});
+    });
+    let seen = container.observe();
+    for set in ["bounding", "permitted", "effective"] {
+        assert_eq!(seen["caps"][set], json!([CHOWN, NET_RAW]), "{set}");
+    }
+    assert_eq!(seen["caps"]["inheritable"], json!([]));
+    assert_eq!(seen["caps"]["ambient"], json!([]));
+}
+
+/// RT-CAP-03: empty sets leave the program without any capability.
+#[test]
+fn empty_sets_leave_nothing() {
+    let container = Container::new(|config| {
+        config["process"]["capabilities"] = json!({"bounding": [], "permitted": [], "effective": [], "inheritable": [], "ambient": []});
+    });
+    let seen = container.observe();
+    let sets = seen["caps"].as_object().expect("an object");
+    assert!(sets.values().all(|set| set == &json!([])), "{sets:?}");
+}
+
+/// RT-CAP-04: an unknown capability is no reason to fail: the others are set.
+#[test]
+fn goes_on_without_an_unknown_capability() {
+    let caps = json!(["CAP_CHOWN", "CAP_TO_DANCE"]);
+    let container = Container::new(|config| {
+        config["process"]["capabilities"] =
+            json!({"bounding": caps, "permitted": caps, "effective": caps});
+    });
+    if !requires(!container.runtime().is("crun"), "crun refuses unknown capabilities") {
+        return;
+    }
+    assert_eq!(container.observe()["caps"]["effective"], json!([CHOWN]));
+}
+
+/// RT-CAP-05: Docker's fourteen default capabilities come out as such.
+#[test]
+fn sets_dockers_default_capabilities() {
+    let capture = include_str!("../captures/docker20.10-default-config.json");
+    let capture: Value = serde_json::from_str(capture).expect("a capture is JSON");
+    let caps = capture["process"]["capabilities"].clone();
+    let container = Container::new(|config| config["process"]["capabilities"] = caps);
+    let seen = container.observe();
+    let wanted = json!([0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31]);
+    assert_eq!(seen["caps"]["effective"], wanted);
+    assert_eq!(seen["caps"]["bounding"], wanted);
+}

@@ -1,0 +1,79 @@
+//! `delete`: nothing of the container stays.
+
+use keel_tests::Container;
+use serde_json::json;
+
+/// RT-LIFE-11: deleting a stopped container takes away its cgroups and its state.
+#[test]
+fn leaves_nothing() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    container.up_and_over();
+    container.delete(&[]).succeeds();
+    container.assert_nothing_left();
+    container.call(&["state", container.id()]).fails_naming(&["does not exist"]);
+}
+
+/// RT-LIFE-12: deleting a running container fails and does not disturb it.
+#[test]
+fn refuses_a_running_container() {
+    let container = Container::sleeping(|_| ());
+    let pid = container.up();
+    container
+        .delete(&[])
+        .fails_naming(&["cannot delete container", "that is not stopped: running"]);
+    assert_eq!(container.pid(), pid);
+}
+
+/// CLI-DELETE-01: `--force` kills a running container and deletes it.
+#[test]
+fn force_kills_first() {
+    for flag in ["--force", "-f", "-force"] {
+        let container = Container::sleeping(|_| ());
+        container.up();
+        container.delete(&[flag]).succeeds();
+        container.assert_nothing_left();
+    }
+}
+
+/// CLI-DELETE-02: a created container is killed and deleted without `--force`.
+#[test]
+fn deletes_a_created_container() {
+    let container = Container::sleeping(|_| ());
+    container.create().succeeds();
+    container.delete(&[]).succeeds();
+    container.assert_nothing_left();
+}
+
+/// RT-LIFE-13: deleting a container that does not exist is an error that callers know by its words.
+#[test]
+fn refuses_an_unknown_container() {
+    let container = Container::new(|_| ());
+    container.call(&["delete", "nosuchcontainer"]).fails_naming(&["does not exist"]);
+}
+
+/// CLI-DELETE-03: with `--force` a container that does not exist is no error.
+#[test]
+fn force_accepts_an_unknown_container() {
+    let container = Container::new(|_| ());
+    container.call(&["delete", "--force", "nosuchcontainer"]).succeeds();
+}
+
+/// CLI-DELETE-04: an id can be used again after its deletion.
+#[test]
+fn frees_the_id() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["echo", "again"]));
+    for _ in 0..2 {
+        container.up_and_over();
+        container.delete(&[]).succeeds();
+    }
+    assert_eq!(container.run().succeeds().stdout, "again\n");
+}
+
+/// CLI-DELETE-05: a second `delete` says that the container does not exist.
+#[test]
+fn a_second_delete_finds_nothing() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    container.up_and_over();
+    container.delete(&[]).succeeds();
+    container.delete(&[]).fails_naming(&["does not exist"]);
+}

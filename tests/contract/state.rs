@@ -1,0 +1,107 @@
+//! `state`: what a caller learns about one container.
+
+use keel_tests::{Container, Runtime, requires};
+use serde_json::json;
+
+/// CLI-STATE-01: the keys, their order and the two-space indent are runc's, without a last newline.
+#[test]
+fn prints_the_keys_in_order() {
+    let container = Container::sleeping(|config| config["annotations"] = json!({"a": "b"}));
+    container.create().succeeds();
+    let text = container.call(&["state", container.id()]).succeeds().stdout;
+    let keys: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("  \""))
+        .filter_map(|line| line.trim().split('"').nth(1))
+        .collect();
+    let crun = Runtime::under_test().is("crun");
+    if crun {
+        assert!(keys.starts_with(&[
+            "ociVersion",
+            "id",
+            "pid",
+            "status",
+            "bundle",
+            "rootfs",
+            "created"
+        ]));
+        return;
+    }
+    let wanted = [
+        "ociVersion",
+        "id",
+        "pid",
+        "status",
+        "bundle",
+        "rootfs",
+        "created",
+        "annotations",
+        "owner",
+    ];
+    assert_eq!(keys, wanted, "{text}");
+    assert!(text.ends_with('}'), "no newline after the object");
+}
+
+/// CLI-STATE-02: the values are those of the container.
+#[test]
+fn tells_the_truth() {
+    let container = Container::sleeping(|config| config["annotations"] = json!({"org.x": "y z"}));
+    container.create().succeeds();
+    let state = container.state();
+    assert_eq!(state["id"], container.id());
+    assert_eq!(state["bundle"], container.bundle().display().to_string());
+    assert_eq!(state["rootfs"], container.rootfs().display().to_string());
+    assert_eq!(state["annotations"], json!({"org.x": "y z"}));
+    let cgroup =
+        std::fs::read_to_string(format!("/proc/{}/cgroup", state["pid"])).expect("a process");
+    assert!(cgroup.contains(container.id()), "{cgroup}");
+}
+
+/// CLI-STATE-03: `created` is a time in UTC with the letter Z.
+#[test]
+fn created_is_in_utc() {
+    let container = Container::sleeping(|_| ());
+    container.create().succeeds();
+    let state = container.state();
+    let created = state["created"].as_str().expect("a string");
+    assert!(
+        created.len() >= 20 && created.ends_with('Z') && created.as_bytes()[10] == b'T',
+        "{created}"
+    );
+}
+
+/// RT-LIFE-07: the status goes from created to running to stopped; a stopped container has pid 0.
+#[test]
+fn follows_the_lifecycle() {
+    let container = Container::sleeping(|_| ());
+    container.create().succeeds();
+    assert_eq!(container.state()["status"], "created");
+    container.start().succeeds();
+    assert_eq!(container.state()["status"], "running");
+    container.kill("KILL").succeeds();
+    container.becomes("stopped");
+    assert_eq!(container.state()["pid"], 0);
+}
+
+/// RT-LIFE-08: the state of a container that does not exist is an error.
+#[test]
+fn refuses_an_unknown_container() {
+    let container = Container::new(|_| ());
+    let outcome = container.call(&["state", "nosuchcontainer"]);
+    assert_eq!(outcome.stdout, "");
+    outcome.fails_naming(&["does not exist"]);
+}
+
+/// CLI-STATE-04: `ociVersion` is the version of the container's configuration.
+#[test]
+fn gives_the_configurations_version() {
+    let container = Container::sleeping(|config| config["ociVersion"] = json!("1.0.1"));
+    if !requires(
+        container.runtime().is("keel"),
+        "the packaged runc and crun give their own version",
+    ) {
+        return;
+    }
+    container.create().succeeds();
+    assert_eq!(container.state()["ociVersion"], "1.0.1");
+}

@@ -1,0 +1,248 @@
+//! One container of one test: bundle, commands, and a clean-up that is itself an assertion.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{Outcome, Runtime, Scratch, eventually, fill_rootfs, leftovers, output_within};
+
+/// The configuration that every test changes: what `runc spec` writes, without a terminal, with the probe as
+/// the process.
+pub fn base_config() -> Value {
+    serde_json::from_str(include_str!("base.json")).expect("base.json is JSON")
+}
+
+/// A bundle with its runtime and a state folder of its own.
+///
+/// Dropping it deletes the container by force and fails the test when anything is left on the host.
+#[derive(Debug)]
+pub struct Container {
+    runtime: Runtime,
+    scratch: Scratch,
+}
+
+impl Container {
+    /// A container of the runtime under test; `delta` changes the base configuration.
+    pub fn new(delta: impl FnOnce(&mut Value)) -> Self {
+        Self::of(Runtime::under_test(), delta)
+    }
+
+    /// A container of a named runtime.
+    pub fn of(runtime: Runtime, delta: impl FnOnce(&mut Value)) -> Self {
+        let mut config = base_config();
+        let scratch = Scratch::new();
+        config["linux"]["cgroupsPath"] = Value::String(format!("/{}", scratch.name()));
+        delta(&mut config);
+        fill_rootfs(&{
+            let rootfs = scratch.join("rootfs");
+            fs::create_dir_all(&rootfs).expect("a rootfs");
+            rootfs
+        });
+        for folder in ["io", "state"] {
+            fs::create_dir(scratch.join(folder)).expect("a folder of the test");
+        }
+        let container = Self { runtime, scratch };
+        container.write_config(&config);
+        container
+    }
+
+    /// A container that waits until it is killed.
+    pub fn sleeping(delta: impl FnOnce(&mut Value)) -> Self {
+        Self::new(|config| {
+            config["process"]["args"] = serde_json::json!(["sleep", "100000"]);
+            delta(config);
+        })
+    }
+
+    /// Writes another config.json.
+    pub fn write_config(&self, config: &Value) {
+        let text = serde_json::to_string_pretty(config).expect("JSON");
+        fs::write(self.bundle().join("config.json"), text).expect("config.json");
+    }
+
+    /// The id, which is unique on the machine.
+    pub fn id(&self) -> &str {
+        self.scratch.name()
+    }
+
+    /// The bundle's folder.
+    pub fn bundle(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// A path in the bundle's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// The root file system's folder.
+    pub fn rootfs(&self) -> PathBuf {
+        self.path("rootfs")
+    }
+
+    /// The runtime's state folder, given to every command as `--root`.
+    pub fn state_root(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// The runtime that runs it.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// A command of the runtime with `--root`, not yet started.
+    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = self.runtime.command();
+        command.arg("--root").arg(self.state_root()).args(args).current_dir(self.bundle());
+        command
+    }
+
+    /// Runs a command of the runtime.
+    pub fn call<S: AsRef<OsStr>>(&self, args: &[S]) -> Outcome {
+        self.finish(self.command(args))
+    }
+
+    /// Runs a prepared command.
+    pub fn finish(&self, command: Command) -> Outcome {
+        output_within(command, &self.path("io"), None)
+    }
+
+    /// Runs a prepared command with standard input.
+    pub fn finish_with_input(&self, command: Command, input: &str) -> Outcome {
+        output_within(command, &self.path("io"), Some(input))
+    }
+
+    /// `run` in the foreground.
+    pub fn run(&self) -> Outcome {
+        self.call(&["run", self.id()])
+    }
+
+    /// `run` in the foreground; the probe's report.
+    #[track_caller]
+    pub fn observe(&self) -> Value {
+        self.run().succeeds().json()
+    }
+
+    /// `create`.
+    pub fn create(&self) -> Outcome {
+        self.call(&["create", self.id()])
+    }
+
+    /// `start`.
+    pub fn start(&self) -> Outcome {
+        self.call(&["start", self.id()])
+    }
+
+    /// `create` and `start`, both successful; the pid of the container's process.
+    #[track_caller]
+    pub fn up(&self) -> i32 {
+        self.create().succeeds();
+        self.start().succeeds();
+        self.pid()
+    }
+
+    /// `create`, `start`, and the program came to its end by itself.
+    #[track_caller]
+    pub fn up_and_over(&self) {
+        self.create().succeeds();
+        self.start().succeeds();
+        self.becomes("stopped");
+    }
+
+    /// `state` as JSON.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        self.call(&["state", self.id()]).succeeds().json()
+    }
+
+    /// The pid that `state` gives.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        let pid = self.state()["pid"].as_i64().expect("state has a pid");
+        i32::try_from(pid).expect("a pid fits")
+    }
+
+    /// Waits until `state` gives the status.
+    #[track_caller]
+    pub fn becomes(&self, status: &str) {
+        eventually(&format!("{} is {status}", self.id()), || {
+            (self.state()["status"] == status).then_some(())
+        });
+    }
+
+    /// `exec` in the foreground.
+    pub fn exec(&self, args: &[&str]) -> Outcome {
+        let mut all = vec!["exec", self.id()];
+        all.extend_from_slice(args);
+        self.call(&all)
+    }
+
+    /// `kill`.
+    pub fn kill(&self, signal: &str) -> Outcome {
+        self.call(&["kill", self.id(), signal])
+    }
+
+    /// `delete`, with flags before the id.
+    pub fn delete(&self, flags: &[&str]) -> Outcome {
+        let mut all = vec!["delete"];
+        all.extend_from_slice(flags);
+        all.push(self.id());
+        self.call(&all)
+    }
+
+    /// Fails when anything of the container is on the host.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let left = self.left();
+        assert!(left.is_empty(), "{} left behind: {left:#?}", self.runtime.name());
+    }
+
+    fn left(&self) -> Vec<String> {
+        leftovers::named(self.id(), self.bundle(), &self.state_root().join(self.id()))
+    }
+
+    /// Takes away what a runtime left, so that one failure does not spoil other tests.
+    fn sweep(&self) {
+        for pid in leftovers::processes_of(self.id()) {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        for cgroup in leftovers::cgroups_named(self.id()).iter().rev() {
+            let freezer = cgroup.join("freezer.state");
+            if freezer.exists() {
+                let _ = fs::write(freezer, "THAWED");
+            }
+            for _ in 0..100 {
+                if fs::remove_dir(cgroup).is_ok() || !cgroup.exists() {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if self.state_root().join(self.id()).exists() {
+            self.delete(&["--force"]);
+        }
+        let left = self.left();
+        if left.is_empty() {
+            return;
+        }
+        self.sweep();
+        let message =
+            format!("{} left behind after delete --force: {left:#?}", self.runtime.name());
+        if std::thread::panicking() {
+            eprintln!("{message}");
+        } else {
+            panic!("{message}");
+        }
+    }
+}

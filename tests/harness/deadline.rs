@@ -1,0 +1,67 @@
+//! Waits with a bound. A test never waits for a time to pass; it waits for a thing to happen.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::Outcome;
+
+/// Long enough for the slowest machine; it ends a hang and measures nothing.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Runs a command to its end and captures what it wrote.
+///
+/// The streams are files in `folder`: a container that stays keeps them open, and a pipe would never end.
+pub fn output_within(mut command: Command, folder: &Path, input: Option<&str>) -> Outcome {
+    let number = std::fs::read_dir(folder).map(Iterator::count).unwrap_or(0);
+    let stdout = folder.join(format!("{number}.stdout"));
+    let stderr = folder.join(format!("{number}.stderr"));
+    match input {
+        None => command.stdin(Stdio::null()),
+        Some(text) => {
+            let path = folder.join(format!("{number}.stdin"));
+            std::fs::write(&path, text).expect("input is written");
+            command.stdin(File::open(path).expect("input is read"))
+        }
+    };
+    command.stdout(File::create(&stdout).expect("a file for stdout"));
+    command.stderr(File::create(&stderr).expect("a file for stderr"));
+    let what = format!("{command:?}");
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+    wait_within(&mut child, &what, &stderr);
+    let status = child.wait().expect("a child that ended can be reaped");
+    Outcome::new(what, status, stdout, stderr)
+}
+
+fn wait_within(child: &mut Child, what: &str, stderr: &Path) {
+    let pid = Pid::from_child(child);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd of an own child");
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let timeout = Timespec::try_from(DEADLINE).expect("a short time");
+    if poll(&mut fds, Some(&timeout)).unwrap_or(0) == 0 {
+        let _ = child.kill();
+        let _ = child.wait();
+        let said = std::fs::read_to_string(stderr).unwrap_or_default();
+        panic!("{what}\nhangs; it was killed after {DEADLINE:?}\nstderr: {said}");
+    }
+}
+
+/// Asks again until the answer is there; the bound only ends a hang.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < DEADLINE, "{what}: still not so after {DEADLINE:?}");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the pause of a bounded poll of a foreign state"
+        )]
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

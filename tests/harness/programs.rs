@@ -1,0 +1,49 @@
+//! Where the programs and fixtures are: beside the test's own binary, unless the environment says else.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn project_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+}
+
+/// A release binary of the workspace (`keel`, `keel-image`, `keel-probe`, `greeter`).
+///
+/// `KEEL` and `KEEL_IMAGE` name another `keel` and `keel-image`. Release binaries are tested because they
+/// are what is shipped, and because a debug build of the child would allocate differently.
+pub fn program(name: &str) -> PathBuf {
+    let chosen = match name {
+        "keel" => env::var_os("KEEL"),
+        "keel-image" => env::var_os("KEEL_IMAGE"),
+        _ => None,
+    };
+    let path = chosen.map_or_else(|| build_folder().join("release").join(name), PathBuf::from);
+    assert!(
+        path.is_file(),
+        "{} is missing: `tests/run` builds it (or `cargo build --release --workspace`)",
+        path.display()
+    );
+    path
+}
+
+/// A file that `tests/setup` makes: `debian.tar`, `busybox.tar`, `busybox`.
+pub fn fixture(name: &str) -> PathBuf {
+    let build = build_folder();
+    let path = [Some(build.as_path()), build.parent()]
+        .into_iter()
+        .flatten()
+        .map(|folder| folder.join("fixtures").join(name))
+        .find(|path| path.is_file());
+    path.unwrap_or_else(|| panic!("the fixture {name} is missing: `tests/setup` makes it"))
+}
+
+/// The folder with `debug/` and `release/` in it: the target folder, or the host tuple's below it.
+fn build_folder() -> PathBuf {
+    let own = env::current_exe().expect("a test binary has a path");
+    own.ancestors()
+        .find(|path| path.ends_with("debug") || path.ends_with("release"))
+        .and_then(Path::parent)
+        .unwrap_or_else(|| panic!("{} is not in a cargo target folder", own.display()))
+        .to_owned()
+}
