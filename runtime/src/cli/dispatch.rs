@@ -1,0 +1,106 @@
+//! From the command line to the exit code: reads the line, directs the log, calls the command, and
+//! reports what went wrong.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use super::command::{Command, Global};
+use super::failure::Failure;
+use super::flags::Verb;
+use super::invocation::{self, Misuse, Request, Start};
+use super::output::Output;
+use super::program::{Name, Program};
+use super::root::Surroundings;
+use super::{features, help, log, spec, version};
+
+/// The command `keel`, with the arguments and streams of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = Program::from_argv0(arguments.next().as_deref());
+    run(&program, arguments, &mut Output::of_process()).into()
+}
+
+/// The command `keel`, with the given arguments and streams. Returns the exit code.
+#[must_use]
+pub fn run(
+    program: &Program,
+    arguments: impl IntoIterator<Item = OsString>,
+    output: &mut Output,
+) -> u8 {
+    let result = obey(program, arguments, output);
+    result.unwrap_or_else(|misuse| {
+        let failure = explain(program.name, misuse, output);
+        output.fail(&failure);
+        failure.exit_code
+    })
+}
+
+fn obey(
+    program: &Program,
+    arguments: impl IntoIterator<Item = OsString>,
+    output: &mut Output,
+) -> Result<u8, Misuse> {
+    let surroundings = Surroundings::of_process()?;
+    let (global, ignored_criu, rest) =
+        match invocation::read_global(program, arguments, &surroundings)? {
+            Start::Help => return Ok(print(output, &help::program(program.name))?),
+            Start::Version => return Ok(print(output, &version::text(program.name))?),
+            Start::Command { global, ignored_criu, rest } => (global, ignored_criu, rest),
+        };
+    direct_log(&global, output)?;
+    if ignored_criu {
+        output.warn("--criu is ignored: the program is looked for in PATH");
+    }
+    match invocation::read_command(program, rest, &surroundings)? {
+        Request::Help => Ok(print(output, &help::program(program.name))?),
+        Request::HelpOf(verb) => Ok(print(output, &help::command(program.name, verb))?),
+        Request::Do(command) => Ok(execute(*command, &global, output)?),
+    }
+}
+
+fn direct_log(global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let open = |path: &std::path::PathBuf| {
+        log::open(path).map_err(|error| Failure::file("open", path, &error))
+    };
+    let file = global.log.as_ref().map(open).transpose()?;
+    output.direct_log(file, global.log_format, global.debug);
+    Ok(())
+}
+
+/// Calls the command. The number is the exit code, which `run` and `exec` have from the process.
+fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8, Failure> {
+    match command {
+        Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),
+        Command::Features => print(output, &features::text()),
+        Command::Create(_)
+        | Command::Run(_)
+        | Command::Start { .. }
+        | Command::State { .. }
+        | Command::Kill { .. }
+        | Command::Delete { .. }
+        | Command::List { .. }
+        | Command::Exec(_)
+        | Command::Plan { .. } => {
+            global.prepare_root()?;
+            Err(Failure::new("this command is not built in"))
+        }
+    }
+}
+
+fn print(output: &mut Output, text: &str) -> Result<u8, Failure> {
+    output.print(text).map(|()| 0)
+}
+
+/// Prints the help that a misuse calls for; what is left is reported as any failure.
+fn explain(name: Name, misuse: Misuse, output: &mut Output) -> Failure {
+    let (heading, message, verb) = match misuse {
+        Misuse::Plain(failure) => return failure,
+        Misuse::Flag(message, verb) => (format!("Incorrect Usage. {message}"), message, verb),
+        Misuse::Count(message, verb) => ("Incorrect Usage.".to_owned(), message, Some(verb)),
+    };
+    let help = verb.map_or_else(|| help::program(name), |verb: &Verb| help::command(name, verb));
+    // Whether or not the help could be printed, the mistake is what has to be told.
+    let _ = output.print(&format!("{heading}\n\n{help}"));
+    Failure::new(message)
+}

@@ -1,0 +1,343 @@
+//! Every command with its flags, as data: the parser, the help texts and the test of the manual pages
+//! read the same table.
+
+/// A flag.
+#[derive(Debug)]
+pub struct Flag {
+    /// The name, without dashes.
+    pub name: &'static str,
+    /// The one-letter name.
+    pub alias: Option<char>,
+    /// What the flag takes.
+    pub kind: Kind,
+    /// The value that stands where the flag is absent, for the help text; empty for none.
+    pub default: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// Accepted for the sake of callers, but not shown.
+    pub hidden: bool,
+}
+
+/// What a flag takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing, or `=true` or `=false`.
+    Switch,
+    /// Any text; the word stands for it in the help.
+    Text(&'static str),
+    /// A number that is not negative.
+    Number,
+    /// Any text, and the flag may be repeated. Commas do not split it.
+    List(&'static str),
+}
+
+/// A command.
+#[derive(Debug)]
+pub struct Verb {
+    /// The word on the command line.
+    pub name: &'static str,
+    /// What follows the flags, as the help shows it.
+    pub arguments: &'static str,
+    /// What the command does, in a line.
+    pub summary: &'static str,
+    /// What the user should know besides.
+    pub description: &'static str,
+    /// The flags.
+    pub flags: &'static [&'static [Flag]],
+    /// How many arguments the command takes.
+    pub count: Count,
+    /// Whether flags may also stand behind the arguments.
+    pub order: Order,
+}
+
+/// How many arguments a command takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Count {
+    /// At least.
+    pub min: usize,
+    /// At most; no limit where absent.
+    pub max: Option<usize>,
+}
+
+/// Where flags may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Anywhere.
+    Mixed,
+    /// Only before the first argument, since what follows belongs to another program.
+    FlagsFirst,
+}
+
+impl Verb {
+    /// The flags in the order of the help.
+    pub fn flags(&self) -> impl Iterator<Item = &'static Flag> + Clone + use<> {
+        self.flags.iter().flat_map(|part| part.iter())
+    }
+}
+
+impl Flag {
+    const fn switch(name: &'static str, help: &'static str) -> Self {
+        Self { name, alias: None, kind: Kind::Switch, default: "", help, hidden: false }
+    }
+
+    const fn text(name: &'static str, word: &'static str, help: &'static str) -> Self {
+        Self { name, alias: None, kind: Kind::Text(word), default: "", help, hidden: false }
+    }
+
+    const fn list(name: &'static str, word: &'static str, help: &'static str) -> Self {
+        Self { name, alias: None, kind: Kind::List(word), default: "", help, hidden: false }
+    }
+
+    const fn number(name: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self { name, alias: None, kind: Kind::Number, default, help, hidden: false }
+    }
+
+    const fn or(self, alias: char) -> Self {
+        Self { alias: Some(alias), ..self }
+    }
+
+    const fn defaulting(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
+
+    const fn unlisted(self) -> Self {
+        Self { hidden: true, ..self }
+    }
+}
+
+/// `--help`, which every command has.
+pub static HELP: Flag = Flag::switch("help", "print this help").or('h');
+
+/// The flags before the command.
+pub static GLOBAL: [Flag; 8] = [
+    Flag::switch("debug", "log every step, not only what fails"),
+    Flag::text("log", "FILE", "append the log to FILE in place of standard error"),
+    Flag::text("log-format", "FORMAT", "write log lines as text or json").defaulting("text"),
+    Flag::text("root", "DIR", "the directory with the states of all containers, best on a tmpfs"),
+    Flag::switch(
+        "systemd-cgroup",
+        "have systemd make the cgroup; cgroupsPath is SLICE:PREFIX:NAME",
+    ),
+    Flag::text("rootless", "MODE", "tolerate cgroups that cannot be written: true, false or auto")
+        .defaulting("auto"),
+    Flag::text("criu", "PATH", "ignored").unlisted(),
+    Flag::switch("version", "print the version").or('v'),
+];
+
+const BUNDLE: Flag =
+    Flag::text("bundle", "DIR", "the bundle, which holds config.json and the root filesystem")
+        .or('b')
+        .defaulting(".");
+const CONFIG: Flag = Flag::text("config", "FILE", "read FILE in place of the bundle's config.json");
+const CONSOLE_SOCKET: Flag = Flag::text(
+    "console-socket",
+    "SOCKET",
+    "send the master side of the terminal to this unix socket",
+);
+const PIDFD_SOCKET: Flag =
+    Flag::text("pidfd-socket", "SOCKET", "send a pidfd of the process to this unix socket");
+const PID_FILE: Flag = Flag::text("pid-file", "FILE", "write the process id to FILE");
+const PRESERVE_FDS: Flag = Flag::number(
+    "preserve-fds",
+    "0",
+    "hand N more descriptors to the process, behind standard error and those of LISTEN_FDS",
+);
+const DETACH: Flag =
+    Flag::switch("detach", "return when the process was started; do not wait for it").or('d');
+
+static CREATE: [Flag; 8] = [
+    BUNDLE,
+    CONFIG,
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
+    PID_FILE,
+    Flag::switch("no-pivot", "move the root filesystem over / in place of pivot_root (initramfs)"),
+    Flag::switch("no-new-keyring", "keep the session keyring of the caller"),
+    PRESERVE_FDS,
+];
+
+static RUN: [Flag; 3] = [
+    DETACH,
+    Flag::switch("keep", "leave the container in place when its process has ended"),
+    Flag::switch("no-subreaper", "leave orphaned processes to the init of the host"),
+];
+
+static KILL: [Flag; 1] =
+    [Flag::switch("all", "do not mind a container that is not running").or('a').unlisted()];
+
+static DELETE: [Flag; 1] =
+    [Flag::switch("force", "kill it first if it runs; do not mind if it does not exist").or('f')];
+
+static LIST: [Flag; 2] = [
+    Flag::text("format", "FORMAT", "print a table or json").or('f').defaulting("table"),
+    Flag::switch("quiet", "print the ids alone").or('q'),
+];
+
+static EXEC: [Flag; 17] = [
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
+    Flag::text("cwd", "DIR", "the working directory in the container"),
+    Flag::list("env", "NAME=VALUE", "set an environment variable (repeatable)").or('e'),
+    Flag::switch("tty", "give the process a terminal").or('t'),
+    Flag::text("user", "UID[:GID]", "run as this user and group, by number").or('u'),
+    Flag::list("additional-gids", "GID", "add the process to a group (repeatable)").or('g'),
+    Flag::text("process", "FILE", "read the whole process from a JSON file").or('p'),
+    DETACH,
+    PID_FILE,
+    Flag::text("process-label", "LABEL", "the SELinux label of the process"),
+    Flag::text("apparmor", "PROFILE", "the AppArmor profile of the process"),
+    Flag::switch("no-new-privs", "keep the process from gaining privileges by exec"),
+    Flag::list("cap", "NAME", "add a capability to the process (repeatable)").or('c'),
+    PRESERVE_FDS,
+    Flag::list("cgroup", "[CTRL:]PATH", "start the process in an existing sub-cgroup (repeatable)"),
+    Flag::switch("ignore-paused", "start the process though the container is paused"),
+];
+
+static SPEC: [Flag; 2] = [
+    Flag::text("bundle", "DIR", "the directory to write config.json to").or('b').defaulting("."),
+    Flag::switch("rootless", "write a config that needs no privileges"),
+];
+
+static PLAN: [Flag; 2] = [BUNDLE, CONFIG];
+
+const NOTHING: Count = Count { min: 0, max: Some(0) };
+const ID: Count = Count { min: 1, max: Some(1) };
+
+/// All commands, in the order of the help.
+pub static VERBS: [Verb; 11] = [
+    Verb {
+        name: "create",
+        arguments: "CONTAINER-ID",
+        summary: "make a container from a bundle",
+        description: "The container is set up whole: namespaces, mounts, cgroup, hooks. Its process \
+                      waits and executes the program of config.json when start is called. The id \
+                      is of your choice and unique below the state root.",
+        flags: &[&CREATE],
+        count: ID,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "delete",
+        arguments: "CONTAINER-ID",
+        summary: "remove a container and all it occupies",
+        description: "A container that is running is refused without --force. One that was created \
+                      and never started is killed.",
+        flags: &[&DELETE],
+        count: ID,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "exec",
+        arguments: "CONTAINER-ID COMMAND [ARGUMENT…] | --process FILE CONTAINER-ID",
+        summary: "start a further process in a running container",
+        description: "Flags stand before the id; everything behind it belongs to the command. \
+                      Without --process the process is that of config.json with another command. \
+                      The exit code is that of the command, or 255 if it could not be started.",
+        flags: &[&EXEC],
+        count: Count { min: 1, max: None },
+        order: Order::FlagsFirst,
+    },
+    Verb {
+        name: "features",
+        arguments: "",
+        summary: "print as JSON what this runtime can do",
+        description: "The form is that of the runtime specification (features.md).",
+        flags: &[],
+        count: NOTHING,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "kill",
+        arguments: "CONTAINER-ID [SIGNAL]",
+        summary: "send a signal to the container process",
+        description: "SIGNAL is a number or a name with or without SIG, such as 9, KILL or \
+                      RTMIN+3; without it TERM is sent. In a container without its own pid \
+                      namespace KILL reaches every process.",
+        flags: &[&KILL],
+        count: Count { min: 1, max: Some(2) },
+        order: Order::FlagsFirst,
+    },
+    Verb {
+        name: "list",
+        arguments: "",
+        summary: "print the containers below the state root",
+        description: "A state that cannot be read is reported on standard error and passed over.",
+        flags: &[&LIST],
+        count: NOTHING,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "plan",
+        arguments: "[CONTAINER-ID]",
+        summary: "print the steps that create would take, and take none",
+        description: "Each step names the field of config.json it comes from. No privileges are \
+                      needed.",
+        flags: &[&PLAN],
+        count: Count { min: 0, max: Some(1) },
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "run",
+        arguments: "CONTAINER-ID",
+        summary: "create a container, start it and wait for its process",
+        description: "The exit code is that of the container process, or 128 and the number of the \
+                      signal that ended it. The container is removed afterwards unless --keep or \
+                      --detach is given. Signals are passed on to the process.",
+        flags: &[&CREATE, &RUN],
+        count: ID,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "spec",
+        arguments: "",
+        summary: "write a config.json to begin with",
+        description: "The config starts sh on a terminal, on a root filesystem that is read-only \
+                      and lies in the bundle's directory rootfs. An existing config.json is never \
+                      touched.",
+        flags: &[&SPEC],
+        count: NOTHING,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "start",
+        arguments: "CONTAINER-ID",
+        summary: "execute the program of a created container",
+        description: "",
+        flags: &[],
+        count: ID,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "state",
+        arguments: "CONTAINER-ID",
+        summary: "print the state of a container as JSON",
+        description: "The form is that of the runtime specification (runtime.md), with the root \
+                      filesystem and the time of creation added.",
+        flags: &[],
+        count: ID,
+        order: Order::Mixed,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_every_flag_once_per_command() {
+        let mut commands = BTreeSet::new();
+        for verb in &VERBS {
+            assert!(commands.insert(verb.name), "{} is listed twice", verb.name);
+            let mut names = BTreeSet::from([HELP.name.to_owned(), "h".to_owned()]);
+            for flag in verb.flags() {
+                for name in [Some(flag.name.to_owned()), flag.alias.map(String::from)] {
+                    let Some(name) = name else { continue };
+                    assert!(names.insert(name.clone()), "{}: --{name} twice", verb.name);
+                }
+            }
+        }
+        assert!(commands.iter().copied().eq(VERBS.iter().map(|v| v.name)), "not in order");
+    }
+}

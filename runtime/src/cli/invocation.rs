@@ -1,0 +1,324 @@
+//! Turns what the parser found into typed commands: paths absolute, numbers in range, choices known.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::command::{
+    Command, CreateArgs, ExecArgs, Global, ListFormat, LogFormat, RootOrigin, Rootless, RunArgs,
+};
+use super::failure::Failure;
+use super::flags::{GLOBAL, HELP, Order, VERBS, Verb};
+use super::parse::{self, Matches};
+use super::program::Program;
+use super::quote::quoted;
+use super::root::{self, Surroundings};
+use super::signal::Signal;
+use super::user::{self, User};
+
+/// What stands before the command, and the rest.
+#[derive(Debug)]
+pub(super) enum Start {
+    /// `--help`, or no command.
+    Help,
+    /// `--version`.
+    Version,
+    /// A command follows.
+    Command { global: Global, ignored_criu: bool, rest: Vec<OsString> },
+}
+
+/// What stands behind the global flags.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// `help`.
+    Help,
+    /// `help COMMAND`, or `COMMAND --help`.
+    HelpOf(&'static Verb),
+    /// Something to do.
+    Do(Box<Command>),
+}
+
+/// Why a command line was not understood.
+#[derive(Debug)]
+pub(super) enum Misuse {
+    /// A flag is wrong: the sentence stands before the help text, too.
+    Flag(String, Option<&'static Verb>),
+    /// The number of arguments is wrong.
+    Count(String, &'static Verb),
+    /// The value of a flag or argument is wrong, or something else; no help text is printed.
+    Plain(Failure),
+}
+
+impl From<Failure> for Misuse {
+    fn from(failure: Failure) -> Self {
+        Self::Plain(failure)
+    }
+}
+
+/// Reads the flags before the command.
+///
+/// # Errors
+/// One of them is wrong.
+pub(super) fn read_global(
+    program: &Program,
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings,
+) -> Result<Start, Misuse> {
+    let mut matches = parse::parse(&GLOBAL.iter(), Order::FlagsFirst, arguments)
+        .map_err(|message| Misuse::Flag(message, None))?;
+    let asks = |name| matches.switch(name).unwrap_or(false);
+    if asks(HELP.name) {
+        return Ok(Start::Help);
+    }
+    if asks("version") {
+        return Ok(Start::Version);
+    }
+    if matches.arguments.is_empty() {
+        return Ok(Start::Help);
+    }
+    let (root, root_origin) = root::choose(matches.text("root"), program.name, surroundings)?;
+    let global = Global {
+        root,
+        root_origin,
+        log: matches.text("log").filter(|path| !path.is_empty()).map(PathBuf::from),
+        log_format: log_format(matches.text("log-format"))?,
+        debug: asks("debug"),
+        systemd_cgroup: asks("systemd-cgroup"),
+        rootless: rootless(matches.text("rootless"))?,
+    };
+    let ignored_criu = matches.text("criu").is_some();
+    Ok(Start::Command { global, ignored_criu, rest: std::mem::take(&mut matches.arguments) })
+}
+
+fn log_format(text: Option<&OsStr>) -> Result<LogFormat, Failure> {
+    match text.map(OsStr::to_string_lossy).as_deref() {
+        None | Some("" | "text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(other) => Err(Failure::new(format!("invalid log-format: {other}"))),
+    }
+}
+
+fn rootless(text: Option<&OsStr>) -> Result<Rootless, Misuse> {
+    let Some(text) = text.filter(|text| !text.is_empty() && !text.eq_ignore_ascii_case("auto"))
+    else {
+        return Ok(Rootless::Auto);
+    };
+    match parse::boolean(text) {
+        Some(true) => Ok(Rootless::Yes),
+        Some(false) => Ok(Rootless::No),
+        None => {
+            let text = quoted(&text.to_string_lossy());
+            let message = format!("invalid value {text} for flag -rootless: parse error");
+            Err(Misuse::Flag(message, None))
+        }
+    }
+}
+
+/// Reads the command and what follows it.
+///
+/// # Errors
+/// There is no such command, or its flags or arguments are wrong.
+pub(super) fn read_command(
+    program: &Program,
+    line: Vec<OsString>,
+    surroundings: &Surroundings,
+) -> Result<Request, Misuse> {
+    let mut line = line.into_iter();
+    let name = line.next().unwrap_or_default();
+    if name == "help" || name == "h" {
+        return match line.next() {
+            None => Ok(Request::Help),
+            Some(name) => find(&name).map(Request::HelpOf),
+        };
+    }
+    let verb = find(&name)?;
+    let matches = parse::parse(&verb.flags(), verb.order, line)
+        .map_err(|message| Misuse::Flag(message, Some(verb)))?;
+    if matches.switch(HELP.name).unwrap_or(false) {
+        return Ok(Request::HelpOf(verb));
+    }
+    if let Some(wrong) = verb.count.refuse(matches.arguments.len()) {
+        let message = format!("{}: \"{}\" requires {wrong}", program.argv0, verb.name);
+        return Err(Misuse::Count(message, verb));
+    }
+    Reader { verb, matches, surroundings }.command().map(|command| Request::Do(Box::new(command)))
+}
+
+fn find(name: &OsStr) -> Result<&'static Verb, Misuse> {
+    let found = VERBS.iter().find(|verb| name == verb.name);
+    found.ok_or_else(|| Misuse::Plain(Failure::unknown_command(&name.to_string_lossy())))
+}
+
+/// Reads the flags and arguments of one command.
+struct Reader<'a> {
+    verb: &'static Verb,
+    matches: Matches,
+    surroundings: &'a Surroundings,
+}
+
+impl Reader<'_> {
+    fn command(&self) -> Result<Command, Misuse> {
+        Ok(match self.verb.name {
+            "create" => Command::Create(self.create()?),
+            "run" => Command::Run(RunArgs {
+                create: self.create()?,
+                detach: self.is_set("detach"),
+                keep: self.is_set("keep"),
+                no_subreaper: self.is_set("no-subreaper"),
+            }),
+            "start" => Command::Start { id: self.id()? },
+            "state" => Command::State { id: self.id()? },
+            "kill" => {
+                Command::Kill { id: self.id()?, signal: self.signal()?, all: self.is_set("all") }
+            }
+            "delete" => Command::Delete { id: self.id()?, force: self.is_set("force") },
+            "list" => Command::List { format: self.list_format()? },
+            "exec" => Command::Exec(self.exec().map_err(Failure::exec)?),
+            "spec" => Command::Spec {
+                bundle: self.matches.text("bundle").filter(|b| !b.is_empty()).map(PathBuf::from),
+                rootless: self.is_set("rootless"),
+            },
+            "features" => Command::Features,
+            "plan" => Command::Plan {
+                bundle: self.bundle(),
+                config: self.host_path("config"),
+                id: self.matches.arguments.first().map(|id| unicode("id", id)).transpose()?,
+            },
+            // Every verb of the table has its arm; a test walks the table.
+            other => return Err(Failure::unknown_command(other).into()),
+        })
+    }
+
+    fn create(&self) -> Result<CreateArgs, Failure> {
+        Ok(CreateArgs {
+            id: self.id()?,
+            bundle: self.bundle(),
+            config: self.host_path("config"),
+            console_socket: self.host_path("console-socket"),
+            pidfd_socket: self.host_path("pidfd-socket"),
+            pid_file: self.host_path("pid-file"),
+            no_pivot: self.is_set("no-pivot"),
+            no_new_keyring: self.is_set("no-new-keyring"),
+            preserve_fds: self.matches.number("preserve-fds").unwrap_or(0),
+        })
+    }
+
+    /// An error is a bare message, since `exec` puts its own words before it.
+    fn exec(&self) -> Result<ExecArgs, String> {
+        let bare = |failure: Failure| failure.message;
+        let user = self.text("user").map_err(bare)?.map(|text| User::parse(&text)).transpose()?;
+        Ok(ExecArgs {
+            id: self.id().map_err(bare)?,
+            args: self.matches.arguments.get(1..).unwrap_or_default().to_vec(),
+            process: self.host_path("process"),
+            console_socket: self.host_path("console-socket"),
+            pidfd_socket: self.host_path("pidfd-socket"),
+            cwd: self.text("cwd").map_err(bare)?,
+            env: self.matches.list("env").map(OsStr::to_owned).collect(),
+            tty: self.is_set("tty"),
+            user,
+            additional_gids: self.additional_gids()?,
+            detach: self.is_set("detach"),
+            pid_file: self.host_path("pid-file"),
+            process_label: self.text("process-label").map_err(bare)?,
+            apparmor: self.text("apparmor").map_err(bare)?,
+            no_new_privs: self.matches.switch("no-new-privs"),
+            caps: self.texts("cap").map_err(bare)?,
+            preserve_fds: self.matches.number("preserve-fds").unwrap_or(0),
+            cgroups: self.texts("cgroup").map_err(bare)?,
+            ignore_paused: self.is_set("ignore-paused"),
+        })
+    }
+
+    fn additional_gids(&self) -> Result<Vec<u32>, String> {
+        let parse = |text: &OsStr| {
+            let text = text.to_string_lossy();
+            let message = || format!("invalid additional gid {}: expected digits", quoted(&text));
+            user::parse_id(&text).ok_or_else(message)
+        };
+        self.matches.list("additional-gids").map(parse).collect()
+    }
+
+    fn signal(&self) -> Result<Signal, Failure> {
+        match self.matches.arguments.get(1).filter(|text| !text.is_empty()) {
+            None => Ok(Signal::TERM),
+            Some(text) => Signal::parse(&text.to_string_lossy()).map_err(Failure::new),
+        }
+    }
+
+    fn list_format(&self) -> Result<ListFormat, Failure> {
+        if self.is_set("quiet") {
+            return Ok(ListFormat::Quiet);
+        }
+        match self.matches.text("format").map(OsStr::to_string_lossy).as_deref() {
+            None | Some("table") => Ok(ListFormat::Table),
+            Some("json") => Ok(ListFormat::Json),
+            Some(_) => Err(Failure::new("invalid format option")),
+        }
+    }
+
+    fn id(&self) -> Result<String, Failure> {
+        self.matches.arguments.first().map_or(Ok(String::new()), |id| unicode("id", id))
+    }
+
+    /// The bundle, absolute. Unlike the other paths it is entered by the kernel, so its `..` are left
+    /// for the kernel to resolve.
+    fn bundle(&self) -> PathBuf {
+        let given = self.matches.text("bundle").unwrap_or_default();
+        if given.is_empty() {
+            return self.surroundings.current.clone();
+        }
+        self.surroundings.current.join(Path::new(given))
+    }
+
+    fn host_path(&self, name: &str) -> Option<PathBuf> {
+        let given = self.matches.text(name).filter(|path| !path.is_empty())?;
+        Some(self.surroundings.absolute(given))
+    }
+
+    fn is_set(&self, name: &str) -> bool {
+        self.matches.switch(name).unwrap_or(false)
+    }
+
+    /// The value of a flag that ends up in a JSON document; empty is absent, as in runc.
+    fn text(&self, name: &str) -> Result<Option<String>, Failure> {
+        let given = self.matches.text(name).filter(|text| !text.is_empty());
+        given.map(|text| unicode(name, text)).transpose()
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<String>, Failure> {
+        self.matches.list(name).map(|text| unicode(name, text)).collect()
+    }
+}
+
+fn unicode(what: &str, text: &OsStr) -> Result<String, Failure> {
+    text.to_str().map(str::to_owned).ok_or_else(|| {
+        Failure::new(format!("invalid {what} {}: not UTF-8", quoted(&text.to_string_lossy())))
+    })
+}
+
+impl super::flags::Count {
+    /// What the command requires instead of `given` arguments.
+    fn refuse(self, given: usize) -> Option<String> {
+        let (quantity, number) = match self.max {
+            Some(max) if max == self.min => ("exactly", max),
+            _ if given < self.min => ("a minimum of", self.min),
+            Some(max) => ("a maximum of", max),
+            None => return None,
+        };
+        let fits = given >= self.min && self.max.is_none_or(|max| given <= max);
+        (!fits).then(|| format!("{quantity} {number} argument(s)"))
+    }
+}
+
+impl Global {
+    /// Makes the state root where nobody else does.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(super) fn prepare_root(&self) -> Result<(), Failure> {
+        match self.root_origin {
+            RootOrigin::Xdg => root::make_in_xdg(&self.root),
+            RootOrigin::Flag | RootOrigin::System => Ok(()),
+        }
+    }
+}

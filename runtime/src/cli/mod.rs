@@ -1,0 +1,39 @@
+//! The command line: what runc's callers type, and what they are answered.
+//!
+//! ```text
+//! argv ─parse─▶ flags and arguments ─invocation─▶ Command ─dispatch─▶ lifecycle, spec, features …
+//!        ▲                                                      │
+//!      flags (the table) ──▶ help                               ▼
+//!                                                  Output: stdout, stderr, the log
+//! ```
+//!
+//! Nothing below this layer prints, reads flags or knows an exit code.
+
+// From the words of the command line to a command.
+pub mod command;
+pub mod flags;
+mod invocation;
+mod parse;
+mod program;
+mod root;
+pub mod signal;
+pub mod user;
+
+// From a command to its answer: one file per command, and `dispatch` before them.
+mod dispatch;
+mod features;
+pub mod list;
+mod spec;
+pub mod state;
+pub mod version;
+
+// How answers are written.
+pub mod failure;
+mod help;
+mod json;
+mod log;
+pub mod output;
+mod quote;
+
+pub use dispatch::{main, run};
+pub use program::{Name, Program};

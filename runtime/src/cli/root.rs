@@ -1,0 +1,163 @@
+//! The state root: the folder with the states of all containers, from `--root`, the system, or the
+//! user's runtime directory.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::command::RootOrigin;
+use super::failure::Failure;
+use super::program::Name;
+use crate::sys::process;
+
+/// What the choice depends on, gathered by [`Surroundings::of_process`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Surroundings {
+    /// `XDG_RUNTIME_DIR`, if it is set and not empty.
+    pub(super) xdg_runtime_dir: Option<OsString>,
+    /// `USER`.
+    pub(super) user: Option<OsString>,
+    /// Whether the effective user is root, if only of a user namespace.
+    pub(super) is_root: bool,
+    /// Whether the process is in a user namespace.
+    pub(super) in_user_namespace: bool,
+    /// The current folder, against which relative paths are read.
+    pub(super) current: PathBuf,
+}
+
+impl Surroundings {
+    /// What holds for this process.
+    ///
+    /// # Errors
+    /// The current folder is gone.
+    pub(super) fn of_process() -> Result<Self, Failure> {
+        let current =
+            std::env::current_dir().map_err(|e| Failure::file("getcwd", Path::new("."), &e))?;
+        let xdg_runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+        let is_root = process::geteuid() == 0;
+        // The file is read only where the answer is asked for: most starts are spared it.
+        let in_user_namespace = xdg_runtime_dir.is_some()
+            && is_root
+            && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_partial(&map));
+        let user = std::env::var_os("USER");
+        Ok(Self { xdg_runtime_dir, user, is_root, in_user_namespace, current })
+    }
+
+    /// A path given by the user, absolute and without `.` and `..`, which are resolved by text as
+    /// callers of runc expect.
+    pub(super) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
+        let mut clean = PathBuf::from("/");
+        for component in self.current.join(path).components() {
+            match component {
+                std::path::Component::Normal(name) => clean.push(name),
+                std::path::Component::ParentDir => {
+                    clean.pop();
+                }
+                _ => {}
+            }
+        }
+        clean
+    }
+}
+
+/// Whether an id map is another than that of the first user namespace.
+fn is_partial(map: &str) -> bool {
+    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Chooses the state root.
+///
+/// # Errors
+/// `--root` names the root of the file system, where states would lie between `bin` and `etc`.
+pub(super) fn choose(
+    flag: Option<&OsStr>,
+    name: Name,
+    surroundings: &Surroundings,
+) -> Result<(PathBuf, RootOrigin), Failure> {
+    if let Some(flag) = flag {
+        let root = surroundings.absolute(flag);
+        if root == Path::new("/") {
+            return Err(Failure::new("--root must name a directory other than /"));
+        }
+        return Ok((root, RootOrigin::Flag));
+    }
+    // Root of a user namespace is root to itself, but has no place in /run of the host.
+    let honours_xdg = !surroundings.is_root
+        || surroundings.in_user_namespace
+            && surroundings.user.as_deref() != Some(OsStr::new("root"));
+    match surroundings.xdg_runtime_dir.as_ref().filter(|_| honours_xdg) {
+        Some(dir) => Ok((surroundings.absolute(dir).join(name.as_str()), RootOrigin::Xdg)),
+        None => Ok((Path::new("/run").join(name.as_str()), RootOrigin::System)),
+    }
+}
+
+/// Makes the state root in the user's runtime directory. The sticky bit keeps those who clean up
+/// there from removing it after some hours without an access.
+///
+/// # Errors
+/// It cannot be made.
+pub(super) fn make_in_xdg(root: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
+    let sticky = |()| std::fs::set_permissions(root, Permissions::from_mode(0o1700));
+    made.and_then(sticky).map_err(|error: io::Error| Failure::file("mkdir", root, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(flag: Option<&str>, name: Name, at: &Surroundings) -> Result<String, String> {
+        let chosen = choose(flag.map(OsStr::new), name, at);
+        chosen.map(|(root, _)| root.display().to_string()).map_err(|failure| failure.message)
+    }
+
+    fn surroundings(is_root: bool) -> Surroundings {
+        let xdg_runtime_dir = Some("/run/user/7".into());
+        Surroundings { xdg_runtime_dir, is_root, current: "/work/b".into(), ..Default::default() }
+    }
+
+    #[test]
+    fn follows_the_name_and_the_user() {
+        let root = surroundings(true);
+        assert_eq!(check(None, Name::Keel, &root).unwrap(), "/run/keel");
+        assert_eq!(check(None, Name::Runc, &root).unwrap(), "/run/runc");
+        let user = surroundings(false);
+        assert_eq!(check(None, Name::Keel, &user).unwrap(), "/run/user/7/keel");
+        assert_eq!(check(None, Name::Runc, &user).unwrap(), "/run/user/7/runc");
+        let bare = Surroundings { xdg_runtime_dir: None, ..user };
+        assert_eq!(check(None, Name::Keel, &bare).unwrap(), "/run/keel");
+    }
+
+    #[test]
+    fn asks_for_the_name_of_root_in_a_user_namespace() {
+        for (user, expected) in [
+            (None, "/run/user/7/keel"),
+            (Some("ann"), "/run/user/7/keel"),
+            (Some("root"), "/run/keel"),
+        ] {
+            let user = user.map(OsString::from);
+            let inside = Surroundings { user, in_user_namespace: true, ..surroundings(true) };
+            assert_eq!(check(None, Name::Keel, &inside).unwrap(), expected);
+        }
+        assert!(is_partial("         0     100000      65536\n"));
+        assert!(!is_partial("         0          0 4294967295\n"));
+    }
+
+    #[test]
+    fn reads_the_flag_from_the_current_folder_and_refuses_the_root() {
+        let at = surroundings(false);
+        for (flag, expected) in [
+            ("/r/s", Ok("/r/s")),
+            ("s", Ok("/work/b/s")),
+            ("../s/./t/", Ok("/work/s/t")),
+            ("", Ok("/work/b")),
+            ("/", Err("--root must name a directory other than /")),
+            ("../../..", Err("--root must name a directory other than /")),
+        ] {
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(check(Some(flag), Name::Keel, &at), expected, "{flag}");
+        }
+    }
+}
