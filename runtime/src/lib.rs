@@ -1,3 +1,4 @@
 //! The runtime.
 pub mod config;
 pub mod sys;
+pub mod seccomp;

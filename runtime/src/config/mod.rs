@@ -4,3 +4,4 @@
 #![allow(missing_docs)]
 pub mod error;
 pub mod field;
+pub mod seccomp;
