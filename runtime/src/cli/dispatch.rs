@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::command::{Command, Global};
-use super::failure::Failure;
+use super::error::CommandError;
 use super::flags::Verb;
 use super::invocation::{self, Misuse, Request, Start};
 use super::output::Output;
@@ -30,9 +30,9 @@ pub fn run(
 ) -> u8 {
     let result = obey(program, arguments, output);
     result.unwrap_or_else(|misuse| {
-        let failure = explain(program.name, misuse, output);
-        output.fail(&failure);
-        failure.exit_code
+        let error = explain(program.name, misuse, output);
+        output.fail(&error);
+        error.exit_code
     })
 }
 
@@ -41,7 +41,7 @@ fn obey(
     arguments: impl IntoIterator<Item = OsString>,
     output: &mut Output,
 ) -> Result<u8, Misuse> {
-    let surroundings = Surroundings::of_process()?;
+    let surroundings = Surroundings::of_process();
     let (global, ignored_criu, rest) =
         match invocation::read_global(program, arguments, &surroundings)? {
             Start::Help => return Ok(print(output, &help::program(program.name))?),
@@ -50,7 +50,7 @@ fn obey(
         };
     direct_log(&global, output)?;
     if ignored_criu {
-        output.warn("--criu is ignored: the program is looked for in PATH");
+        output.warn("--criu is ignored");
     }
     match invocation::read_command(program, rest, &surroundings)? {
         Request::Help => Ok(print(output, &help::program(program.name))?),
@@ -59,9 +59,9 @@ fn obey(
     }
 }
 
-fn direct_log(global: &Global, output: &mut Output) -> Result<(), Failure> {
+fn direct_log(global: &Global, output: &mut Output) -> Result<(), CommandError> {
     let open = |path: &std::path::PathBuf| {
-        log::open(path).map_err(|error| Failure::file("open", path, &error))
+        log::open(path).map_err(|error| CommandError::file("open", path, &error))
     };
     let file = global.log.as_ref().map(open).transpose()?;
     output.direct_log(file, global.log_format, global.debug);
@@ -69,7 +69,7 @@ fn direct_log(global: &Global, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// Calls the command. The number is the exit code, which `run` and `exec` have from the process.
-fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8, Failure> {
+fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8, CommandError> {
     match command {
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),
         Command::Features => print(output, &features::text()),
@@ -83,24 +83,27 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
         | Command::Exec(_)
         | Command::Plan { .. } => {
             global.prepare_root()?;
-            Err(Failure::new("this command is not built in"))
+            Err(CommandError::new("this command is not built in"))
         }
     }
 }
 
-fn print(output: &mut Output, text: &str) -> Result<u8, Failure> {
+fn print(output: &mut Output, text: &str) -> Result<u8, CommandError> {
     output.print(text).map(|()| 0)
 }
 
-/// Prints the help that a misuse calls for; what is left is reported as any failure.
-fn explain(name: Name, misuse: Misuse, output: &mut Output) -> Failure {
+/// Prints the help that a misuse calls for; what is left is reported as any other error.
+fn explain(name: Name, misuse: Misuse, output: &mut Output) -> CommandError {
     let (heading, message, verb) = match misuse {
-        Misuse::Plain(failure) => return failure,
+        Misuse::Plain(error) => return error,
         Misuse::Flag(message, verb) => (format!("Incorrect Usage. {message}"), message, verb),
         Misuse::Count(message, verb) => ("Incorrect Usage.".to_owned(), message, Some(verb)),
     };
     let help = verb.map_or_else(|| help::program(name), |verb: &Verb| help::command(name, verb));
     // Whether or not the help could be printed, the mistake is what has to be told.
     let _ = output.print(&format!("{heading}\n\n{help}"));
-    Failure::new(message)
+    CommandError::new(message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,12 @@
 //! Turns what the parser found into typed commands: paths absolute, numbers in range, choices known.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::command::{
     Command, CreateArgs, ExecArgs, Global, ListFormat, LogFormat, RootOrigin, Rootless, RunArgs,
 };
-use super::failure::Failure;
+use super::error::CommandError;
 use super::flags::{GLOBAL, HELP, Order, VERBS, Verb};
 use super::parse::{self, Matches};
 use super::program::Program;
@@ -45,12 +45,12 @@ pub(super) enum Misuse {
     /// The number of arguments is wrong.
     Count(String, &'static Verb),
     /// The value of a flag or argument is wrong, or something else; no help text is printed.
-    Plain(Failure),
+    Plain(CommandError),
 }
 
-impl From<Failure> for Misuse {
-    fn from(failure: Failure) -> Self {
-        Self::Plain(failure)
+impl From<CommandError> for Misuse {
+    fn from(error: CommandError) -> Self {
+        Self::Plain(error)
     }
 }
 
@@ -89,11 +89,11 @@ pub(super) fn read_global(
     Ok(Start::Command { global, ignored_criu, rest: std::mem::take(&mut matches.arguments) })
 }
 
-fn log_format(text: Option<&OsStr>) -> Result<LogFormat, Failure> {
+fn log_format(text: Option<&OsStr>) -> Result<LogFormat, CommandError> {
     match text.map(OsStr::to_string_lossy).as_deref() {
         None | Some("" | "text") => Ok(LogFormat::Text),
         Some("json") => Ok(LogFormat::Json),
-        Some(other) => Err(Failure::new(format!("invalid log-format: {other}"))),
+        Some(other) => Err(CommandError::new(format!("invalid log-format: {other}"))),
     }
 }
 
@@ -145,7 +145,7 @@ pub(super) fn read_command(
 
 fn find(name: &OsStr) -> Result<&'static Verb, Misuse> {
     let found = VERBS.iter().find(|verb| name == verb.name);
-    found.ok_or_else(|| Misuse::Plain(Failure::unknown_command(&name.to_string_lossy())))
+    found.ok_or_else(|| Misuse::Plain(CommandError::unknown_command(&name.to_string_lossy())))
 }
 
 /// Reads the flags and arguments of one command.
@@ -172,107 +172,110 @@ impl Reader<'_> {
             }
             "delete" => Command::Delete { id: self.id()?, force: self.is_set("force") },
             "list" => Command::List { format: self.list_format()? },
-            "exec" => Command::Exec(self.exec().map_err(Failure::exec)?),
+            "exec" => {
+                Command::Exec(self.exec().map_err(|error| CommandError::exec(error.message))?)
+            }
             "spec" => Command::Spec {
                 bundle: self.matches.text("bundle").filter(|b| !b.is_empty()).map(PathBuf::from),
                 rootless: self.is_set("rootless"),
             },
             "features" => Command::Features,
             "plan" => Command::Plan {
-                bundle: self.bundle(),
-                config: self.host_path("config"),
+                bundle: self.bundle()?,
+                config: self.host_path("config")?,
                 id: self.matches.arguments.first().map(|id| unicode("id", id)).transpose()?,
             },
             // Every verb of the table has its arm; a test walks the table.
-            other => return Err(Failure::unknown_command(other).into()),
+            other => return Err(CommandError::unknown_command(other).into()),
         })
     }
 
-    fn create(&self) -> Result<CreateArgs, Failure> {
+    fn create(&self) -> Result<CreateArgs, CommandError> {
         Ok(CreateArgs {
             id: self.id()?,
-            bundle: self.bundle(),
-            config: self.host_path("config"),
-            console_socket: self.host_path("console-socket"),
-            pidfd_socket: self.host_path("pidfd-socket"),
-            pid_file: self.host_path("pid-file"),
+            bundle: self.bundle()?,
+            config: self.host_path("config")?,
+            console_socket: self.host_path("console-socket")?,
+            pidfd_socket: self.host_path("pidfd-socket")?,
+            pid_file: self.host_path("pid-file")?,
             no_pivot: self.is_set("no-pivot"),
             no_new_keyring: self.is_set("no-new-keyring"),
             preserve_fds: self.matches.number("preserve-fds").unwrap_or(0),
         })
     }
 
-    /// An error is a bare message, since `exec` puts its own words before it.
-    fn exec(&self) -> Result<ExecArgs, String> {
-        let bare = |failure: Failure| failure.message;
-        let user = self.text("user").map_err(bare)?.map(|text| User::parse(&text)).transpose()?;
+    fn exec(&self) -> Result<ExecArgs, CommandError> {
         Ok(ExecArgs {
-            id: self.id().map_err(bare)?,
+            id: self.id()?,
             args: self.matches.arguments.get(1..).unwrap_or_default().to_vec(),
-            process: self.host_path("process"),
-            console_socket: self.host_path("console-socket"),
-            pidfd_socket: self.host_path("pidfd-socket"),
-            cwd: self.text("cwd").map_err(bare)?,
+            process: self.host_path("process")?,
+            console_socket: self.host_path("console-socket")?,
+            pidfd_socket: self.host_path("pidfd-socket")?,
+            cwd: self.text("cwd")?,
             env: self.matches.list("env").map(OsStr::to_owned).collect(),
             tty: self.is_set("tty"),
-            user,
+            user: self.user()?,
             additional_gids: self.additional_gids()?,
             detach: self.is_set("detach"),
-            pid_file: self.host_path("pid-file"),
-            process_label: self.text("process-label").map_err(bare)?,
-            apparmor: self.text("apparmor").map_err(bare)?,
+            pid_file: self.host_path("pid-file")?,
+            process_label: self.text("process-label")?,
+            apparmor: self.text("apparmor")?,
             no_new_privs: self.matches.switch("no-new-privs"),
-            caps: self.texts("cap").map_err(bare)?,
+            caps: self.texts("cap")?,
             preserve_fds: self.matches.number("preserve-fds").unwrap_or(0),
-            cgroups: self.texts("cgroup").map_err(bare)?,
+            cgroups: self.texts("cgroup")?,
             ignore_paused: self.is_set("ignore-paused"),
         })
     }
 
-    fn additional_gids(&self) -> Result<Vec<u32>, String> {
+    fn user(&self) -> Result<Option<User>, CommandError> {
+        let given = self.matches.text("user").filter(|text| !text.is_empty());
+        let parsed = given.map(|text| User::parse(&text.to_string_lossy())).transpose();
+        parsed.map_err(CommandError::new)
+    }
+
+    fn additional_gids(&self) -> Result<Vec<u32>, CommandError> {
         let parse = |text: &OsStr| {
             let text = text.to_string_lossy();
-            let message = || format!("invalid additional gid {}: expected digits", quoted(&text));
-            user::parse_id(&text).ok_or_else(message)
+            user::parse_id(&text).ok_or_else(|| {
+                let text = quoted(&text);
+                CommandError::new(format!("invalid additional gid {text}: expected digits"))
+            })
         };
         self.matches.list("additional-gids").map(parse).collect()
     }
 
-    fn signal(&self) -> Result<Signal, Failure> {
+    fn signal(&self) -> Result<Signal, CommandError> {
         match self.matches.arguments.get(1).filter(|text| !text.is_empty()) {
             None => Ok(Signal::TERM),
-            Some(text) => Signal::parse(&text.to_string_lossy()).map_err(Failure::new),
+            Some(text) => Signal::parse(&text.to_string_lossy()).map_err(CommandError::new),
         }
     }
 
-    fn list_format(&self) -> Result<ListFormat, Failure> {
+    fn list_format(&self) -> Result<ListFormat, CommandError> {
         if self.is_set("quiet") {
             return Ok(ListFormat::Quiet);
         }
         match self.matches.text("format").map(OsStr::to_string_lossy).as_deref() {
             None | Some("table") => Ok(ListFormat::Table),
             Some("json") => Ok(ListFormat::Json),
-            Some(_) => Err(Failure::new("invalid format option")),
+            Some(_) => Err(CommandError::new("invalid format option")),
         }
     }
 
-    fn id(&self) -> Result<String, Failure> {
+    fn id(&self) -> Result<String, CommandError> {
         self.matches.arguments.first().map_or(Ok(String::new()), |id| unicode("id", id))
     }
 
     /// The bundle, absolute. Unlike the other paths it is entered by the kernel, so its `..` are left
     /// for the kernel to resolve.
-    fn bundle(&self) -> PathBuf {
-        let given = self.matches.text("bundle").unwrap_or_default();
-        if given.is_empty() {
-            return self.surroundings.current.clone();
-        }
-        self.surroundings.current.join(Path::new(given))
+    fn bundle(&self) -> Result<PathBuf, CommandError> {
+        self.surroundings.joined(self.matches.text("bundle").unwrap_or_default())
     }
 
-    fn host_path(&self, name: &str) -> Option<PathBuf> {
-        let given = self.matches.text(name).filter(|path| !path.is_empty())?;
-        Some(self.surroundings.absolute(given))
+    fn host_path(&self, name: &str) -> Result<Option<PathBuf>, CommandError> {
+        let given = self.matches.text(name).filter(|path| !path.is_empty());
+        given.map(|path| self.surroundings.absolute(path)).transpose()
     }
 
     fn is_set(&self, name: &str) -> bool {
@@ -280,19 +283,19 @@ impl Reader<'_> {
     }
 
     /// The value of a flag that ends up in a JSON document; empty is absent, as in runc.
-    fn text(&self, name: &str) -> Result<Option<String>, Failure> {
+    fn text(&self, name: &str) -> Result<Option<String>, CommandError> {
         let given = self.matches.text(name).filter(|text| !text.is_empty());
         given.map(|text| unicode(name, text)).transpose()
     }
 
-    fn texts(&self, name: &str) -> Result<Vec<String>, Failure> {
+    fn texts(&self, name: &str) -> Result<Vec<String>, CommandError> {
         self.matches.list(name).map(|text| unicode(name, text)).collect()
     }
 }
 
-fn unicode(what: &str, text: &OsStr) -> Result<String, Failure> {
+fn unicode(what: &str, text: &OsStr) -> Result<String, CommandError> {
     text.to_str().map(str::to_owned).ok_or_else(|| {
-        Failure::new(format!("invalid {what} {}: not UTF-8", quoted(&text.to_string_lossy())))
+        CommandError::new(format!("invalid {what} {}: not UTF-8", quoted(&text.to_string_lossy())))
     })
 }
 
@@ -315,10 +318,13 @@ impl Global {
     ///
     /// # Errors
     /// It cannot be made.
-    pub(super) fn prepare_root(&self) -> Result<(), Failure> {
+    pub(super) fn prepare_root(&self) -> Result<(), CommandError> {
         match self.root_origin {
             RootOrigin::Xdg => root::make_in_xdg(&self.root),
             RootOrigin::Flag | RootOrigin::System => Ok(()),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

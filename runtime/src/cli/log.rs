@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::failure::Details;
+use super::error::Details;
 use super::json::Json;
 use super::quote::quoted;
 use crate::timestamp::rfc3339;

@@ -23,12 +23,13 @@ pub mod user;
 mod dispatch;
 mod features;
 pub mod list;
+pub mod owner;
 mod spec;
 pub mod state;
 pub mod version;
 
 // How answers are written.
-pub mod failure;
+pub mod error;
 mod help;
 mod json;
 mod log;

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Instant, SystemTime};
 
 use super::command::LogFormat;
-use super::failure::{Details, Failure};
+use super::error::{CommandError, Details};
 use super::log::{Form, Level, Line};
 
 /// Where results, messages and the log go.
@@ -58,13 +58,13 @@ impl Output {
     /// # Errors
     /// It cannot be written. A reader that has gone away is no error of ours to speak of: then the
     /// message is empty, and only the exit code tells.
-    pub fn print(&mut self, text: &str) -> Result<(), Failure> {
+    pub fn print(&mut self, text: &str) -> Result<(), CommandError> {
         let written = self.stdout.write_all(text.as_bytes()).and_then(|()| self.stdout.flush());
         written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::new(""),
-            _ => Failure::new(format!(
+            io::ErrorKind::BrokenPipe => CommandError::new(""),
+            _ => CommandError::new(format!(
                 "cannot write to standard output: {}",
-                super::failure::describe(&error)
+                super::error::describe(&error)
             )),
         })
     }
@@ -89,13 +89,13 @@ impl Output {
 
     /// Logs why the command failed. Where the log is a file, the message also goes to standard error,
     /// where callers without the file look for it.
-    pub fn fail(&mut self, failure: &Failure) {
-        if failure.message.is_empty() {
+    pub fn fail(&mut self, error: &CommandError) {
+        if error.message.is_empty() {
             return;
         }
-        self.write_log(Level::Error, &failure.message, &failure.details);
+        self.write_log(Level::Error, &error.message, &error.details);
         if self.log.file.is_some() {
-            self.complain(&failure.message);
+            self.complain(&error.message);
         }
     }
 
@@ -108,7 +108,7 @@ impl Output {
         let (time, elapsed) = (SystemTime::now(), self.started.elapsed());
         let line = Line { level, message, details, time, elapsed }.render(form);
         // One write per line, so that lines of several processes do not mix. A log on a full disk
-        // must not keep a container from being killed or removed, so a failure is passed over.
+        // must not keep a container from being killed or removed, so an error here is passed over.
         let _ = match &mut self.log.file {
             Some(file) => file.write_all(line.as_bytes()),
             None => self.stderr.write_all(line.as_bytes()),
@@ -139,8 +139,8 @@ mod tests {
             (io::ErrorKind::StorageFull, "cannot write to standard output: no storage space"),
         ] {
             let mut output = Output::new(Box::new(Broken(kind)), Box::new(io::sink()), false);
-            let failure = output.print("text").unwrap_err();
-            assert_eq!((failure.message.as_str(), failure.exit_code), (message, 1));
+            let error = output.print("text").unwrap_err();
+            assert_eq!((error.message.as_str(), error.exit_code), (message, 1));
         }
     }
 }

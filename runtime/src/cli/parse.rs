@@ -125,22 +125,22 @@ fn find(mut flags: impl Iterator<Item = &'static Flag>, name: &[u8]) -> Option<&
 }
 
 fn convert(kind: Kind, text: OsString, name: &[u8]) -> Result<Value, String> {
-    let malformed = |what: &str, text: &OsStr| {
-        let text = quoted(&text.to_string_lossy());
-        format!("invalid {what} {text} for flag -{}: parse error", shown(name))
-    };
+    let malformed = || quoted(&text.to_string_lossy());
     match kind {
+        Kind::Switch => boolean(&text).map(Value::Switch).ok_or_else(|| {
+            format!("invalid boolean value {} for -{}: parse error", malformed(), shown(name))
+        }),
+        Kind::Number => number(&text).map(Value::Number).ok_or_else(|| {
+            format!("invalid value {} for flag -{}: parse error", malformed(), shown(name))
+        }),
         Kind::Text(_) | Kind::List(_) => Ok(Value::Text(text)),
-        Kind::Switch => {
-            boolean(&text).map(Value::Switch).ok_or_else(|| malformed("boolean value", &text))
-        }
-        Kind::Number => text
-            .to_str()
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|digits| digits.parse().ok())
-            .map(Value::Number)
-            .ok_or_else(|| malformed("value", &text)),
     }
+}
+
+/// A number of digits only.
+fn number(text: &OsStr) -> Option<u32> {
+    let digits = text.to_str()?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 /// The spellings of Go's `strconv.ParseBool`.
@@ -242,7 +242,7 @@ mod tests {
             (&["--preserve-fds", "x"], "invalid value \"x\" for flag -preserve-fds: parse error"),
             (&["--preserve-fds=-1"], "invalid value \"-1\" for flag -preserve-fds: parse error"),
             (&["--preserve-fds="], "invalid value \"\" for flag -preserve-fds: parse error"),
-            (&["--no-pivot=yes"], "invalid boolean value \"yes\" for flag -no-pivot: parse error"),
+            (&["--no-pivot=yes"], "invalid boolean value \"yes\" for -no-pivot: parse error"),
         ] {
             assert_eq!(check("create", line).unwrap_err(), message);
         }

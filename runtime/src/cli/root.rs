@@ -5,10 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::command::RootOrigin;
-use super::failure::Failure;
+use super::error::CommandError;
 use super::program::Name;
 use crate::sys::process;
 
@@ -23,18 +23,14 @@ pub(super) struct Surroundings {
     pub(super) is_root: bool,
     /// Whether the process is in a user namespace.
     pub(super) in_user_namespace: bool,
-    /// The current folder, against which relative paths are read.
-    pub(super) current: PathBuf,
+    /// The folder that relative paths start from; absent for the current one, which is asked for
+    /// only when it matters: a container must be killed also from a folder that is gone.
+    pub(super) current: Option<PathBuf>,
 }
 
 impl Surroundings {
     /// What holds for this process.
-    ///
-    /// # Errors
-    /// The current folder is gone.
-    pub(super) fn of_process() -> Result<Self, Failure> {
-        let current =
-            std::env::current_dir().map_err(|e| Failure::file("getcwd", Path::new("."), &e))?;
+    pub(super) fn of_process() -> Self {
         let xdg_runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
         let is_root = process::geteuid() == 0;
         // The file is read only where the answer is asked for: most starts are spared it.
@@ -42,23 +38,42 @@ impl Surroundings {
             && is_root
             && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_partial(&map));
         let user = std::env::var_os("USER");
-        Ok(Self { xdg_runtime_dir, user, is_root, in_user_namespace, current })
+        Self { xdg_runtime_dir, user, is_root, in_user_namespace, current: None }
     }
 
     /// A path given by the user, absolute and without `.` and `..`, which are resolved by text as
     /// callers of runc expect.
-    pub(super) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
+    ///
+    /// # Errors
+    /// The path is relative, and the current folder is gone.
+    pub(super) fn absolute(&self, path: &OsStr) -> Result<PathBuf, CommandError> {
         let mut clean = PathBuf::from("/");
-        for component in self.current.join(path).components() {
+        for component in self.joined(path)?.components() {
             match component {
-                std::path::Component::Normal(name) => clean.push(name),
-                std::path::Component::ParentDir => {
+                Component::Normal(name) => clean.push(name),
+                Component::ParentDir => {
                     clean.pop();
                 }
                 _ => {}
             }
         }
-        clean
+        Ok(clean)
+    }
+
+    /// A path given by the user, absolute, and otherwise as it is.
+    ///
+    /// # Errors
+    /// The path is relative, and the current folder is gone.
+    pub(super) fn joined(&self, path: &OsStr) -> Result<PathBuf, CommandError> {
+        if Path::new(path).is_absolute() {
+            return Ok(path.into());
+        }
+        let current = match &self.current {
+            Some(current) => current.clone(),
+            None => std::env::current_dir()
+                .map_err(|error| CommandError::file("getcwd", Path::new("."), &error))?,
+        };
+        Ok(if path.is_empty() { current } else { current.join(path) })
     }
 }
 
@@ -75,11 +90,11 @@ pub(super) fn choose(
     flag: Option<&OsStr>,
     name: Name,
     surroundings: &Surroundings,
-) -> Result<(PathBuf, RootOrigin), Failure> {
+) -> Result<(PathBuf, RootOrigin), CommandError> {
     if let Some(flag) = flag {
-        let root = surroundings.absolute(flag);
+        let root = surroundings.absolute(flag)?;
         if root == Path::new("/") {
-            return Err(Failure::new("--root must name a directory other than /"));
+            return Err(CommandError::new("--root must name a directory other than /"));
         }
         return Ok((root, RootOrigin::Flag));
     }
@@ -88,7 +103,7 @@ pub(super) fn choose(
         || surroundings.in_user_namespace
             && surroundings.user.as_deref() != Some(OsStr::new("root"));
     match surroundings.xdg_runtime_dir.as_ref().filter(|_| honours_xdg) {
-        Some(dir) => Ok((surroundings.absolute(dir).join(name.as_str()), RootOrigin::Xdg)),
+        Some(dir) => Ok((surroundings.absolute(dir)?.join(name.as_str()), RootOrigin::Xdg)),
         None => Ok((Path::new("/run").join(name.as_str()), RootOrigin::System)),
     }
 }
@@ -98,10 +113,10 @@ pub(super) fn choose(
 ///
 /// # Errors
 /// It cannot be made.
-pub(super) fn make_in_xdg(root: &Path) -> Result<(), Failure> {
+pub(super) fn make_in_xdg(root: &Path) -> Result<(), CommandError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
     let sticky = |()| std::fs::set_permissions(root, Permissions::from_mode(0o1700));
-    made.and_then(sticky).map_err(|error: io::Error| Failure::file("mkdir", root, &error))
+    made.and_then(sticky).map_err(|error: io::Error| CommandError::file("mkdir", root, &error))
 }
 
 #[cfg(test)]
@@ -110,12 +125,17 @@ mod tests {
 
     fn check(flag: Option<&str>, name: Name, at: &Surroundings) -> Result<String, String> {
         let chosen = choose(flag.map(OsStr::new), name, at);
-        chosen.map(|(root, _)| root.display().to_string()).map_err(|failure| failure.message)
+        chosen.map(|(root, _)| root.display().to_string()).map_err(|error| error.message)
     }
 
     fn surroundings(is_root: bool) -> Surroundings {
         let xdg_runtime_dir = Some("/run/user/7".into());
-        Surroundings { xdg_runtime_dir, is_root, current: "/work/b".into(), ..Default::default() }
+        Surroundings {
+            xdg_runtime_dir,
+            is_root,
+            current: Some("/here/b".into()),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -150,9 +170,9 @@ mod tests {
         let at = surroundings(false);
         for (flag, expected) in [
             ("/r/s", Ok("/r/s")),
-            ("s", Ok("/work/b/s")),
-            ("../s/./t/", Ok("/work/s/t")),
-            ("", Ok("/work/b")),
+            ("s", Ok("/here/b/s")),
+            ("../s/./t/", Ok("/here/s/t")),
+            ("", Ok("/here/b")),
             ("/", Err("--root must name a directory other than /")),
             ("../../..", Err("--root must name a directory other than /")),
         ] {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::failure::Failure;
+use super::error::CommandError;
 use super::json::Json;
 use super::version;
 use crate::sys::process;
@@ -28,7 +28,7 @@ struct Setting {
 ///
 /// # Errors
 /// There is one already, or the folder cannot be written to.
-pub(super) fn run(bundle: Option<&Path>, rootless: bool) -> Result<(), Failure> {
+pub(super) fn run(bundle: Option<&Path>, rootless: bool) -> Result<(), CommandError> {
     let ids = || (process::geteuid(), process::getegid());
     let setting =
         Setting { rootless: rootless.then(ids), unified: Path::new(UNIFIED_MARK).exists() };
@@ -38,15 +38,15 @@ pub(super) fn run(bundle: Option<&Path>, rootless: bool) -> Result<(), Failure> 
     let file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path);
     let mut file = match file {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(Failure::new(format!("File {FILE_NAME} exists. Remove it first")));
+            return Err(CommandError::new(format!("File {FILE_NAME} exists. Remove it first")));
         }
-        opened => opened.map_err(|error| Failure::file("open", &path, &error))?,
+        opened => opened.map_err(|error| CommandError::file("open", &path, &error))?,
     };
     let text = document(setting).indented("\t");
     file.write_all(text.as_bytes()).map_err(|error| {
         // Half a config would be in the way of the next attempt.
         let _ = std::fs::remove_file(&path);
-        Failure::file("write", &path, &error)
+        CommandError::file("write", &path, &error)
     })
 }
 
@@ -218,8 +218,8 @@ mod tests {
         run(Some(&bundle), false).unwrap();
         let file = bundle.join(FILE_NAME);
         std::fs::write(&file, "mine").unwrap();
-        let failure = run(Some(&bundle), false).unwrap_err();
-        assert_eq!(failure.message, "File config.json exists. Remove it first");
+        let error = run(Some(&bundle), false).unwrap_err();
+        assert_eq!(error.message, "File config.json exists. Remove it first");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
         std::fs::remove_dir_all(&bundle).unwrap();
         let missing = run(Some(&bundle), false).unwrap_err().message;

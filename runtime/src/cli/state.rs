@@ -21,7 +21,7 @@ pub struct ContainerView {
     pub created: String,
     /// The annotations of the config.
     pub annotations: Vec<(String, String)>,
-    /// The name of the user who created it, or `#UID`; empty in the output of `state`.
+    /// Who created it, as [`super::owner::owner`] names them; empty in the output of `state`.
     pub owner: String,
 }
 

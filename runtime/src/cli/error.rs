@@ -8,12 +8,12 @@ use crate::sys::error::errno_text;
 
 /// The end of a command that did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct CommandError {
     /// The whole chain of causes, joined by colons; lower case, no full stop.
     pub message: String,
     /// The exit code of the program.
     pub exit_code: u8,
-    /// The parts of the message; boxed, because results carry failures through every function.
+    /// The parts of the message; boxed, because results carry errors through every function.
     pub details: Box<Details>,
 }
 
@@ -39,14 +39,14 @@ const EXIT_EXEC: u8 = 255;
 /// The exit code of a command that does not exist.
 const EXIT_UNKNOWN_COMMAND: u8 = 3;
 
-impl Failure {
-    /// A failure of any command but `exec`.
+impl CommandError {
+    /// An error of any command but `exec`.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), exit_code: EXIT_ERROR, details: Box::default() }
     }
 
-    /// A failure of `exec`: 1 might be taken for the status of the process, so it is 255.
+    /// An error of `exec`: 1 might be taken for the status of the process, so it is 255.
     #[must_use]
     pub fn exec(cause: impl fmt::Display) -> Self {
         Self { exit_code: EXIT_EXEC, ..Self::new(format!("exec failed: {cause}")) }
@@ -65,7 +65,7 @@ impl Failure {
         Self::new(format!("{operation} {}: {}", path.display(), describe(error)))
     }
 
-    /// The same failure with its parts named.
+    /// The same error with its parts named.
     #[must_use]
     pub fn with_details(self, details: Details) -> Self {
         Self { details: Box::new(details), ..self }
@@ -85,16 +85,16 @@ mod tests {
     #[test]
     fn describes_a_refusal_in_the_words_callers_search_for() {
         let error = io::Error::from_raw_os_error(libc::ENOENT);
-        let failure = Failure::file("open", std::path::Path::new("/x/log"), &error);
-        assert_eq!(failure.message, "open /x/log: no such file or directory");
-        assert_eq!(failure.exit_code, 1);
+        let error = CommandError::file("open", std::path::Path::new("/x/log"), &error);
+        assert_eq!(error.message, "open /x/log: no such file or directory");
+        assert_eq!(error.exit_code, 1);
     }
 
     #[test]
     fn exits_with_255_where_exec_fails() {
-        let failure = Failure::exec("container does not exist");
+        let error = CommandError::exec("container does not exist");
         assert_eq!(
-            (failure.message.as_str(), failure.exit_code),
+            (error.message.as_str(), error.exit_code),
             ("exec failed: container does not exist", 255)
         );
     }
