@@ -1,0 +1,182 @@
+//! `hooks`: when they run, what they are given, what their failure means.
+
+use std::fs;
+
+use keel_tests::Container;
+use serde_json::{Value, json};
+
+/// A hook that appends its name and the state it reads to a file on the host.
+fn logging(container: &Container, name: &str) -> Value {
+    let log = container.path("hooks.log").display().to_string();
+    let script = format!("printf '{name} ' >> {log}; cat >> {log}; echo >> {log}");
+    json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]})
+}
+
+fn failing() -> Value {
+    json!({"path": "/bin/sh", "args": ["sh", "-c", "cat > /dev/null; echo from the hook >&2; exit 9"]})
+}
+
+fn set(container: &Container, hooks: Value) {
+    let text = fs::read_to_string(container.path("config.json")).expect("config.json");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["hooks"] = hooks;
+    container.write_config(&config);
+}
+
+/// Name and state of each line of the log, without those that ran inside the container.
+fn log(container: &Container) -> Vec<(String, Value)> {
+    let text = fs::read_to_string(container.path("hooks.log")).unwrap_or_default();
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let (name, state) = line.split_once(' ').expect("a name and a state");
+            (name.to_owned(), state.parse().unwrap_or_else(|error| panic!("{line}: {error}")))
+        })
+        .collect()
+}
+
+/// RT-HOOK-01: hooks run in the order of the specification, each with the state on stdin.
+#[test]
+fn run_in_order_with_the_state() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["true"]);
+        config["annotations"] = json!({"a": "b"});
+    });
+    set(
+        &container,
+        json!({
+            "prestart": [logging(&container, "prestart")],
+            "createRuntime": [logging(&container, "createRuntime"), logging(&container, "second")],
+            "poststart": [logging(&container, "poststart")],
+            "poststop": [logging(&container, "poststop")],
+        }),
+    );
+    container.create().succeeds();
+    let pid = container.pid();
+    container.start().succeeds();
+    container.becomes("stopped");
+    container.delete(&[]).succeeds();
+    let log = log(&container);
+    let names: Vec<&str> = log.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["prestart", "createRuntime", "second", "poststart", "poststop"]);
+    for (name, state) in &log {
+        assert_eq!(state["id"], container.id(), "{name}");
+        assert_eq!(state["bundle"], container.bundle().display().to_string(), "{name}");
+        assert_eq!(state["annotations"]["a"], "b", "{name}");
+        assert!(state["ociVersion"].is_string(), "{name}");
+    }
+    for (name, state) in &log[..3] {
+        assert_eq!(state["status"], "creating", "{name}");
+        assert_eq!(state["pid"], pid, "{name}");
+    }
+    // The packaged runc runs poststart hooks before the program: see specs/deviations.md.
+    if !container.runtime().is("runc") {
+        assert_eq!(log[3].1["status"], "running");
+    }
+    assert_eq!(log[4].1["status"], "stopped");
+}
+
+/// RT-HOOK-02: createContainer and startContainer run in the container's namespaces.
+#[test]
+fn container_hooks_run_inside() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["sh", "-c", "cat /seen-create /seen-start"]);
+        config["root"]["readonly"] = json!(false);
+        config["hostname"] = json!("inside");
+    });
+    let rootfs = container.rootfs().display().to_string();
+    let create = format!("cat > /dev/null; hostname > {rootfs}/seen-create");
+    set(
+        &container,
+        json!({
+            // Resolved on the host, before the root is changed.
+            "createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", create], "env": ["PATH=/usr/bin:/bin"]}],
+            // Resolved in the container.
+            "startContainer": [{"path": "/bin/busybox", "args": ["sh", "-c", "cat > /dev/null; hostname > /seen-start"], "env": ["PATH=/bin"]}],
+        }),
+    );
+    let outcome = container.run().succeeds();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", outcome.report());
+    assert_eq!(lines[1], "inside");
+    let _ = host;
+}
+
+/// RT-HOOK-03: a failing hook before the start makes `create` fail, names the hook, and leaves nothing.
+#[test]
+fn a_failing_hook_fails_create() {
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let container = Container::sleeping(|_| ());
+        set(&container, json!({kind: [failing()]}));
+        container.create().fails_naming(&["hook"]);
+        container.assert_nothing_left();
+    }
+}
+
+/// RT-HOOK-04: a failing startContainer hook keeps the program from running.
+#[test]
+fn a_failing_start_hook_stops_the_start() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["touch", "/ran"]);
+        config["root"]["readonly"] = json!(false);
+    });
+    let hook = json!({"path": "/bin/busybox", "args": ["false"]});
+    set(&container, json!({"startContainer": [hook]}));
+    let outcome = container.run();
+    assert_ne!(outcome.status, 0, "{}", outcome.report());
+    assert!(!container.rootfs().join("ran").exists());
+    container.assert_nothing_left();
+}
+
+/// RT-HOOK-05: a failing poststop hook does not keep the container from being deleted.
+#[test]
+fn a_failing_poststop_hook_only_warns() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    set(&container, json!({"poststop": [failing(), logging(&container, "after")]}));
+    container.up_and_over();
+    container.delete(&[]);
+    container.assert_nothing_left();
+}
+
+/// RT-HOOK-06: a hook that takes longer than its timeout is ended and is an error.
+#[test]
+fn a_timeout_ends_the_hook() {
+    let container = Container::sleeping(|_| ());
+    set(
+        &container,
+        json!({"createRuntime": [
+        {"path": "/bin/sleep", "args": ["sleep", "100002"], "timeout": 1}]}),
+    );
+    container.create().fails_naming(&["hook"]);
+    container.assert_nothing_left();
+}
+
+/// RT-HOOK-07: a hook gets the arguments and the environment of the configuration, and no other.
+#[test]
+fn hooks_get_their_own_environment() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    let log = container.path("env.log").display().to_string();
+    let script = format!("cat > /dev/null; (echo \"$0 $1\"; env) > {log}");
+    set(
+        &container,
+        json!({"createRuntime": [
+        {"path": "/bin/sh", "args": ["zero", "-c", script, "a0", "a1"], "env": ["ONLY=this"]}]}),
+    );
+    let mut command = container.command(&["run", container.id()]);
+    command.env("KEEL_TESTS_CALLER", "leaks");
+    container.finish(command).succeeds();
+    let seen = fs::read_to_string(&log).expect("the hook ran");
+    assert!(seen.starts_with("a0 a1\n"), "{seen}");
+    assert!(seen.contains("ONLY=this"), "{seen}");
+    assert!(!seen.contains("KEEL_TESTS_CALLER"), "{seen}");
+}
+
+/// RT-HOOK-08: a relative path of a hook is an error.
+#[test]
+fn refuses_a_relative_path() {
+    let container = Container::sleeping(|_| ());
+    set(&container, json!({"createRuntime": [{"path": "bin/true"}]}));
+    container.create().exits(1);
+    container.assert_nothing_left();
+}

@@ -1,0 +1,208 @@
+//! `linux.namespaces` and the user namespace's mappings.
+
+use std::fs;
+use std::process::Command;
+
+use keel_tests::{Child, Container, Scratch, eventually};
+use serde_json::{Value, json};
+
+const FILES: [(&str, &str); 7] = [
+    ("pid", "pid"),
+    ("network", "net"),
+    ("mount", "mnt"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("cgroup", "cgroup"),
+    ("user", "user"),
+];
+
+fn host(file: &str) -> String {
+    fs::read_link(format!("/proc/self/ns/{file}")).expect("a namespace").display().to_string()
+}
+
+fn set(config: &mut Value, kind: &str, path: Option<&str>) {
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+    namespaces.retain(|namespace| namespace["type"] != kind);
+    namespaces.push(match path {
+        None => json!({"type": kind}),
+        Some(path) => json!({"type": kind, "path": path}),
+    });
+}
+
+/// RT-NS-01: each listed namespace is new.
+#[test]
+fn listed_namespaces_are_new() {
+    let container = Container::new(|config| set(config, "cgroup", None));
+    let seen = container.observe();
+    for (kind, file) in FILES {
+        let fresh = seen["namespaces"][file] != host(file).as_str();
+        assert_eq!(fresh, kind != "user", "{kind}");
+    }
+    assert_eq!(seen["pid"], 1);
+    assert_eq!(seen["interfaces"], json!(["lo"]));
+}
+
+/// RT-NS-02: a namespace that is not listed is the caller's.
+#[test]
+fn unlisted_namespaces_are_the_callers() {
+    for (kind, file) in [("network", "net"), ("ipc", "ipc"), ("pid", "pid")] {
+        let container = Container::new(|config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+            namespaces.retain(|namespace| namespace["type"] != kind);
+            // These file systems belong to the namespaces that are not new here.
+            let mounts = config["mounts"].as_array_mut().expect("an array");
+            mounts.retain(|mount| mount["type"] != "mqueue" && mount["type"] != "sysfs");
+        });
+        let seen = container.observe();
+        assert_eq!(seen["namespaces"][file], host(file), "{kind}");
+    }
+}
+
+/// RT-NS-03: a namespace with a path is joined.
+#[test]
+fn joins_by_path() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--ipc", "--uts", "--pid", "--cgroup", "--fork", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let pid = first_child(holder.pid());
+    for (kind, file) in
+        [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid"), ("cgroup", "cgroup")]
+    {
+        let path = format!("/proc/{pid}/ns/{file}");
+        let wanted = fs::read_link(&path).expect("a namespace").display().to_string();
+        assert_ne!(wanted, host(file));
+        let container = Container::new(|config| {
+            set(config, kind, Some(&path));
+            if kind == "uts" {
+                config.as_object_mut().expect("an object").remove("hostname");
+            }
+        });
+        assert_eq!(container.observe()["namespaces"][file], wanted, "{kind}");
+    }
+    end(pid);
+}
+
+/// The sleeper below `unshare --fork`, once it runs: in a pid namespace of its own the fork comes first.
+fn first_child(pid: i32) -> i32 {
+    eventually("unshare forks", || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let child = children.split_whitespace().next()?.parse().ok()?;
+        let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+        (name.trim() == "sleep").then_some(child)
+    })
+}
+
+fn end(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+}
+
+/// RT-NS-04: a path to a namespace of another type is an error, and nothing is left.
+#[test]
+fn refuses_a_path_of_the_wrong_type() {
+    let container = Container::new(|config| set(config, "network", Some("/proc/self/ns/uts")));
+    let outcome = container.run();
+    assert_ne!(outcome.status, 0, "{}", outcome.report());
+    container.assert_nothing_left();
+}
+
+/// RT-NS-05: a path that does not exist is an error that names it.
+#[test]
+fn refuses_a_missing_path() {
+    let container = Container::new(|config| set(config, "network", Some("/nosuch/netns")));
+    container.run().fails_naming(&["/nosuch/netns"]);
+    container.assert_nothing_left();
+}
+
+/// RT-NS-06: the same type twice is an error.
+#[test]
+fn refuses_duplicates() {
+    let container = Container::new(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.push(json!({"type": "ipc"}));
+    });
+    container.run().fails_naming(&["ipc"]);
+    container.assert_nothing_left();
+}
+
+/// RT-NS-07: a network namespace that `ip netns` made, the way podman and CNI hand one over, is joined.
+#[test]
+fn joins_a_pinned_network_namespace() {
+    let own = host("net");
+    let folder = Scratch::new();
+    let pin = folder.join("net");
+    fs::write(&pin, "").expect("a file");
+    let status = Command::new("unshare")
+        .arg(format!("--net={}", pin.display()))
+        .args(["ip", "link", "add", "name", "mark0", "type", "bridge"])
+        .status()
+        .expect("unshare");
+    let marked = status.success();
+    let container =
+        Container::new(|config| set(config, "network", Some(&pin.display().to_string())));
+    let seen = container.observe();
+    assert_ne!(seen["namespaces"]["net"], own);
+    if marked {
+        assert_eq!(seen["interfaces"], json!(["lo", "mark0"]));
+    }
+}
+
+/// RT-USERNS-01: with a user namespace the mappings hold and the program is root inside.
+#[test]
+fn maps_users() {
+    let container = Container::new(mapped);
+    chown_all(&container);
+    let seen = container.observe();
+    assert_eq!(seen["uid"], json!([0, 0, 0, 0]));
+    let words = |key: &str| -> Vec<String> {
+        seen[key].as_str().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(words("uid_map"), ["0", "200000", "65536"]);
+    assert_eq!(words("gid_map"), ["0", "300000", "65536"]);
+    assert_ne!(seen["namespaces"]["user"], host("user"));
+}
+
+/// RT-USERNS-02: with a user namespace the default devices work although they cannot be made there.
+#[test]
+fn devices_work_in_a_user_namespace() {
+    let container = Container::new(|config| {
+        mapped(config);
+        config["process"]["args"] =
+            json!(["sh", "-c", "echo x > /dev/null && head -c 2 /dev/zero | wc -c"]);
+    });
+    chown_all(&container);
+    assert_eq!(container.run().succeeds().stdout, "2\n");
+}
+
+/// RT-USERNS-03: exec enters the user namespace too.
+#[test]
+fn exec_enters_the_user_namespace() {
+    let container = Container::sleeping(mapped);
+    chown_all(&container);
+    let pid = container.up();
+    let seen = container.exec(&["/bin/probe", "report"]).succeeds().json();
+    let wanted = fs::read_link(format!("/proc/{pid}/ns/user")).expect("a namespace");
+    assert_eq!(seen["namespaces"]["user"], wanted.display().to_string());
+    assert_eq!(seen["uid"], json!([0, 0, 0, 0]));
+}
+
+fn mapped(config: &mut Value) {
+    set(config, "user", None);
+    config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
+    config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 300_000, "size": 65536}]);
+}
+
+/// Gives the root file system to the mapped root; the two programs are links that stay the host's.
+fn chown_all(container: &Container) {
+    let status = Command::new("chown")
+        .arg("-h")
+        .arg("200000:300000")
+        .arg(container.rootfs())
+        .args(
+            ["dev", "etc", "home", "proc", "root", "run", "sys", "tmp"]
+                .map(|n| container.rootfs().join(n)),
+        )
+        .status()
+        .expect("chown");
+    assert!(status.success());
+}
