@@ -66,6 +66,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether the command reads or writes below the state root.
+    #[must_use]
+    pub(super) fn uses_states(&self) -> bool {
+        !matches!(self, Self::Spec { .. } | Self::Features | Self::Plan { .. })
+    }
+}
+
 /// The arguments of `create`. All paths are absolute, since the callers' relative ones are meant
 /// from the folder they stand in, not from the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]

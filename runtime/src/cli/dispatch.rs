@@ -70,6 +70,9 @@ fn direct_log(global: &Global, output: &mut Output) -> Result<(), CommandError> 
 
 /// Calls the command. The number is the exit code, which `run` and `exec` have from the process.
 fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8, CommandError> {
+    if command.uses_states() {
+        global.prepare_root()?;
+    }
     match command {
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),
         Command::Features => print(output, &features::text()),
@@ -81,10 +84,7 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
         | Command::Delete { .. }
         | Command::List { .. }
         | Command::Exec(_)
-        | Command::Plan { .. } => {
-            global.prepare_root()?;
-            Err(CommandError::new("this command is not built in"))
-        }
+        | Command::Plan { .. } => Err(CommandError::new("this command is not built in")),
     }
 }
 

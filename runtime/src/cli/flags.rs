@@ -340,4 +340,28 @@ mod tests {
         }
         assert!(commands.iter().copied().eq(VERBS.iter().map(|v| v.name)), "not in order");
     }
+
+    /// The flags that head a paragraph of a manual page, with their one-letter names.
+    fn documented(page: &str) -> BTreeSet<String> {
+        let path = format!("{}/../man/{page}.8", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let heads = text.lines().filter(|line| line.starts_with("\\fB\\-"));
+        let names = heads.flat_map(|line| line.split("\\fB\\-").skip(1));
+        let bare = |name: &str| name.split("\\fR").next().unwrap_or_default().replace('\\', "");
+        names.map(|name| bare(name).trim_start_matches('-').to_owned()).collect()
+    }
+
+    fn named<'a>(flags: impl Iterator<Item = &'a Flag>) -> BTreeSet<String> {
+        let names = |flag: &Flag| [Some(flag.name.to_owned()), flag.alias.map(String::from)];
+        flags.chain([&HELP]).flat_map(names).flatten().collect()
+    }
+
+    #[test]
+    fn has_a_manual_page_for_every_command_with_exactly_its_flags() {
+        assert_eq!(documented("keel"), named(GLOBAL.iter()));
+        for verb in &VERBS {
+            let page = format!("keel-{}", verb.name);
+            assert_eq!(documented(&page), named(verb.flags()), "{page}");
+        }
+    }
 }

@@ -13,7 +13,8 @@ use super::log::{Form, Level, Line};
 pub struct Output {
     stdout: Box<dyn Write>,
     stderr: Box<dyn Write>,
-    stderr_is_terminal: bool,
+    /// Asked only when a line is written, which most commands never do.
+    stderr_is_terminal: fn() -> bool,
     log: Log,
     started: Instant,
 }
@@ -36,14 +37,16 @@ impl Output {
     /// The streams of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        let stderr = io::stderr();
-        let is_terminal = stderr.is_terminal();
-        Self::new(Box::new(io::stdout()), Box::new(stderr), is_terminal)
+        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), || io::stderr().is_terminal())
     }
 
     /// Other streams, for who embeds the command line.
     #[must_use]
-    pub fn new(stdout: Box<dyn Write>, stderr: Box<dyn Write>, stderr_is_terminal: bool) -> Self {
+    pub fn new(
+        stdout: Box<dyn Write>,
+        stderr: Box<dyn Write>,
+        stderr_is_terminal: fn() -> bool,
+    ) -> Self {
         let (log, started) = (Log::default(), Instant::now());
         Self { stdout, stderr, stderr_is_terminal, log, started }
     }
@@ -100,10 +103,10 @@ impl Output {
     }
 
     fn write_log(&mut self, level: Level, message: &str, details: &Details) {
-        let form = match (self.log.format, &self.log.file, self.stderr_is_terminal) {
-            (LogFormat::Json, _, _) => Form::Json,
-            (LogFormat::Text, None, true) => Form::Terminal,
-            (LogFormat::Text, _, _) => Form::Text,
+        let form = match (self.log.format, &self.log.file) {
+            (LogFormat::Json, _) => Form::Json,
+            (LogFormat::Text, None) if (self.stderr_is_terminal)() => Form::Terminal,
+            (LogFormat::Text, _) => Form::Text,
         };
         let (time, elapsed) = (SystemTime::now(), self.started.elapsed());
         let line = Line { level, message, details, time, elapsed }.render(form);
@@ -138,7 +141,7 @@ mod tests {
             (io::ErrorKind::BrokenPipe, ""),
             (io::ErrorKind::StorageFull, "cannot write to standard output: no storage space"),
         ] {
-            let mut output = Output::new(Box::new(Broken(kind)), Box::new(io::sink()), false);
+            let mut output = Output::new(Box::new(Broken(kind)), Box::new(io::sink()), || false);
             let error = output.print("text").unwrap_err();
             assert_eq!((error.message.as_str(), error.exit_code), (message, 1));
         }

@@ -35,7 +35,7 @@ struct Answer {
 
 fn keel(line: &[&str]) -> Answer {
     let (stdout, stderr) = (Stream::default(), Stream::default());
-    let mut output = Output::new(Box::new(stdout.clone()), Box::new(stderr.clone()), false);
+    let mut output = Output::new(Box::new(stdout.clone()), Box::new(stderr.clone()), || false);
     let program = Program { argv0: "/usr/bin/keel".into(), name: Name::Keel };
     let code = run(&program, line.iter().map(OsString::from), &mut output);
     let stderr = stderr.text().lines().map(|line| without_time(line) + "\n").collect();
