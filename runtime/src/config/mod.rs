@@ -5,3 +5,4 @@
 pub mod error;
 pub mod field;
 pub mod seccomp;
+pub mod resources;

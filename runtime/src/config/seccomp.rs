@@ -316,6 +316,7 @@ fn read_arg(field: &Field<'_>) -> Option<Arg> {
     let index = index_field.require().and_then(|()| index_field.integer::<u32>());
     let value = value_field.require().and_then(|()| value_field.integer::<u64>());
     let two_field = field.get("valueTwo");
+    // Absent is zero; refused is neither.
     let value_two = if two_field.is_present() { two_field.integer::<u64>() } else { Some(0) };
     let op_field = field.get("op");
     let op = op_field
