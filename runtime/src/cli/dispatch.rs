@@ -104,6 +104,3 @@ fn explain(name: Name, misuse: Misuse, output: &mut Output) -> CommandError {
     let _ = output.print(&format!("{heading}\n\n{help}"));
     CommandError::new(message)
 }
-
-#[cfg(test)]
-mod tests;

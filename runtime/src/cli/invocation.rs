@@ -325,6 +325,3 @@ impl Global {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

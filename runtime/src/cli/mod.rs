@@ -38,3 +38,8 @@ mod quote;
 
 pub use dispatch::{main, run};
 pub use program::{Name, Program};
+
+#[cfg(test)]
+mod dispatch_tests;
+#[cfg(test)]
+mod invocation_tests;

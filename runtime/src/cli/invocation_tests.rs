@@ -1,9 +1,14 @@
 //! The tables of `invocation`: a command line on the left, what it means on the right.
 
+use std::ffi::OsString;
 use std::path::Path;
 
-use super::*;
-use crate::cli::program::Name;
+use super::command::{Command, ExecArgs, Global, ListFormat, LogFormat, RootOrigin, Rootless};
+use super::flags::{GLOBAL, VERBS, Verb};
+use super::invocation::{Misuse, Request, Start, read_command, read_global};
+use super::program::{Name, Program};
+use super::root::Surroundings;
+use super::user::User;
 
 fn surroundings() -> Surroundings {
     Surroundings { is_root: true, current: Some("/here".into()), ..Default::default() }
@@ -71,7 +76,7 @@ fn has_a_command_for_every_verb() {
 
 #[test]
 fn asks_the_table_for_no_flag_that_is_not_there() {
-    let source = include_str!("../invocation.rs");
+    let source = include_str!("invocation.rs");
     let known = |name: &str| {
         VERBS.iter().flat_map(Verb::flags).chain(&GLOBAL).any(|flag| flag.name == name)
     };

@@ -1,10 +1,14 @@
 //! Whole command lines, with everything they print.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::rc::Rc;
 
-use super::*;
+use super::dispatch::run;
+use super::output::Output;
+use super::program::{Name, Program};
+use super::{help, version};
 
 /// A stream that can be read afterwards.
 #[derive(Clone, Default)]
