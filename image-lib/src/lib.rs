@@ -81,4 +81,7 @@ pub mod reference;
 pub mod spec;
 
 // Bytes and trees.
+pub mod blob;
 pub mod fsroot;
+pub mod layer;
+pub mod tar;

@@ -28,6 +28,12 @@ impl AsFd for Root {
     }
 }
 
+impl Root {
+    pub(crate) fn from_directory(directory: Directory) -> Self {
+        Self { directory }
+    }
+}
+
 impl From<OwnedFd> for Root {
     fn from(fd: OwnedFd) -> Self {
         Self { directory: Directory::from(fd) }
@@ -75,6 +81,18 @@ impl Root {
     /// The kernel's.
     pub fn open_directory(&self, path: &Path) -> Result<Directory, FsError> {
         self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY).map(Directory::from).at("open", path)
+    }
+
+    /// Opens the directory at `path`, which no link may be part of.
+    ///
+    /// # Errors
+    /// The kernel's; `ELOOP` if there is a link in the way.
+    pub(crate) fn open_directory_without_links(&self, path: &Path) -> Result<Directory, FsError> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat2(self, below(path), flags, Mode::empty(), resolve)
+            .map(Directory::from)
+            .at("open", path)
     }
 
     /// Opens the file at `path` for reading, following links inside the tree.

@@ -1,0 +1,10 @@
+//! Bytes on their way: measured, verified, compressed and decompressed. Nothing here knows what the
+//! bytes mean.
+
+mod compression;
+mod meter;
+mod verified_reader;
+
+pub use compression::{Compression, DecodeError, Decoder, Encoder};
+pub use meter::{Meter, Tee};
+pub use verified_reader::{Mismatch, VerifiedReader};

@@ -1,0 +1,137 @@
+//! One pass over a layer's blob: decompress, digest, unpack, with bounded memory.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+
+use super::{Extracted, Extractor, LayerError, Limits};
+use crate::blob::{Compression, Decoder, Meter};
+use crate::fsroot::Directory;
+use crate::identity::{Algorithm, DiffId};
+use crate::tar::{Reader, TarError};
+
+/// A layer that has been read to its end. Whether it is the right one is for the caller to see
+/// before anyone else sees the tree.
+#[derive(Debug)]
+pub struct Applied {
+    /// The tree.
+    pub extracted: Extracted,
+    /// The digest of the uncompressed archive.
+    pub diff_id: DiffId,
+    /// How the blob was compressed.
+    pub compression: Compression,
+}
+
+/// Unpacks the layer that `blob` gives into a new tree named `fs` in `container`. `blob` is read to
+/// its end, also behind the archive's, so that its own digest is complete.
+///
+/// # Errors
+/// The blob is damaged, refused or cannot be unpacked; the tree is of no use then, and `blob` may
+/// not have been read to its end.
+pub fn apply<R: Read>(
+    blob: &mut R,
+    algorithm: Algorithm,
+    container: Directory,
+    limits: &Limits,
+) -> Result<Applied, LayerError> {
+    let mut extractor = Extractor::new(container)?;
+    let (diff_id, compression) =
+        each(blob, algorithm, limits, |reader| extractor.apply_all(reader))?;
+    Ok(Applied { extracted: extractor.finish()?, diff_id, compression })
+}
+
+/// Reads the layer that `blob` gives as [`apply`] would, without unpacking it: all of its entries
+/// are looked at, none is made.
+///
+/// # Errors
+/// As [`apply`].
+pub fn verify<R: Read>(
+    blob: &mut R,
+    algorithm: Algorithm,
+    limits: &Limits,
+) -> Result<(DiffId, Compression), LayerError> {
+    each(blob, algorithm, limits, |reader| {
+        while reader.next_entry()?.is_some() {}
+        Ok(())
+    })
+}
+
+type Source<'a, R> = Bounded<'a, Decoder<Counted<'a, R>>>;
+
+fn each<R: Read>(
+    blob: &mut R,
+    algorithm: Algorithm,
+    limits: &Limits,
+    mut visit: impl FnMut(&mut Reader<Source<'_, R>>) -> Result<(), LayerError>,
+) -> Result<(DiffId, Compression), LayerError> {
+    let compressed = Cell::new(0);
+    let decoder = Decoder::new(Counted { inner: &mut *blob, count: &compressed })?;
+    let compression = decoder.compression();
+    let meter = Meter::new(decoder, algorithm);
+    let mut reader =
+        Reader::new(Bounded { inner: meter, compressed: &compressed, limits }, limits.archive);
+    visit(&mut reader).map_err(unwrap_limit)?;
+    let mut rest = reader.into_inner();
+    // Padding and even garbage behind the archive belong to both digests.
+    io::copy(&mut rest, &mut io::sink()).map_err(LayerError::Read).map_err(unwrap_limit)?;
+    let (digest, _) = rest.inner.finish();
+    io::copy(blob, &mut io::sink()).map_err(LayerError::Read)?;
+    Ok((DiffId::new(digest), compression))
+}
+
+/// An exceeded limit travels through readers as an `io::Error`; it is told as what it is.
+fn unwrap_limit(error: LayerError) -> LayerError {
+    let io = match &error {
+        LayerError::Read(source) | LayerError::Archive(TarError::Read { source, .. }) => source,
+        LayerError::Entry { source: super::EntryError::Content(source), .. } => source,
+        _ => return error,
+    };
+    match io.get_ref().and_then(|inner| inner.downcast_ref::<Exceeded>()) {
+        Some(exceeded) => LayerError::Limit { what: exceeded.what, limit: exceeded.limit },
+        None => error,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("beyond the limit of {limit} {what}")]
+struct Exceeded {
+    what: &'static str,
+    limit: u64,
+}
+
+/// Counts the compressed bytes where the decoder takes them.
+struct Counted<'a, R> {
+    inner: &'a mut R,
+    count: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + count as u64);
+        Ok(count)
+    }
+}
+
+/// Stops a layer that expands beyond its limits.
+struct Bounded<'a, R> {
+    inner: Meter<R>,
+    compressed: &'a Cell<u64>,
+    limits: &'a Limits,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let expanded = self.inner.count();
+        let Limits { expanded_bytes_max, ratio_max, ratio_from_bytes, .. } = *self.limits;
+        if expanded > expanded_bytes_max {
+            return Err(io::Error::other(Exceeded { what: "bytes", limit: expanded_bytes_max }));
+        }
+        let allowed = self.compressed.get().saturating_mul(ratio_max);
+        if expanded > ratio_from_bytes && expanded > allowed {
+            let what = "times its compressed size";
+            return Err(io::Error::other(Exceeded { what, limit: ratio_max }));
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,24 @@
+//! One layer: its tar is applied alone, in overlayfs form, so that no layer waits for the ones
+//! below it; and an upper directory of overlayfs is turned back into a tar.
+//!
+//! What a layer does not say by itself (the attributes of directories that it only passes through,
+//! the content of files below that it links to) is filled in from the layers below afterwards, by
+//! [`Extracted::inherit`].
+
+mod apply;
+mod diff;
+mod error;
+mod extract;
+mod inherit;
+mod limits;
+mod whiteout;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Applied, apply, verify};
+pub use diff::{Contents, DiffOptions, write_upper};
+pub use error::{EntryError, LayerError};
+pub use extract::{Extracted, Extractor};
+pub use limits::Limits;
+pub use whiteout::{OPAQUE_XATTR, Whiteout};

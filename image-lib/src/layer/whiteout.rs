@@ -1,0 +1,70 @@
+//! Whiteouts (image-spec layer.md, "Whiteouts"): in a tar they are names, on disk they are
+//! overlayfs's: a character device 0/0 hides a name, an attribute hides all of a directory.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// The attribute of a directory whose counterparts in lower layers are hidden.
+pub const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
+/// What overlayfs keeps for itself.
+pub(super) const OVERLAY_XATTR_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+/// The name of the entry that makes its directory opaque.
+pub(super) const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
+/// What the name of a whiteout begins with.
+pub(super) const PREFIX: &[u8] = b".wh.";
+
+/// What the name of an entry means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whiteout<'n> {
+    /// An ordinary file.
+    No,
+    /// Hides this name of the lower layers.
+    Name(&'n OsStr),
+    /// Hides all that lower layers have in the directory.
+    Opaque,
+    /// Internal to a file system that is gone; it means nothing.
+    Ignored,
+    /// A whiteout of nothing, which is an error.
+    Empty,
+}
+
+impl<'n> Whiteout<'n> {
+    /// Reads the last component of an entry's path.
+    #[must_use]
+    pub fn of(name: &'n OsStr) -> Self {
+        match name.as_bytes().strip_prefix(PREFIX) {
+            None => Self::No,
+            Some(b"") => Self::Empty,
+            Some(_) if name.as_bytes() == OPAQUE_NAME => Self::Opaque,
+            Some(rest) if rest.starts_with(PREFIX) => Self::Ignored,
+            Some(rest) if rest == b"." || rest == b".." => Self::Empty,
+            Some(rest) => Self::Name(OsStr::from_bytes(rest)),
+        }
+    }
+}
+
+/// The name under which an extended attribute of an archive is stored: what would speak to
+/// overlayfs is escaped the way the kernel unescapes it (since 6.7).
+pub(super) fn stored_xattr(name: &[u8]) -> Vec<u8> {
+    for prefix in OVERLAY_XATTR_PREFIXES {
+        if let Some(rest) = name.strip_prefix(prefix) {
+            return [prefix, b"overlay.", rest].concat();
+        }
+    }
+    name.to_vec()
+}
+
+/// The name under which a stored extended attribute is archived; nothing if it is overlayfs's own.
+pub(super) fn archived_xattr(name: &[u8]) -> Option<Vec<u8>> {
+    for prefix in OVERLAY_XATTR_PREFIXES {
+        if let Some(rest) = name.strip_prefix(prefix) {
+            return rest.strip_prefix(b"overlay.").map(|own| [prefix, own].concat());
+        }
+    }
+    Some(name.to_vec())
+}
+
+/// Labels belong to the host's policy, not to the image.
+pub(super) fn is_host_xattr(name: &[u8]) -> bool {
+    name == b"security.selinux" || name == b"security.ima" || name == b"security.evm"
+}

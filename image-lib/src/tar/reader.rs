@@ -1,0 +1,368 @@
+//! Entry after entry from a stream.
+
+use std::io::{self, Read};
+
+use super::header::{BLOCK, Header};
+use super::pax::Records;
+use super::sparse::{self, Map, PaxSparse};
+use super::{Entry, EntryKind, Limits, Problem, TarError};
+
+/// Reads an archive. Between two calls of [`Reader::next_entry`] the reader itself gives the
+/// content of the entry, with its holes filled.
+#[derive(Debug)]
+pub struct Reader<R> {
+    inner: R,
+    limits: Limits,
+    offset: u64,
+    entries: u64,
+    content: u64,
+    /// The path of the last entry, for errors.
+    path: String,
+    /// Where the header of the present entry begins.
+    header_offset: u64,
+    global: Records,
+    data: Data,
+}
+
+/// What is left of the present entry.
+#[derive(Debug, Default)]
+struct Data {
+    /// Stored bytes not yet read.
+    stored: u64,
+    /// Bytes after them up to the next block.
+    padding: u64,
+    /// The place in the file with its holes.
+    position: u64,
+    /// The size of the file with its holes.
+    size: u64,
+    /// The runs not yet read, last first.
+    segments: Vec<(u64, u64)>,
+}
+
+/// Extended headers that stand before an entry.
+#[derive(Debug, Default)]
+struct Pending {
+    records: Option<Records>,
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the archive in `inner` within `limits`.
+    pub fn new(inner: R, limits: Limits) -> Self {
+        Self {
+            inner,
+            limits,
+            offset: 0,
+            entries: 0,
+            content: 0,
+            path: String::new(),
+            header_offset: 0,
+            global: Records::default(),
+            data: Data::default(),
+        }
+    }
+
+    /// The reader below.
+    pub fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
+    /// The reader below. What stands after the archive's end is still in it.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
+    /// An error that names the present entry.
+    pub fn refuse(&self, problem: Problem) -> TarError {
+        TarError::Entry { path: self.path.clone(), offset: self.header_offset, problem }
+    }
+
+    /// The next entry; nothing after the last. What was not read of the one before is skipped.
+    ///
+    /// # Errors
+    /// The archive is damaged, not understood or beyond the limits.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
+        self.skip(self.data.stored + self.data.padding)?;
+        self.data = Data::default();
+        let mut pending = Pending::default();
+        loop {
+            self.header_offset = self.offset;
+            let Some(header) = self.next_header()? else {
+                let dangling =
+                    pending.records.is_some() || pending.path.is_some() || pending.link.is_some();
+                if dangling {
+                    return Err(self.refuse(Problem::ExtendedOrder));
+                }
+                return Ok(None);
+            };
+            match header.flag {
+                b'x' | b'X' if pending.records.is_none() => {
+                    pending.records = Some(self.records(header.size)?);
+                }
+                b'L' if pending.path.is_none() => pending.path = Some(self.long_name(header.size)?),
+                b'K' if pending.link.is_none() => pending.link = Some(self.long_name(header.size)?),
+                b'x' | b'X' | b'L' | b'K' => return Err(self.refuse(Problem::ExtendedOrder)),
+                b'g' => {
+                    let records = self.records(header.size)?;
+                    self.global = self.global.overlaid(&records);
+                }
+                // A label of the volume: no file.
+                b'V' => self.skip(padded(header.size))?,
+                _ => return self.entry(header, pending).map(Some),
+            }
+        }
+    }
+
+    fn entry(&mut self, header: Header, pending: Pending) -> Result<Entry, TarError> {
+        let records = self.global.overlaid(&pending.records.unwrap_or_default());
+        let path = records.get("path").map(<[u8]>::to_vec).or(pending.path).unwrap_or(header.path);
+        // A sparse file of PAX has its own name elsewhere, the visible one is made up.
+        let path = records.get("GNU.sparse.name").map(<[u8]>::to_vec).unwrap_or(path);
+        self.path = String::from_utf8_lossy(&path).into_owned();
+        let link =
+            records.get("linkpath").map(<[u8]>::to_vec).or(pending.link).unwrap_or(header.link);
+        self.check_path(&path)?;
+        self.check_path(&link)?;
+        if path.is_empty() {
+            return Err(self.refuse(Problem::Path));
+        }
+        let kind = self.kind(header.flag, &path)?;
+        let stored = match kind {
+            // A size of what has no content means nothing, as Go's reader has it.
+            EntryKind::File => self.pax(records.number("size"))?.unwrap_or(header.size),
+            _ => 0,
+        };
+        let id = |key: &'static str, plain: i128| -> Result<u32, Problem> {
+            let value = records.number(key)?.map_or(plain, i128::from);
+            u32::try_from(value).map_err(|_| Problem::Number { field: key })
+        };
+        let mtime = self.pax(records.time("mtime"))?.unwrap_or(header.mtime);
+        let mut entry = Entry {
+            kind,
+            link,
+            mode: header.mode,
+            uid: self.pax(id("uid", header.uid))?,
+            gid: self.pax(id("gid", header.gid))?,
+            size: stored,
+            mtime,
+            device: header.device,
+            xattrs: self.pax(records.xattrs())?,
+            path,
+        };
+        self.data.stored = stored;
+        self.data.padding = padded(stored) - stored;
+        if kind == EntryKind::File {
+            self.open_content(&records, header.sparse)?;
+            entry.size = self.data.size;
+        }
+        self.count(&entry)?;
+        Ok(entry)
+    }
+
+    /// Finds the runs of the entry's content.
+    fn open_content(
+        &mut self,
+        records: &Records,
+        old: Option<sparse::OldMap>,
+    ) -> Result<(), TarError> {
+        let map = match (old, self.pax(sparse::of_records(records))?) {
+            (None, None) => None,
+            (Some(mut old), None) => {
+                // The map's further blocks are not part of the stored bytes.
+                while old.continues {
+                    let block = self.block()?.ok_or_else(|| self.refuse(Problem::Truncated))?;
+                    self.pax(old.extend(&block))?;
+                }
+                Some(old.finish())
+            }
+            (None, Some(PaxSparse::Known(map))) => Some(map),
+            (None, Some(PaxSparse::InContent { size })) => Some(self.map_in_content(size)?),
+            (Some(_), Some(_)) => return Err(self.refuse(Problem::Sparse)),
+        };
+        let stored = self.data.stored;
+        let map = map.unwrap_or(Map { segments: vec![(0, stored)], size: stored });
+        let mut map = self.pax(map.checked(stored))?;
+        map.segments.retain(|(_, length)| *length > 0);
+        map.segments.reverse();
+        self.data.segments = map.segments;
+        self.data.size = map.size;
+        Ok(())
+    }
+
+    fn map_in_content(&mut self, size: u64) -> Result<Map, TarError> {
+        let (path, offset) = (self.path.clone(), self.header_offset);
+        let refuse = |problem| TarError::Entry { path: path.clone(), offset, problem };
+        let mut left = self.data.stored;
+        let next = || {
+            if left < BLOCK as u64 {
+                return Err(refuse(Problem::Sparse));
+            }
+            left -= BLOCK as u64;
+            self.block()?.ok_or_else(|| refuse(Problem::Truncated))
+        };
+        let (map, taken) = sparse::from_content(size, next, refuse)?;
+        self.data.stored -= taken;
+        Ok(map)
+    }
+
+    fn kind(&self, flag: u8, path: &[u8]) -> Result<EntryKind, TarError> {
+        Ok(match flag {
+            // Before POSIX, a directory was a file whose name ends in a slash.
+            b'0' | b'\0' | b'7' if path.ends_with(b"/") => EntryKind::Directory,
+            b'0' | b'\0' | b'7' | b'S' => EntryKind::File,
+            b'1' => EntryKind::HardLink,
+            b'2' => EntryKind::Symlink,
+            b'3' => EntryKind::CharacterDevice,
+            b'4' => EntryKind::BlockDevice,
+            b'5' => EntryKind::Directory,
+            b'6' => EntryKind::Fifo,
+            _ => return Err(self.refuse(Problem::Type { flag: char::from(flag) })),
+        })
+    }
+
+    fn check_path(&self, path: &[u8]) -> Result<(), TarError> {
+        let Limits { path_bytes_max, depth_max, .. } = self.limits;
+        if path.len() > path_bytes_max {
+            let limit = path_bytes_max as u64;
+            return Err(self.refuse(Problem::Limit { what: "bytes of a path", limit }));
+        }
+        if path.split(|b| *b == b'/').count() > depth_max {
+            let limit = depth_max as u64;
+            return Err(self.refuse(Problem::Limit { what: "components of a path", limit }));
+        }
+        if path.contains(&0) {
+            return Err(self.refuse(Problem::Path));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &Entry) -> Result<(), TarError> {
+        self.entries += 1;
+        self.content = self.content.saturating_add(entry.size);
+        let Limits { entries_max, content_bytes_max, .. } = self.limits;
+        if self.entries > entries_max {
+            return Err(self.refuse(Problem::Limit { what: "entries", limit: entries_max }));
+        }
+        if self.content > content_bytes_max {
+            let what = "bytes of content";
+            return Err(self.refuse(Problem::Limit { what, limit: content_bytes_max }));
+        }
+        Ok(())
+    }
+
+    /// Gives a problem its place.
+    fn pax<T>(&self, result: Result<T, Problem>) -> Result<T, TarError> {
+        result.map_err(|problem| self.refuse(problem))
+    }
+
+    /// The content of an extended header, whose own size is never overridden.
+    fn extended(&mut self, size: u64) -> Result<Vec<u8>, TarError> {
+        let limit = self.limits.extended_header_bytes_max;
+        if size > limit {
+            return Err(self.refuse(Problem::Limit { what: "bytes of an extended header", limit }));
+        }
+        let mut bytes = Vec::new();
+        let read = (&mut self.inner).take(size).read_to_end(&mut bytes);
+        read.map_err(|source| TarError::Read { offset: self.offset, source })?;
+        self.offset += bytes.len() as u64;
+        if (bytes.len() as u64) < size {
+            return Err(self.refuse(Problem::Truncated));
+        }
+        self.skip(padded(size) - size)?;
+        Ok(bytes)
+    }
+
+    fn records(&mut self, size: u64) -> Result<Records, TarError> {
+        let bytes = self.extended(size)?;
+        self.pax(Records::parse(&bytes))
+    }
+
+    fn long_name(&mut self, size: u64) -> Result<Vec<u8>, TarError> {
+        let mut name = self.extended(size)?;
+        let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
+        name.truncate(end);
+        Ok(name)
+    }
+
+    /// The next header; nothing at the end of the archive.
+    fn next_header(&mut self) -> Result<Option<Header>, TarError> {
+        let Some(block) = self.block()? else { return Ok(None) };
+        if block == [0; BLOCK] {
+            // Some writers leave the second block of the end out.
+            return match self.block()? {
+                None => Ok(None),
+                Some(second) if second == [0; BLOCK] => Ok(None),
+                Some(_) => Err(self.refuse(Problem::LoneZeroBlock)),
+            };
+        }
+        self.pax(Header::parse(&block)).map(Some)
+    }
+
+    /// One block; nothing at the end of the stream, if that is between two blocks.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
+        let mut block = [0; BLOCK];
+        let mut filled = 0;
+        while filled < BLOCK {
+            match self.inner.read(&mut block[filled..]) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(self.refuse(Problem::Truncated)),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(TarError::Read { offset: self.offset, source }),
+            }
+        }
+        self.offset += BLOCK as u64;
+        Ok(Some(block))
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<(), TarError> {
+        let skipped = io::copy(&mut (&mut self.inner).take(bytes), &mut io::sink());
+        let skipped = skipped.map_err(|source| TarError::Read { offset: self.offset, source })?;
+        self.offset += skipped;
+        if skipped == bytes { Ok(()) } else { Err(self.refuse(Problem::Truncated)) }
+    }
+
+    /// How many of the next bytes of the content are a hole; 0 if data comes next.
+    pub fn hole(&self) -> u64 {
+        let end = self.data.segments.last().map_or(self.data.size, |segment| segment.0);
+        end - self.data.position
+    }
+
+    /// Passes over `bytes` of the hole that comes next.
+    pub fn skip_hole(&mut self, bytes: u64) {
+        self.data.position += bytes.min(self.hole());
+    }
+}
+
+fn padded(size: u64) -> u64 {
+    size.div_ceil(BLOCK as u64).saturating_mul(BLOCK as u64)
+}
+
+impl<R: Read> Read for Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = |left: u64| usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let hole = length(self.hole());
+        if hole > 0 {
+            buffer[..hole].fill(0);
+            self.data.position += hole as u64;
+            return Ok(hole);
+        }
+        let Some((offset, run)) = self.data.segments.last_mut() else { return Ok(0) };
+        let wanted = length(*run);
+        let count = self.inner.read(&mut buffer[..wanted])?;
+        if count == 0 && wanted > 0 {
+            let error = self.refuse(Problem::Truncated);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
+        }
+        let read = count as u64;
+        (*offset, *run) = (*offset + read, *run - read);
+        if *run == 0 {
+            self.data.segments.pop();
+        }
+        self.data.stored -= read;
+        self.data.position += read;
+        self.offset += read;
+        Ok(count)
+    }
+}
