@@ -1,4 +1,14 @@
 //! The runtime.
 pub mod config;
+pub mod arena;
+pub mod failure;
+pub mod limits;
+pub mod namespaces;
+pub mod process;
+pub mod procfs;
+pub mod root;
+pub mod rootfs;
 pub mod sys;
+pub mod cli;
+pub mod timestamp;
 pub mod seccomp;

@@ -254,8 +254,7 @@ mod tests {
         let findings = Findings::default();
         let root = Field::root(&document, &findings);
         let linux = root.get("linux");
-        let types =
-            linux.get("namespaces").collect(|n| n.get("type").string().map(str::to_owned));
+        let types = linux.get("namespaces").collect(|n| n.get("type").string().map(str::to_owned));
         assert_eq!(types, ["pid"]);
         assert_eq!(linux.get("n").integer::<u32>(), None);
         assert_eq!(root.get("absent").get("deeper").string(), None);

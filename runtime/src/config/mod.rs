@@ -1,8 +1,18 @@
-//! `config.json` → a checked value. Pure: nothing here asks the kernel, and the only file read is
-//! the config itself, in `load`.
+//! `config.json` → a checked value. Pure: nothing here asks the kernel, and the only files read are
+//! those that `load` is given.
+//!
+//! What it does not do: compare the config with the host (whether a path exists, whether a controller
+//! is mounted). That is the compilers' and the executor's affair.
 
-#![allow(missing_docs)]
 pub mod error;
 pub mod field;
-pub mod seccomp;
+pub mod load;
+pub mod spec;
+
+pub mod hooks;
+pub mod linux;
+pub mod mounts;
+pub mod process;
 pub mod resources;
+pub mod rules;
+pub mod seccomp;

@@ -12,6 +12,7 @@ pub mod error;
 pub mod mount;
 pub mod namespace;
 pub mod open;
+pub mod probe;
 pub mod process;
 pub mod signal;
 pub mod socket;

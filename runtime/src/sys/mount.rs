@@ -142,6 +142,7 @@ pub struct Attributes {
 /// # Errors
 /// The errno of the call.
 pub fn mount_setattr(mount: impl AsFd, attributes: Attributes, recursive: bool) -> Result<()> {
+    super::probe::allow(Call::MountSetattr)?;
     let attr = libc::mount_attr {
         attr_set: attributes.set,
         attr_clr: attributes.clear,

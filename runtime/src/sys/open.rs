@@ -31,6 +31,7 @@ pub fn openat(dir: impl AsFd, path: &CStr, flags: OFlag, mode: u32) -> Result<Ow
 /// # Errors
 /// The errno of the call; EAGAIN when the race went on.
 pub fn openat2(dir: impl AsFd, path: &CStr, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd> {
+    super::probe::allow(Call::Openat2)?;
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
     let mut tries = 0;
     loop {
@@ -243,6 +244,24 @@ pub fn read_to_limit(fd: impl AsFd, limit: usize) -> Result<Vec<u8>> {
     }
 }
 
+/// The soft and hard flags of the mount that holds `fd`, as `MS_*` bits that a remount must repeat:
+/// fstatvfs(3), whose bits for these flags are mount(2)'s own.
+///
+/// # Errors
+/// The errno of the call.
+pub fn mount_flags(fd: impl AsFd) -> Result<u64> {
+    const KEPT: u64 = libc::MS_RDONLY
+        | libc::MS_NOSUID
+        | libc::MS_NODEV
+        | libc::MS_NOEXEC
+        | libc::MS_NOATIME
+        | libc::MS_NODIRATIME;
+    const ST_RELATIME: u64 = 4096;
+    let flags = nix::sys::statvfs::fstatvfs(fd).named(Call::Fstatfs)?.flags().bits();
+    let relatime = if flags & ST_RELATIME != 0 { libc::MS_RELATIME } else { 0 };
+    Ok(flags & KEPT | relatime)
+}
+
 /// The effective right of this process to run `path`: faccessat2(2) with `AT_EACCESS`.
 ///
 /// # Errors
@@ -299,6 +318,7 @@ pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
 /// The errno of the call; ENOSYS or EINVAL on old kernels.
 pub fn close_range_on_exec(first: u32) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    super::probe::allow(Call::CloseRange)?;
     // SAFETY: sets flags only; no descriptor is closed before exec.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };

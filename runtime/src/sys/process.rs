@@ -1,7 +1,6 @@
 //! Making, watching, limiting and replacing processes.
 
-use std::convert::Infallible;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -28,7 +27,7 @@ pub struct Child {
 }
 
 /// clone3(2) without a new stack, as fork(2) does: the child sees a copy of this memory, has default
-/// signal handlers, and runs `child`, which must not return.
+/// signal handlers, runs `child`, and ends with the status that it gives.
 ///
 /// The other threads of this process do not exist in the child, and locks they held stay held: so
 /// `child` may call what this layer offers and walk memory made before, but must not allocate, lock
@@ -36,7 +35,7 @@ pub struct Child {
 ///
 /// # Errors
 /// The errno of the call.
-pub fn clone3(options: &Clone3<'_>, child: impl FnOnce() -> Infallible) -> Result<Child> {
+pub fn clone3(options: &Clone3<'_>, child: impl FnOnce() -> i32) -> Result<Child> {
     // Known to the kernel since 5.5 and 5.7; both are wider than the C library's int constants.
     const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -74,7 +73,7 @@ pub fn clone3(options: &Clone3<'_>, child: impl FnOnce() -> Infallible) -> Resul
         libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<Arguments>())
     };
     match i32::try_from(result) {
-        Ok(0) => match child() {},
+        Ok(0) => exit_now(child()),
         Ok(pid) if pid > 0 => Ok(Child { pid, pidfd: adopt(pidfd) }),
         _ => Err(SyscallError::last(Call::Clone3)),
     }
@@ -89,35 +88,71 @@ pub fn exit_now(status: i32) -> ! {
 /// Strings for execve(2): NUL-terminated, with the array of pointers the call wants. Made before a
 /// clone, used after it.
 pub struct ExecStrings {
-    strings: Vec<CString>,
+    strings: Vec<Box<[u8]>>,
     pointers: Vec<*const c_char>,
 }
 
 impl ExecStrings {
-    /// Takes the strings in order.
-    #[must_use]
-    pub fn new(strings: Vec<CString>) -> Self {
-        let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
-        pointers.push(ptr::null());
+    /// Takes the strings in order. Bytes from a NUL on are not seen by the kernel.
+    pub fn new<S: AsRef<[u8]>>(strings: impl IntoIterator<Item = S>) -> Self {
+        let terminated = |text: S| [text.as_ref(), b"\0"].concat().into_boxed_slice();
+        Self::from_terminated(strings.into_iter().map(terminated).collect())
+    }
+
+    /// Takes the strings in order, and keeps room for one more of up to `capacity` bytes, which
+    /// [`ExecStrings::fill_spare`] may set where memory can no longer be had.
+    pub fn with_spare<S: AsRef<[u8]>>(
+        strings: impl IntoIterator<Item = S>,
+        capacity: usize,
+    ) -> Self {
+        let mut all = Self::new(strings);
+        all.strings.push(vec![0; capacity + 1].into_boxed_slice());
+        all
+    }
+
+    fn from_terminated(strings: Vec<Box<[u8]>>) -> Self {
+        let mut pointers: Vec<*const c_char> = strings.iter().map(|s| s.as_ptr().cast()).collect();
+        // One null ends the array; the other keeps the place of the spare string.
+        pointers.extend([ptr::null(), ptr::null()]);
         Self { strings, pointers }
     }
 
-    /// The strings.
-    #[must_use]
-    pub fn strings(&self) -> &[CString] {
-        &self.strings
+    /// Puts `parts` together into the spare string and appends it to the array. False when it does
+    /// not fit or there is no spare string. Allocates nothing.
+    pub fn fill_spare(&mut self, parts: &[&[u8]]) -> bool {
+        let Some(end) = self.pointers.iter().position(|pointer| pointer.is_null()) else {
+            return false;
+        };
+        let Some(spare) = self.strings.get_mut(end) else { return false };
+        let mut at = 0;
+        for part in parts {
+            let Some(room) = spare.get_mut(at..at + part.len()) else { return false };
+            room.copy_from_slice(part);
+            at += part.len();
+        }
+        if at >= spare.len() {
+            return false;
+        }
+        spare[at] = 0;
+        self.pointers[end] = spare.as_ptr().cast();
+        true
+    }
+
+    /// The strings without their end marks.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.strings.iter().map(|s| s.split(|b| *b == 0).next().unwrap_or_default())
     }
 }
 
-// SAFETY: the pointers point into `strings`, which is never changed after construction; both are
-// only read.
+// SAFETY: the pointers point into `strings`, whose boxes never move and are changed only through
+// `&mut self`.
 unsafe impl Send for ExecStrings {}
 // SAFETY: as for Send.
 unsafe impl Sync for ExecStrings {}
 
 impl std::fmt::Debug for ExecStrings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(&self.strings).finish()
+        f.debug_list().entries(self.iter().map(String::from_utf8_lossy)).finish()
     }
 }
 

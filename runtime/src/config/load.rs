@@ -1,0 +1,79 @@
+//! Reading the file: the one place of this layer that touches a disk.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::error::ConfigErrors;
+use crate::limits::CONFIG_BYTES_MAX;
+
+/// Why a config could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no such file.
+    #[error("JSON specification file {} not found", path.display())]
+    NotFound {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is larger than any config.
+    #[error("{}: larger than {CONFIG_BYTES_MAX} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no JSON.
+    #[error("{}: not JSON", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// The file is JSON, but no valid config.
+    #[error(transparent)]
+    Invalid(#[from] ConfigErrors),
+}
+
+/// The bytes of a JSON file and what they say.
+#[derive(Debug)]
+pub struct Document {
+    /// The file as it is.
+    pub bytes: Vec<u8>,
+    /// The parsed content.
+    pub json: Value,
+}
+
+/// Reads a JSON file of bounded size.
+///
+/// # Errors
+/// When it is absent, unreadable, too large or no JSON.
+pub fn load(path: &Path) -> Result<Document, LoadError> {
+    let owned = || path.to_owned();
+    let file = File::open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => LoadError::NotFound { path: owned() },
+        _ => LoadError::Read { path: owned(), source },
+    })?;
+    let size = file.metadata().map_or(0, |m| usize::try_from(m.len()).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(size.min(CONFIG_BYTES_MAX) + 1);
+    let limit = CONFIG_BYTES_MAX as u64 + 1;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|source| LoadError::Read { path: owned(), source })?;
+    if bytes.len() > CONFIG_BYTES_MAX {
+        return Err(LoadError::TooLarge { path: owned() });
+    }
+    let json = serde_json::from_slice(&bytes)
+        .map_err(|source| LoadError::Syntax { path: owned(), source })?;
+    Ok(Document { bytes, json })
+}

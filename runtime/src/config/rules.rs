@@ -1,0 +1,134 @@
+//! Rules about several fields at once.
+
+use super::error::Kind;
+use super::field::Field;
+use super::linux::NamespaceKind;
+use super::spec::Spec;
+
+/// Refuses what contradicts itself. `root` is the whole document, for the paths of the fields.
+pub(super) fn check(spec: &Spec, root: &Field<'_>) {
+    let linux = root.get("linux");
+    host_names(spec, root);
+    mappings(spec, &linux);
+    time_offsets(spec, &linux);
+    sysctl(spec, &linux.get("sysctl"));
+    mount_namespace(spec, root);
+}
+
+fn host_names(spec: &Spec, root: &Field<'_>) {
+    if spec.linux.namespace(NamespaceKind::Uts).is_some() {
+        return;
+    }
+    for (name, value) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
+        if value.is_some() {
+            let detail = "cannot be set without a uts namespace: it would change the host's";
+            root.get(name).refuse(Kind::Conflict, detail);
+        }
+    }
+}
+
+fn mappings(spec: &Spec, linux: &Field<'_>) {
+    let user = spec.linux.namespace(NamespaceKind::User);
+    let sides = [
+        ("uidMappings", &spec.linux.uid_mappings),
+        ("gidMappings", &spec.linux.gid_mappings),
+    ];
+    for (name, mappings) in sides {
+        let field = linux.get(name);
+        match user {
+            None if !mappings.is_empty() => {
+                field.refuse(Kind::Conflict, "there is no user namespace to map into");
+            }
+            Some(user) if user.path.is_some() && !mappings.is_empty() => {
+                field.refuse(Kind::Conflict, "a user namespace that is joined has its mappings");
+            }
+            Some(user) if user.path.is_none() && mappings.is_empty() => {
+                field.refuse(Kind::Missing, "a new user namespace needs at least one");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn time_offsets(spec: &Spec, linux: &Field<'_>) {
+    if !spec.linux.time_offsets.is_empty() && !spec.linux.creates(NamespaceKind::Time) {
+        linux.get("timeOffsets").refuse(Kind::Conflict, "there is no new time namespace to set");
+    }
+}
+
+/// Which kernel parameters belong to which namespace, so that a container cannot set the host's
+/// (sysctl(5); the same list as runc's).
+fn sysctl(spec: &Spec, field: &Field<'_>) {
+    const IPC: &[&str] = &[
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    for (name, _) in &spec.linux.sysctl {
+        let dotted = dotted_name(name);
+        let member = field.get(name);
+        if dotted.split('.').any(|part| part.is_empty() || part == "..") {
+            member.refuse(Kind::Invalid, "is not the name of a kernel parameter");
+            continue;
+        }
+        let needed = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+            NamespaceKind::Ipc
+        } else if dotted.starts_with("net.") {
+            NamespaceKind::Network
+        } else if dotted == "kernel.domainname" {
+            NamespaceKind::Uts
+        } else if dotted == "kernel.hostname" {
+            member.refuse(Kind::Conflict, "use the field hostname");
+            continue;
+        } else if dotted.starts_with("user.") {
+            NamespaceKind::User
+        } else {
+            member.refuse(Kind::Unsupported, "is not in a separate kernel namespace");
+            continue;
+        };
+        if spec.linux.namespace(needed).is_none() {
+            let detail = format!("cannot be set without a {} namespace", needed.name());
+            member.refuse(Kind::Conflict, detail);
+        }
+    }
+}
+
+/// A parameter's name with dots between its parts. Both forms of sysctl(8) are accepted: when the
+/// first separator is a slash, slashes separate and dots belong to the parts.
+#[must_use]
+pub fn dotted_name(name: &str) -> String {
+    match name.find(['.', '/']).map(|at| &name[at..=at]) {
+        Some("/") => name.chars().map(swap_separator).collect(),
+        _ => name.to_owned(),
+    }
+}
+
+fn swap_separator(c: char) -> char {
+    match c {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    }
+}
+
+fn mount_namespace(spec: &Spec, root: &Field<'_>) {
+    let linux = &spec.linux;
+    if linux.namespace(NamespaceKind::Mount).is_some() {
+        return;
+    }
+    let detail = "needs a mount namespace: the host's mounts would change";
+    if !spec.mounts.is_empty() {
+        root.get("mounts").refuse(Kind::Conflict, detail);
+    }
+    if !linux.masked_paths.is_empty() {
+        root.get("linux").get("maskedPaths").refuse(Kind::Conflict, detail);
+    }
+    if !linux.readonly_paths.is_empty() {
+        root.get("linux").get("readonlyPaths").refuse(Kind::Conflict, detail);
+    }
+}

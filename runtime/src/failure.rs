@@ -1,0 +1,165 @@
+//! What stops a step of a plan: a system call that failed, or a finding that makes going on unsafe.
+
+use std::fmt;
+
+use crate::sys::error::SyscallError;
+
+macro_rules! findings {
+    ($($variant:ident = $text:literal),* $(,)?) => {
+        /// Something that is not as it must be, though no system call failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u16)]
+        pub enum Finding {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl Finding {
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The finding in words.
+            #[must_use]
+            pub fn text(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+    };
+}
+
+findings! {
+    OnProcfs = "the destination lies on procfs, where only known files may be covered",
+    NotOrdinaryDirectory = "must be mounted on an ordinary directory, and a component is a symbolic link or no directory",
+    IsRoot = "the destination is the rootfs itself",
+    OtherFileExists = "another file is already there",
+    NotNull = "/dev/null of the host is not the null device",
+    NotTerminal = "what the container's ptmx opens is no pseudo-terminal",
+    WrongNamespace = "the file is no namespace of this type",
+    OutsideRoot = "the working directory is outside of the rootfs",
+    CommandNotFound = "executable file not found in $PATH",
+    PathTooLong = "the path is too long",
+    ParentGone = "the parent process ended",
+    HookFailed = "a hook failed",
+    HookTimeout = "a hook took longer than its timeout",
+    NotProcfs = "/proc of the host is not procfs",
+}
+
+/// Why a step did not succeed. Small and plain, so that it crosses from the child to the parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A system call failed.
+    Syscall(SyscallError),
+    /// Something is not as it must be.
+    Found(Finding),
+}
+
+/// The result of a step.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl From<SyscallError> for Failure {
+    fn from(error: SyscallError) -> Self {
+        Self::Syscall(error)
+    }
+}
+
+impl From<Finding> for Failure {
+    fn from(finding: Finding) -> Self {
+        Self::Found(finding)
+    }
+}
+
+impl Failure {
+    /// Three words for a frame: 0 and the call's number and errno, or 1 and the finding's number.
+    #[must_use]
+    pub fn to_wire(self) -> (u16, u16, i32) {
+        match self {
+            Self::Syscall(error) => {
+                let (call, errno) = error.to_wire();
+                (0, call, errno)
+            }
+            Self::Found(finding) => (1, finding as u16, 0),
+        }
+    }
+
+    /// Reads what [`Failure::to_wire`] wrote.
+    #[must_use]
+    pub fn from_wire(kind: u16, number: u16, errno: i32) -> Option<Self> {
+        match kind {
+            0 => SyscallError::from_wire(number, errno).map(Self::Syscall),
+            1 => Finding::ALL.get(usize::from(number)).copied().map(Self::Found),
+            _ => None,
+        }
+    }
+
+    /// The errno, where there was one.
+    #[must_use]
+    pub fn errno(self) -> Option<i32> {
+        match self {
+            Self::Syscall(error) => Some(error.errno),
+            Self::Found(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syscall(error) => error.fmt(f),
+            Self::Found(finding) => f.write_str(finding.text()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The field of the config that a step comes from: `mounts[3]`, or a fixed phrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    field: &'static str,
+    index: Option<u32>,
+}
+
+impl Origin {
+    /// A field that is there once.
+    #[must_use]
+    pub const fn field(field: &'static str) -> Self {
+        Self { field, index: None }
+    }
+
+    /// An element of a list.
+    #[must_use]
+    pub fn item(field: &'static str, index: usize) -> Self {
+        Self { field, index: u32::try_from(index).ok() }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.field)?;
+        match self.index {
+            Some(index) => write!(f, "[{index}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_wire() {
+        for &finding in Finding::ALL {
+            let (kind, number, errno) = Failure::Found(finding).to_wire();
+            assert_eq!(Failure::from_wire(kind, number, errno), Some(Failure::Found(finding)));
+        }
+        assert_eq!(Failure::from_wire(2, 0, 0), None);
+        assert_eq!(Failure::from_wire(1, u16::MAX, 0), None);
+    }
+
+    #[test]
+    fn names_the_field() {
+        assert_eq!(Origin::item("mounts", 3).to_string(), "mounts[3]");
+        assert_eq!(Origin::field("process.cwd").to_string(), "process.cwd");
+    }
+}

@@ -1,0 +1,25 @@
+//! Bounds on what comes from outside, each with its reason.
+
+/// Largest `config.json` that is read, in bytes. Kubernetes pods with hundreds of mounts stay below
+/// one MiB; what is larger is no config but an attack on our memory.
+pub const CONFIG_BYTES_MAX: usize = 16 << 20;
+
+/// Largest state file that is read, in bytes: we write a few KiB.
+pub const STATE_BYTES_MAX: usize = 1 << 20;
+
+/// How many symbolic links a path inside a rootfs may pass: the kernel's own limit (ELOOP).
+pub const SYMLINKS_MAX: u32 = 40;
+
+/// Longest path that is resolved, in bytes, with its end mark: the kernel's PATH_MAX.
+pub const PATH_BYTES_MAX: usize = 4096;
+
+/// How long delete waits for a killed container to go, in milliseconds, as runc does.
+pub const KILL_WAIT_MS: i32 = 10_000;
+
+/// How long start waits for the program to be executed, in milliseconds. Hooks of the container run
+/// in that time and have their own limits; this one only keeps a hang from being endless.
+pub const START_WAIT_MS: i32 = 60_000;
+
+/// How long the parent waits for the next message of the child, in milliseconds, while the child
+/// does nothing but system calls.
+pub const CHILD_WAIT_MS: i32 = 120_000;

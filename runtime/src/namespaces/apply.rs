@@ -1,0 +1,72 @@
+//! The steps of [`super::plan`], done by the child. Allocates nothing.
+
+use std::os::fd::OwnedFd;
+
+use super::plan::Step;
+use crate::arena::Arena;
+use crate::config::linux::NamespaceKind;
+use crate::failure::{Finding, Result};
+use crate::procfs::Procfs;
+use crate::sys::credentials::{setgroups, setresgid, setresuid};
+use crate::sys::namespace::{self, NEWTIME, setns, unshare};
+use crate::sys::open::OpenFlags;
+use crate::sys::process::{setdomainname, sethostname};
+use crate::sys::socket::loopback_up;
+
+/// Makes sure that an opened file is a namespace of the kind the config says it is.
+///
+/// # Errors
+/// [`Finding::WrongNamespace`].
+pub fn check_kind(fd: &OwnedFd, kind: NamespaceKind) -> Result<()> {
+    match namespace::kind_of(fd) {
+        Ok(found) if found == kind.flag() => Ok(()),
+        _ => Err(Finding::WrongNamespace.into()),
+    }
+}
+
+/// Does one step. `joined` are the namespaces that the parent opened, `procfs` is the host's.
+///
+/// # Errors
+/// The failure of the step.
+pub fn apply(step: &Step, arena: &Arena, joined: &[OwnedFd], procfs: Option<&Procfs>) -> Result<()> {
+    match *step {
+        Step::Join(index, kind) => {
+            let fd = joined.get(usize::from(index)).ok_or(Finding::WrongNamespace)?;
+            Ok(setns(fd, kind.flag())?)
+        }
+        Step::BecomeRoot => become_root(),
+        Step::NewCgroup => Ok(unshare(NamespaceKind::Cgroup.flag())?),
+        Step::NewTime(offsets) => {
+            let procfs = procfs.ok_or(Finding::NotProcfs)?;
+            unshare(NEWTIME)?;
+            let offsets = arena.c_str(offsets).to_bytes();
+            if !offsets.is_empty() {
+                procfs.write(c"thread-self/timens_offsets", offsets)?;
+            }
+            // Only children of an unshare are in the new namespace; joining it brings us there too.
+            let own = c"/proc/thread-self/ns/time_for_children";
+            let fd =
+                crate::sys::open::openat(crate::sys::open::CWD, own, OpenFlags::O_RDONLY, 0)?;
+            check_kind(&fd, NamespaceKind::Time)?;
+            Ok(setns(&fd, NEWTIME)?)
+        }
+        Step::Loopback => Ok(loopback_up()?),
+        Step::Hostname(name) => Ok(sethostname(arena.c_str(name))?),
+        Step::Domainname(name) => Ok(setdomainname(arena.c_str(name))?),
+        Step::Sysctl(path, value) => {
+            let procfs = procfs.ok_or(Finding::NotProcfs)?;
+            procfs.write(arena.c_str(path), arena.c_str(value).to_bytes())
+        }
+    }
+}
+
+/// Files that the child makes from here on shall belong to the namespace's root. The groups of the
+/// caller go as well, where the namespace permits changing them.
+fn become_root() -> Result<()> {
+    setresgid(0)?;
+    setresuid(0)?;
+    match setgroups(&[]) {
+        Err(error) if error.is_permission() => Ok(()),
+        other => Ok(other?),
+    }
+}

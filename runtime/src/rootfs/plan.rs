@@ -1,0 +1,705 @@
+//! From the config to the steps that build the file system of a container. Pure.
+//!
+//! The order is the one other runtimes have, because hooks and images rely on it: the root, the
+//! mounts as listed, the devices; then the hooks run; then what hides and protects; then the pivot.
+
+use std::fmt;
+
+use crate::arena::{Arena, Text};
+use crate::config::linux::{DeviceNode, NamespaceKind};
+use crate::config::mounts::{Bind, MS_NOSYMFOLLOW, Mount as MountEntry};
+use crate::config::spec::Spec;
+use crate::failure::Origin;
+use crate::sys::mount::{
+    ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID,
+    ATTR_NOSYMFOLLOW, ATTR_RDONLY, ATTR_STRICTATIME, Attributes,
+};
+use crate::sys::open::Node;
+
+/// What the compiler must know beside the config.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The bundle, absolute: relative paths of the config start there.
+    pub bundle: &'a str,
+    /// The cgroup hierarchies that a mount of type `cgroup` shows.
+    pub cgroups: &'a [CgroupMount],
+    /// The mount point below which the rootfs lies; needed only where the root shall be shared.
+    pub root_parent_mount: &'a str,
+    /// `--no-pivot`: the root is changed by chroot(2), for hosts whose root is a ramdisk.
+    pub no_pivot: bool,
+}
+
+/// One hierarchy below a mount of type `cgroup`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupMount {
+    /// The directory below the destination, empty when the hierarchy is the whole mount (v2).
+    pub name: String,
+    /// The container's own cgroup on the host, for the bind of a container without a cgroup
+    /// namespace.
+    pub path: String,
+    /// `cgroup` or `cgroup2`.
+    pub kind: &'static str,
+    /// Mount data that selects the hierarchy of v1, such as `cpu,cpuacct`.
+    pub data: String,
+    /// Names of links to the directory, for controllers that are mounted together.
+    pub links: Vec<String>,
+}
+
+/// A host tree that the parent opens, because the child's user namespace could not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The tree.
+    pub path: Text,
+    /// With all mounts below it.
+    pub recursive: bool,
+    /// Propagation the copy gets at once, so that it leaves the host's peer group.
+    pub propagation: u64,
+    /// Where in the config it comes from.
+    pub origin: Origin,
+}
+
+/// Where the tree of a bind mount comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tree {
+    /// The child opens the path before the pivot.
+    Path(Text),
+    /// The parent has opened it: the index of its [`Source`].
+    Prepared(u16),
+}
+
+/// One step in building the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Sets the propagation of every mount of the new namespace.
+    PropagateHost(u64),
+    /// Sets the propagation of one mount of the host, as the new namespace has it.
+    PropagateHostAt {
+        /// The mount point.
+        target: Text,
+        /// `MS_*` type.
+        flags: u64,
+    },
+    /// Lays a copy of the rootfs over itself: it is the root from here on.
+    AttachRoot {
+        /// The rootfs and what is mounted in it.
+        tree: Tree,
+        /// Its path on the host.
+        path: Text,
+    },
+    /// Takes a directory as the root without mounting anything: there is no mount namespace.
+    OpenRoot(Text),
+    /// Mounts a new file system on a directory.
+    Mount {
+        /// Destination.
+        target: Text,
+        /// File system type.
+        kind: Text,
+        /// Source, a device or any name.
+        source: Text,
+        /// `MS_*` flags.
+        flags: u64,
+        /// Data of the file system, empty for none.
+        data: Text,
+        /// Refuse links in the destination: procfs and sysfs, whose place is trusted later
+        /// (CVE-2023-27561).
+        ordinary: bool,
+        /// Give the new tmpfs the mode of the directory it covers.
+        inherit_mode: bool,
+    },
+    /// Attaches a tree of the host to a file or directory.
+    Bind {
+        /// The tree.
+        tree: Tree,
+        /// With all mounts below it.
+        recursive: bool,
+        /// Destination.
+        target: Text,
+        /// The destination is a file of procfs that may be covered.
+        on_procfs: bool,
+    },
+    /// Changes attributes of the mount at a path.
+    Attributes {
+        /// The mount.
+        target: Text,
+        /// What changes.
+        attributes: Attributes,
+        /// For all mounts below it too.
+        recursive: bool,
+    },
+    /// Changes the propagation of the mount at a path.
+    Propagate {
+        /// The mount.
+        target: Text,
+        /// `MS_*` type, with `MS_REC` for all mounts below it.
+        flags: u64,
+    },
+    /// Opens the directory in which the following device steps work.
+    OpenDevices(Text),
+    /// Makes a device node in the open directory.
+    Device {
+        /// Name in the directory.
+        name: Text,
+        /// What.
+        node: Node,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// Makes a device node at a path.
+    DeviceAt {
+        /// Path in the container.
+        path: Text,
+        /// What.
+        node: Node,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// Makes a symbolic link in the open directory, unless something is there.
+    Link {
+        /// Name in the directory.
+        name: Text,
+        /// What it points to.
+        target: Text,
+        /// Replace what is there.
+        replace: bool,
+    },
+    /// Makes a symbolic link at a path.
+    LinkAt {
+        /// Path in the container.
+        path: Text,
+        /// What it points to.
+        target: Text,
+    },
+    /// Hides a path: a file behind the null device, a directory behind an empty tmpfs.
+    Mask(Text),
+    /// Makes a path read-only.
+    Readonly(Text),
+    /// Makes the root mount read-only.
+    RootReadonly,
+    /// Makes the root the root directory: pivot_root(2), and the old root goes.
+    Pivot {
+        /// The old root still shares its mounts with the host and must not take them along.
+        leave_peers: bool,
+    },
+    /// Makes the root the root directory by chroot(2).
+    Chroot,
+    /// Sets the propagation of the root mount.
+    PropagateRoot(u64),
+}
+
+/// The steps before and after the hooks, and what the parent has to open.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Steps up to the point where hooks run.
+    pub before_hooks: Vec<(Origin, Step)>,
+    /// Steps that hide, protect and enter.
+    pub after_hooks: Vec<(Origin, Step)>,
+    /// Trees for the parent to open.
+    pub sources: Vec<Source>,
+}
+
+/// Default devices (runtime-spec, config-linux.md, "Default Devices").
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+];
+
+/// Files of procfs that a mount may cover: what lxcfs and the like provide per container.
+const PROCFS_FILES: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+];
+
+/// Compiles the config's file system.
+#[must_use]
+pub fn compile(spec: &Spec, context: &Context<'_>, arena: &mut Arena) -> Plan {
+    let mut compiler = Compiler {
+        spec,
+        context,
+        arena,
+        new_user_namespace: spec.linux.namespace(NamespaceKind::User).is_some(),
+        propagation: spec.linux.rootfs_propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC),
+        plan: Plan::default(),
+    };
+    if spec.linux.namespace(NamespaceKind::Mount).is_none() {
+        compiler.root_without_namespace();
+        return compiler.plan;
+    }
+    compiler.root();
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        compiler.mount(Origin::item("mounts", index), mount);
+    }
+    compiler.devices();
+    compiler.protect();
+    compiler.enter();
+    compiler.plan
+}
+
+struct Compiler<'a> {
+    spec: &'a Spec,
+    context: &'a Context<'a>,
+    arena: &'a mut Arena,
+    new_user_namespace: bool,
+    propagation: u64,
+    plan: Plan,
+}
+
+impl Compiler<'_> {
+    fn step(&mut self, origin: Origin, step: Step) {
+        self.plan.before_hooks.push((origin, step));
+    }
+
+    fn late_step(&mut self, origin: Origin, step: Step) {
+        self.plan.after_hooks.push((origin, step));
+    }
+
+    fn is_shared(&self) -> bool {
+        self.propagation & libc::MS_SHARED != 0
+    }
+
+    fn absolute(&self, path: &str) -> String {
+        match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("{}/{path}", self.context.bundle.trim_end_matches('/')),
+        }
+    }
+
+    /// The child opens a tree itself where it can: what it copies has then already left the peer
+    /// groups of the host. In a user namespace the path may be out of its reach.
+    fn tree(&mut self, origin: Origin, path: &str, recursive: bool) -> Tree {
+        let path = self.arena.add(path);
+        if !self.new_user_namespace {
+            return Tree::Path(path);
+        }
+        let propagation = if self.is_shared() { 0 } else { self.propagation & !libc::MS_REC };
+        let index = self.plan.sources.len();
+        self.plan.sources.push(Source { path, recursive, propagation, origin });
+        Tree::Prepared(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    fn root_without_namespace(&mut self) {
+        let origin = Origin::field("root.path");
+        let path = self.absolute(&self.spec.root_path);
+        let text = self.arena.add(path);
+        self.step(origin, Step::OpenRoot(text));
+        self.late_step(origin, Step::Chroot);
+    }
+
+    fn root(&mut self) {
+        // Unbindable mounts could not be copied below, so that type waits for the end.
+        let base = match self.propagation & libc::MS_UNBINDABLE {
+            0 => self.propagation | libc::MS_REC,
+            _ => libc::MS_PRIVATE | libc::MS_REC,
+        };
+        let propagation = Origin::field("linux.rootfsPropagation");
+        self.step(propagation, Step::PropagateHost(base));
+        if self.is_shared() {
+            // What is laid over the rootfs must not appear at the peers of its parent as well.
+            let target = self.arena.add(self.context.root_parent_mount);
+            let flags = libc::MS_PRIVATE;
+            self.step(propagation, Step::PropagateHostAt { target, flags });
+        }
+        let origin = Origin::field("root.path");
+        let path = self.absolute(&self.spec.root_path);
+        let tree = self.tree(origin, &path, true);
+        let path = self.arena.add(path);
+        self.step(origin, Step::AttachRoot { tree, path });
+    }
+
+    fn mount(&mut self, origin: Origin, entry: &MountEntry) {
+        let target = self.arena.add(&entry.destination);
+        if let Some(bind) = entry.options.bind {
+            self.bind(origin, entry, bind, target);
+        } else if entry.kind == "cgroup" || entry.kind == "cgroup2" {
+            self.cgroup(origin, entry, target);
+        } else {
+            self.file_system(origin, entry, target);
+        }
+        for &flags in &entry.options.propagation {
+            self.step(origin, Step::Propagate { target, flags });
+        }
+    }
+
+    fn file_system(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
+        let options = &entry.options;
+        let kind = self.arena.add(&entry.kind);
+        let source = self.arena.add(&entry.source);
+        let ordinary = matches!(entry.kind.as_str(), "proc" | "sysfs");
+        let is_tmpfs = entry.kind == "tmpfs";
+        let has_mode = options.data.split(',').any(|option| option.starts_with("mode="));
+        // Devices are made in it, so it becomes read-only after them.
+        let late_readonly = is_tmpfs && is_dev(&entry.destination);
+        let flags = if late_readonly { options.set & !libc::MS_RDONLY } else { options.set };
+        let data = self.data(entry);
+        let inherit_mode = is_tmpfs && !has_mode;
+        self.step(origin, Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode });
+        self.recursive_attributes(origin, entry, target);
+        if late_readonly && options.set & libc::MS_RDONLY != 0 {
+            let attributes = attributes(libc::MS_RDONLY, 0);
+            self.late_step(origin, Step::Attributes { target, attributes, recursive: false });
+        }
+    }
+
+    /// The file system's own options; a mount label joins them where the type can carry it.
+    fn data(&mut self, entry: &MountEntry) -> Text {
+        let unlabelled = matches!(entry.kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup");
+        match &self.spec.linux.mount_label {
+            Some(label) if !unlabelled => {
+                let comma = if entry.options.data.is_empty() { "" } else { "," };
+                self.arena.add(format!("{}{comma}context=\"{label}\"", entry.options.data))
+            }
+            _ => self.arena.add(&entry.options.data),
+        }
+    }
+
+    fn bind(&mut self, origin: Origin, entry: &MountEntry, bind: Bind, target: Text) {
+        let path = self.absolute(&entry.source);
+        let recursive = bind == Bind::Recursive;
+        let tree = self.tree(origin, &path, recursive);
+        let on_procfs = PROCFS_FILES.contains(&entry.destination.trim_end_matches('/'));
+        self.step(origin, Step::Bind { tree, recursive, target, on_procfs });
+        let attributes = attributes(entry.options.set, entry.options.clear);
+        if attributes != Attributes::default() {
+            self.step(origin, Step::Attributes { target, attributes, recursive: false });
+        }
+        self.recursive_attributes(origin, entry, target);
+    }
+
+    fn recursive_attributes(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
+        let options = &entry.options;
+        if (options.recursive_set, options.recursive_clear) != (0, 0) {
+            let attributes = attributes(options.recursive_set, options.recursive_clear);
+            self.step(origin, Step::Attributes { target, attributes, recursive: true });
+        }
+    }
+
+    /// A container sees its own cgroup: through its namespace where it has one, else by a bind of
+    /// each hierarchy's directory.
+    fn cgroup(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
+        let own_view = self.spec.linux.creates(NamespaceKind::Cgroup);
+        let destination = entry.destination.trim_end_matches('/');
+        let flags = entry.options.set;
+        if let [only] = self.context.cgroups
+            && only.name.is_empty()
+        {
+            self.hierarchy(origin, only, target, flags, own_view);
+            return;
+        }
+        let kind = self.arena.add("tmpfs");
+        let source = self.arena.add("tmpfs");
+        let data = self.arena.add("mode=755");
+        let writable = flags & !libc::MS_RDONLY;
+        let step = Step::Mount {
+            target,
+            kind,
+            source,
+            flags: writable,
+            data,
+            ordinary: false,
+            inherit_mode: false,
+        };
+        self.step(origin, step);
+        for cgroup in self.context.cgroups {
+            let below = self.arena.add(format!("{destination}/{}", cgroup.name));
+            self.hierarchy(origin, cgroup, below, flags, own_view);
+            for link in &cgroup.links {
+                let path = self.arena.add(format!("{destination}/{link}"));
+                let points_to = self.arena.add(&cgroup.name);
+                self.step(origin, Step::LinkAt { path, target: points_to });
+            }
+        }
+        // One call for the tmpfs and all hierarchies below it.
+        let attributes = attributes(flags, 0);
+        self.step(origin, Step::Attributes { target, attributes, recursive: true });
+    }
+
+    fn hierarchy(
+        &mut self,
+        origin: Origin,
+        cgroup: &CgroupMount,
+        target: Text,
+        flags: u64,
+        own_view: bool,
+    ) {
+        if own_view {
+            let kind = self.arena.add(cgroup.kind);
+            let data = self.arena.add(&cgroup.data);
+            let step = Step::Mount {
+                target,
+                kind,
+                source: kind,
+                flags,
+                data,
+                ordinary: false,
+                inherit_mode: false,
+            };
+            self.step(origin, step);
+        } else {
+            let tree = self.tree(origin, &cgroup.path, false);
+            self.step(origin, Step::Bind { tree, recursive: false, target, on_procfs: false });
+            if cgroup.name.is_empty() {
+                let attributes = attributes(flags, 0);
+                self.step(origin, Step::Attributes { target, attributes, recursive: false });
+            }
+        }
+    }
+
+    fn devices(&mut self) {
+        let mut mounts = self.spec.mounts.iter();
+        if mounts.any(|m| m.options.bind.is_some() && is_dev(&m.destination)) {
+            return;
+        }
+        let origin = Origin::field("default devices");
+        let dev = self.arena.add("dev");
+        self.step(origin, Step::OpenDevices(dev));
+        for (name, major, minor) in DEVICES {
+            let overridden = |path: &str| path.strip_prefix("/dev/") == Some(name);
+            if self.spec.linux.devices.iter().any(|d| overridden(&d.path)) {
+                continue;
+            }
+            let node = Node::Character { major, minor };
+            self.device(origin, &format!("/dev/{name}"), node, 0o666, (0, 0));
+        }
+        for (index, device) in self.spec.linux.devices.iter().enumerate() {
+            let node = match device.node {
+                DeviceNode::Character { major, minor } => Node::Character { major, minor },
+                DeviceNode::Block { major, minor } => Node::Block { major, minor },
+                DeviceNode::Fifo => Node::Fifo,
+            };
+            let origin = Origin::item("linux.devices", index);
+            self.device(origin, &device.path, node, device.mode, (device.uid, device.gid));
+        }
+        for (name, target) in DEVICE_LINKS {
+            let name = self.arena.add(name);
+            let target = self.arena.add(target);
+            self.step(origin, Step::Link { name, target, replace: false });
+        }
+        let name = self.arena.add("ptmx");
+        let target = self.arena.add("pts/ptmx");
+        self.step(origin, Step::Link { name, target, replace: true });
+    }
+
+    /// In a user namespace no device can be made, so the host's is shown; nobody changes its owner.
+    fn device(&mut self, origin: Origin, path: &str, node: Node, mode: u32, owner: (u32, u32)) {
+        if self.new_user_namespace && node != Node::Fifo {
+            let tree = self.tree(origin, path, false);
+            let target = self.arena.add(path);
+            self.step(origin, Step::Bind { tree, recursive: false, target, on_procfs: false });
+            return;
+        }
+        let (uid, gid) = owner;
+        let name = path.strip_prefix("/dev/").filter(|name| !name.contains('/'));
+        match name {
+            Some(name) => {
+                let name = self.arena.add(name);
+                self.step(origin, Step::Device { name, node, mode, uid, gid });
+            }
+            None => {
+                let path = self.arena.add(path);
+                self.step(origin, Step::DeviceAt { path, node, mode, uid, gid });
+            }
+        }
+    }
+
+    fn protect(&mut self) {
+        let linux = &self.spec.linux;
+        for (index, path) in linux.readonly_paths.iter().enumerate() {
+            let text = self.arena.add(path);
+            self.late_step(Origin::item("linux.readonlyPaths", index), Step::Readonly(text));
+        }
+        for (index, path) in linux.masked_paths.iter().enumerate() {
+            let text = self.arena.add(path);
+            self.late_step(Origin::item("linux.maskedPaths", index), Step::Mask(text));
+        }
+    }
+
+    fn enter(&mut self) {
+        if self.spec.root_readonly {
+            self.late_step(Origin::field("root.readonly"), Step::RootReadonly);
+        }
+        let step = match self.context.no_pivot {
+            true => Step::Chroot,
+            false => Step::Pivot { leave_peers: self.is_shared() },
+        };
+        self.late_step(Origin::field("root.path"), step);
+        let flags = self.propagation & (libc::MS_SHARED | libc::MS_UNBINDABLE);
+        if flags != 0 {
+            let origin = Origin::field("linux.rootfsPropagation");
+            self.late_step(origin, Step::PropagateRoot(flags));
+        }
+    }
+}
+
+fn is_dev(destination: &str) -> bool {
+    destination.split('/').filter(|part| !part.is_empty() && *part != ".").eq(["dev"])
+}
+
+/// What mount_setattr(2) shall do for a mix of `MS_*` flags. The access time setting is one of three
+/// values and not a bit: whoever sets or clears one of its flags chooses a value.
+fn attributes(set: u64, clear: u64) -> Attributes {
+    const FLAGS: [(u64, u64); 6] = [
+        (libc::MS_RDONLY, ATTR_RDONLY),
+        (libc::MS_NOSUID, ATTR_NOSUID),
+        (libc::MS_NODEV, ATTR_NODEV),
+        (libc::MS_NOEXEC, ATTR_NOEXEC),
+        (libc::MS_NODIRATIME, ATTR_NODIRATIME),
+        (MS_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
+    ];
+    let mut attributes = Attributes::default();
+    for (flag, attribute) in FLAGS {
+        if set & flag != 0 {
+            attributes.set |= attribute;
+        } else if clear & flag != 0 {
+            attributes.clear |= attribute;
+        }
+    }
+    const ACCESS_TIME: u64 = libc::MS_NOATIME | libc::MS_STRICTATIME | libc::MS_RELATIME;
+    if (set | clear) & ACCESS_TIME != 0 {
+        attributes.clear |= ATTR_ATIME_MASK;
+        if set & libc::MS_NOATIME != 0 {
+            attributes.set |= ATTR_NOATIME;
+        } else if set & libc::MS_STRICTATIME != 0 {
+            attributes.set |= ATTR_STRICTATIME;
+        }
+    }
+    attributes
+}
+
+/// A step with the strings it refers to, for a human.
+#[derive(Debug)]
+pub struct Shown<'a>(pub &'a Step, pub &'a Arena, pub &'a [Source]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(step, arena, sources) = self;
+        let text = |text: Text| arena.show(text);
+        let tree = |tree: &Tree| match tree {
+            Tree::Path(path) => arena.show(*path),
+            Tree::Prepared(index) => {
+                sources.get(usize::from(*index)).map_or("?".into(), |s| arena.show(s.path))
+            }
+        };
+        match step {
+            Step::PropagateHost(flags) => write!(f, "propagation / {}", propagation_name(*flags)),
+            Step::PropagateHostAt { target, flags } => {
+                write!(f, "propagation {} {}", text(*target), propagation_name(*flags))
+            }
+            Step::AttachRoot { path, .. } => write!(f, "root {}", text(*path)),
+            Step::OpenRoot(path) => write!(f, "root {}", text(*path)),
+            Step::Mount { target, kind, flags, data, .. } => {
+                write!(f, "mount {} → {}", text(*kind), text(*target))?;
+                write_flags(f, *flags)?;
+                match text(*data) {
+                    data if data.is_empty() => Ok(()),
+                    data => write!(f, " [{data}]"),
+                }
+            }
+            Step::Bind { tree: source, recursive, target, .. } => {
+                let verb = if *recursive { "rbind" } else { "bind" };
+                write!(f, "{verb} {} → {}", tree(source), text(*target))
+            }
+            Step::Attributes { target, attributes, recursive } => {
+                let scope = if *recursive { " and below" } else { "" };
+                write!(f, "attributes {}{scope}", text(*target))?;
+                write_attributes(f, *attributes)
+            }
+            Step::Propagate { target, flags } => {
+                write!(f, "propagation {} {}", text(*target), propagation_name(*flags))
+            }
+            Step::OpenDevices(path) => write!(f, "devices in {}", text(*path)),
+            Step::Device { name: path, node, mode, .. } | Step::DeviceAt { path, node, mode, .. } => {
+                write!(f, "device {} {node:?} {mode:04o}", text(*path))
+            }
+            Step::Link { name: path, target, .. } | Step::LinkAt { path, target } => {
+                write!(f, "link {} → {}", text(*path), text(*target))
+            }
+            Step::Mask(path) => write!(f, "mask {}", text(*path)),
+            Step::Readonly(path) => write!(f, "read-only {}", text(*path)),
+            Step::RootReadonly => f.write_str("read-only /"),
+            Step::Pivot { .. } => f.write_str("pivot_root"),
+            Step::Chroot => f.write_str("chroot"),
+            Step::PropagateRoot(flags) => write!(f, "propagation / {}", propagation_name(*flags)),
+        }
+    }
+}
+
+fn propagation_name(flags: u64) -> String {
+    let kinds = [
+        (libc::MS_SHARED, "shared"),
+        (libc::MS_SLAVE, "slave"),
+        (libc::MS_PRIVATE, "private"),
+        (libc::MS_UNBINDABLE, "unbindable"),
+    ];
+    let name = kinds.iter().find(|(flag, _)| flags & flag != 0).map_or("?", |(_, name)| name);
+    let recursive = if flags & libc::MS_REC != 0 { "r" } else { "" };
+    format!("{recursive}{name}")
+}
+
+fn write_flags(f: &mut fmt::Formatter<'_>, flags: u64) -> fmt::Result {
+    let names = [
+        (libc::MS_RDONLY, "ro"),
+        (libc::MS_NOSUID, "nosuid"),
+        (libc::MS_NODEV, "nodev"),
+        (libc::MS_NOEXEC, "noexec"),
+        (libc::MS_NOATIME, "noatime"),
+        (libc::MS_RELATIME, "relatime"),
+        (libc::MS_STRICTATIME, "strictatime"),
+        (libc::MS_NODIRATIME, "nodiratime"),
+        (libc::MS_SYNCHRONOUS, "sync"),
+    ];
+    for (flag, name) in names {
+        if flags & flag != 0 {
+            write!(f, " {name}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_attributes(f: &mut fmt::Formatter<'_>, attributes: Attributes) -> fmt::Result {
+    let names = [
+        (ATTR_RDONLY, "ro", "rw"),
+        (ATTR_NOSUID, "nosuid", "suid"),
+        (ATTR_NODEV, "nodev", "dev"),
+        (ATTR_NOEXEC, "noexec", "exec"),
+        (ATTR_NODIRATIME, "nodiratime", "diratime"),
+        (ATTR_NOSYMFOLLOW, "nosymfollow", "symfollow"),
+        (ATTR_NOATIME, "noatime", ""),
+        (ATTR_STRICTATIME, "strictatime", ""),
+    ];
+    for (bit, on, off) in names {
+        if attributes.set & bit != 0 {
+            write!(f, " {on}")?;
+        } else if attributes.clear & bit != 0 && !off.is_empty() {
+            write!(f, " {off}")?;
+        }
+    }
+    Ok(())
+}
