@@ -1,6 +1,7 @@
 //! Why a command failed, and what the caller is told: a message, an exit code, and the parts of the
 //! message that a program wants to read without parsing it.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -59,6 +60,13 @@ impl CommandError {
         Self { exit_code: EXIT_UNKNOWN_COMMAND, ..Self::new(message) }
     }
 
+    /// An error of a lower layer with all its causes, each told once.
+    #[must_use]
+    pub fn caused_by(error: &dyn Error) -> Self {
+        let causes = std::iter::successors(Some(error), |&error| error.source());
+        Self::new(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    }
+
     /// An operation on a file, such as `open`, failed.
     #[must_use]
     pub fn file(operation: &str, path: &std::path::Path, error: &io::Error) -> Self {
@@ -88,6 +96,15 @@ mod tests {
         let error = CommandError::file("open", std::path::Path::new("/x/log"), &error);
         assert_eq!(error.message, "open /x/log: no such file or directory");
         assert_eq!(error.exit_code, 1);
+    }
+
+    #[test]
+    fn tells_every_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot mount \"/etc\"")]
+        struct Outer(#[source] io::Error);
+        let error = CommandError::caused_by(&Outer(io::Error::other("no room")));
+        assert_eq!(error.message, "cannot mount \"/etc\": no room");
     }
 
     #[test]

@@ -228,7 +228,7 @@ pub static VERBS: [Verb; 11] = [
     },
     Verb {
         name: "exec",
-        arguments: "CONTAINER-ID COMMAND [ARGUMENT…] | --process FILE CONTAINER-ID",
+        arguments: "CONTAINER-ID COMMAND [ARGUMENT...] | --process FILE CONTAINER-ID",
         summary: "start a further process in a running container",
         description: "Flags stand before the id; everything behind it belongs to the command. \
                       Without --process the process is that of config.json with another command. \

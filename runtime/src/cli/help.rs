@@ -16,7 +16,7 @@ pub(super) fn program(name: Name) -> String {
     let name = name.as_str();
     let mut text = format!(
         "NAME:\n{INDENT}{name} - run containers from OCI bundles\n\nUSAGE:\n{INDENT}{name} [global \
-         options] COMMAND [command options] [ARGUMENT…]\n\nDESCRIPTION:\n"
+         options] COMMAND [command options] [ARGUMENT...]\n\nDESCRIPTION:\n"
     );
     wrap(
         &mut text,

@@ -115,7 +115,7 @@ fn value(text: &str) -> Cow<'_, str> {
 
 /// The text with control characters escaped: a message may repeat what an image's author chose, and
 /// must not reach the operator's terminal as a command to it.
-fn harmless(text: &str) -> Cow<'_, str> {
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if !text.contains(harmful) {
         return text.into();

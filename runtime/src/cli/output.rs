@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use super::command::LogFormat;
 use super::error::{CommandError, Details};
-use super::log::{Form, Level, Line};
+use super::log::{Form, Level, Line, harmless};
 
 /// Where results, messages and the log go.
 pub struct Output {
@@ -72,10 +72,11 @@ impl Output {
         })
     }
 
-    /// Writes a plain line to standard error, past the log.
+    /// Writes a plain line to standard error, past the log. Control characters are escaped.
     pub fn complain(&mut self, message: &str) {
+        let line = harmless(message).into_owned() + "\n";
         // There is nowhere left to report that standard error cannot be written.
-        let _ = self.stderr.write_all(format!("{message}\n").as_bytes());
+        let _ = self.stderr.write_all(line.as_bytes());
     }
 
     /// Logs something the user should know, though the command goes on.
