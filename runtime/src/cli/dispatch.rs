@@ -4,13 +4,13 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use super::command::{Command, Global};
+use super::command::{Command, Global, RootOrigin};
 use super::error::CommandError;
 use super::flags::Verb;
 use super::invocation::{self, Misuse, Request, Start};
 use super::output::Output;
 use super::program::{Name, Program};
-use super::root::Surroundings;
+use super::root::{self, Surroundings};
 use super::{features, help, log, spec, version};
 
 /// The command `keel`, with the arguments and streams of this process.
@@ -70,8 +70,8 @@ fn direct_log(global: &Global, output: &mut Output) -> Result<(), CommandError> 
 
 /// Calls the command. The number is the exit code, which `run` and `exec` have from the process.
 fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8, CommandError> {
-    if command.uses_states() {
-        global.prepare_root()?;
+    if command.uses_states() && global.root_origin == RootOrigin::Xdg {
+        root::make_in_xdg(&global.root)?;
     }
     match command {
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),

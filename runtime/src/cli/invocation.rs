@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::command::{
-    Command, CreateArgs, ExecArgs, Global, ListFormat, LogFormat, RootOrigin, Rootless, RunArgs,
+    Command, CreateArgs, ExecArgs, Global, ListFormat, LogFormat, Rootless, RunArgs,
 };
 use super::error::CommandError;
 use super::flags::{GLOBAL, HELP, Order, VERBS, Verb};
@@ -310,18 +310,5 @@ impl super::flags::Count {
         };
         let fits = given >= self.min && self.max.is_none_or(|max| given <= max);
         (!fits).then(|| format!("{quantity} {number} argument(s)"))
-    }
-}
-
-impl Global {
-    /// Makes the state root where nobody else does.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub(super) fn prepare_root(&self) -> Result<(), CommandError> {
-        match self.root_origin {
-            RootOrigin::Xdg => root::make_in_xdg(&self.root),
-            RootOrigin::Flag | RootOrigin::System => Ok(()),
-        }
     }
 }

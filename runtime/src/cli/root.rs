@@ -139,6 +139,18 @@ mod tests {
     }
 
     #[test]
+    fn keeps_the_root_of_a_user_from_being_cleaned_up() {
+        let base = std::env::temp_dir().join(format!("keel-root-{}", std::process::id()));
+        let root = base.join("runtime/keel");
+        for _ in 0..2 {
+            make_in_xdg(&root).unwrap();
+            let mode = std::fs::metadata(&root).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o1700);
+        }
+        std::fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
     fn follows_the_name_and_the_user() {
         let root = surroundings(true);
         assert_eq!(check(None, Name::Keel, &root).unwrap(), "/run/keel");
