@@ -84,4 +84,6 @@ pub mod spec;
 pub mod blob;
 pub mod fsroot;
 pub mod layer;
+pub mod snapshot;
+pub mod store;
 pub mod tar;

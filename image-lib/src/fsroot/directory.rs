@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, Timespec, Timestamps, Uid,
-    XattrFlags,
+    AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, ResolveFlags, Timespec, Timestamps,
+    Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -203,7 +203,11 @@ impl Directory {
         if depth == DEPTH_MAX {
             return Err(FsError::new("remove", Path::new(name), Errno::NAMETOOLONG));
         }
-        let directory = self.open_directory(name)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::BENEATH;
+        let directory = rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), resolve)
+            .map(Self::from)
+            .at("remove", name)?;
         for (entry, _) in directory.entries()? {
             directory.remove_tree_at_depth(&entry, depth + 1)?;
         }

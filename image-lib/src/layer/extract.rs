@@ -469,7 +469,7 @@ impl Extractor {
             for (path, target) in links {
                 let root = &self.extracted.root;
                 let (parent, name) = root.parent(&path).map_err(LayerError::Finish)?;
-                if !link_within(root, &target, parent, name).map_err(LayerError::Finish)? {
+                if !link_within(root, &target, &parent, name).map_err(LayerError::Finish)? {
                     self.extracted.links.insert(path, target);
                 }
             }

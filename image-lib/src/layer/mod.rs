@@ -13,8 +13,6 @@ mod inherit;
 mod limits;
 mod whiteout;
 
-#[cfg(test)]
-mod tests;
 
 pub use apply::{Applied, apply, verify};
 pub use diff::{Contents, DiffOptions, write_upper};

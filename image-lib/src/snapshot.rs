@@ -1,0 +1,291 @@
+//! Layers as one tree: overlayfs mounts. Made with the mount API of Linux 5.2 where `lowerdir+` is
+//! known (6.5), so that no number of layers meets the 4 KiB limit of mount options; otherwise with
+//! mount(2) over `/proc/self/fd`, whose paths are short.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount,
+    unmount,
+};
+
+use crate::fsroot::{Directory, FsError, Root, Times};
+
+/// The kernel's own limit of lower layers.
+pub const LOWERS_MAX: usize = 500;
+/// The most bytes of a string that fsconfig(2) takes.
+const FSCONFIG_BYTES_MAX: usize = 255;
+
+/// Why layers cannot be mounted or a mount be taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// There is no layer at all, not even an upper directory.
+    #[error("there is nothing to mount: no layer and no upper directory")]
+    Empty,
+    /// More layers than the kernel stacks.
+    #[error("{count} layers are more than the {LOWERS_MAX} that overlayfs stacks")]
+    TooMany {
+        /// The number of layers.
+        count: usize,
+    },
+    /// A path has a byte that mount options cannot carry.
+    #[error("cannot use {path:?} as a layer")]
+    Layer {
+        /// The layer's directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused the mount.
+    #[error("cannot mount {layers} layers on {target:?} ({step})")]
+    Mount {
+        /// Where.
+        target: PathBuf,
+        /// How many lower layers.
+        layers: usize,
+        /// The call that failed.
+        step: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The attributes of the root directory could not be set.
+    #[error("cannot prepare the upper directory")]
+    Upper(#[source] FsError),
+    /// The mount is still in use, or gone.
+    #[error("cannot unmount {target:?}")]
+    Unmount {
+        /// Where.
+        target: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Layers to mount.
+#[derive(Debug, Clone, Copy)]
+pub struct Overlay<'a> {
+    /// The layers' directories, lowest first.
+    pub lowers: &'a [PathBuf],
+    /// Upper and work directory, empty and on one file system; without them the mount is
+    /// read-only.
+    pub upper: Option<(&'a Path, &'a Path)>,
+}
+
+/// A mount that is taken away when dropped.
+#[derive(Debug)]
+pub struct Mount {
+    target: Option<PathBuf>,
+}
+
+impl Mount {
+    /// Where it is mounted.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        self.target.as_deref().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// Takes the mount away now and tells whether that worked.
+    ///
+    /// # Errors
+    /// The kernel's; the mount is still there then.
+    pub fn unmount(mut self) -> Result<(), MountError> {
+        let Some(target) = self.target.take() else { return Ok(()) };
+        let gone = unmount(&target, UnmountFlags::NOFOLLOW);
+        gone.map_err(|errno| MountError::Unmount { target, source: errno.into() })
+    }
+
+    /// Leaves the mount in place.
+    pub fn keep(mut self) {
+        self.target = None;
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if let Some(target) = &self.target {
+            // Whoever wants to know why it failed calls `unmount`. Detached, it vanishes with its
+            // last user.
+            let _ = unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+        }
+    }
+}
+
+impl Overlay<'_> {
+    /// Mounts the layers on the directory `target`. The root directory of an upper directory gets
+    /// the attributes that the image's root has.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn mount(&self, target: &Path) -> Result<Mount, MountError> {
+        let failed = |step| {
+            move |errno: Errno| MountError::Mount {
+                target: target.to_owned(),
+                layers: self.lowers.len(),
+                step,
+                source: errno.into(),
+            }
+        };
+        if let Some((upper, _)) = self.upper {
+            adopt_root_attributes(self.lowers, upper).map_err(MountError::Upper)?;
+        }
+        let bound = Mount { target: Some(target.to_owned()) };
+        match (self.lowers, self.upper) {
+            ([], None) => Err(MountError::Empty),
+            (lowers, _) if lowers.len() > LOWERS_MAX => {
+                Err(MountError::TooMany { count: lowers.len() })
+            }
+            // Overlayfs needs two directories at least; one alone is bound.
+            ([only], None) => {
+                bind(only, target, MountFlags::RDONLY).map_err(failed("mount"))?;
+                Ok(bound)
+            }
+            ([], Some((upper, _))) => {
+                bind(upper, target, MountFlags::empty()).map_err(failed("mount"))?;
+                Ok(bound)
+            }
+            _ => {
+                match self.attach(target) {
+                    // Before 6.5 there is no `lowerdir+`.
+                    Err((_, Errno::INVAL | Errno::NOSYS)) => {
+                        self.mount_by_option(target, failed("mount"))?;
+                    }
+                    Err((step, errno)) => return Err(failed(step)(errno)),
+                    Ok(()) => {}
+                }
+                Ok(bound)
+            }
+        }
+    }
+
+    /// The layers as a tree that is mounted nowhere, read-only.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn open(lowers: &[PathBuf]) -> Result<Root, MountError> {
+        let target = Path::new("(detached)");
+        match lowers {
+            [] => Err(MountError::Empty),
+            [only] => Root::open(only).map_err(MountError::Upper),
+            _ => {
+                let overlay = Overlay { lowers, upper: None };
+                let detached = overlay.detached().map_err(|(step, errno)| MountError::Mount {
+                    target: target.to_owned(),
+                    layers: lowers.len(),
+                    step,
+                    source: errno.into(),
+                })?;
+                Ok(Root::from(detached))
+            }
+        }
+    }
+
+    fn detached(&self) -> Result<OwnedFd, (&'static str, Errno)> {
+        let at = |step| move |errno| (step, errno);
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at("fsopen"))?;
+        // Long paths are given as descriptors, whose own paths are short; they stay open until
+        // the mount exists.
+        let mut open = Vec::new();
+        let mut set = |key: &str, path: &Path| {
+            let mut value = path.to_owned();
+            if path.as_os_str().len() > FSCONFIG_BYTES_MAX {
+                let fd = open_path(path)?;
+                value = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+                open.push(fd);
+            }
+            fsconfig_set_string(context.as_fd(), key, value.as_path())
+        };
+        for lower in self.lowers.iter().rev() {
+            set("lowerdir+", lower).map_err(at("fsconfig lowerdir+"))?;
+        }
+        if let Some((upper, work)) = self.upper {
+            set("upperdir", upper).map_err(at("fsconfig upperdir"))?;
+            set("workdir", work).map_err(at("fsconfig workdir"))?;
+        } else {
+            fsconfig_set_flag(context.as_fd(), "ro").map_err(at("fsconfig ro"))?;
+        }
+        // A rename of a lower directory and a change of attributes copy the files up, so that an
+        // upper directory is complete by itself and can become a layer.
+        for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] {
+            fsconfig_set_string(context.as_fd(), key, value).map_err(at("fsconfig"))?;
+        }
+        fsconfig_create(context.as_fd()).map_err(at("fsconfig create"))?;
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .map_err(at("fsmount"))
+    }
+
+    fn attach(&self, target: &Path) -> Result<(), (&'static str, Errno)> {
+        let detached = self.detached()?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(detached.as_fd(), "", CWD, target, flags).map_err(|errno| ("move_mount", errno))
+    }
+
+    fn mount_by_option(
+        &self,
+        target: &Path,
+        failed: impl Fn(Errno) -> MountError,
+    ) -> Result<(), MountError> {
+        let mut open = Vec::new();
+        let mut short = |path: &Path| {
+            let fd = open_path(path)
+                .map_err(|e| MountError::Layer { path: path.to_owned(), source: e.into() })?;
+            let short = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            open.push(fd);
+            Ok::<String, MountError>(short)
+        };
+        let lowers: Vec<String> =
+            self.lowers.iter().rev().map(|l| short(l)).collect::<Result<_, _>>()?;
+        let mut options = format!("lowerdir={}", lowers.join(":"));
+        let mut flags = MountFlags::RDONLY;
+        if let Some((upper, work)) = self.upper {
+            flags = MountFlags::empty();
+            // Writing to a String does not fail.
+            let _ = write!(options, ",upperdir={},workdir={}", short(upper)?, short(work)?);
+        }
+        options.push_str(",redirect_dir=off,metacopy=off,index=off");
+        let options = std::ffi::CString::new(options).map_err(|_| failed(Errno::INVAL))?;
+        mount("overlay", target, "overlay", flags, Some(options.as_c_str())).map_err(failed)
+    }
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty())
+}
+
+fn bind(source: &Path, target: &Path, flags: MountFlags) -> Result<(), Errno> {
+    rustix::mount::mount_bind(source, target)?;
+    if flags.is_empty() {
+        return Ok(());
+    }
+    let remounted = rustix::mount::mount_remount(target, MountFlags::BIND | flags, c"");
+    if remounted.is_err() {
+        let _ = unmount(target, UnmountFlags::DETACH);
+    }
+    remounted
+}
+
+/// The root directory of a mount has the upper directory's attributes, so those must be the
+/// image's: of the highest layer that says what they are, otherwise of the lowest.
+fn adopt_root_attributes(lowers: &[PathBuf], upper: &Path) -> Result<(), FsError> {
+    let says = |tree: &&PathBuf| {
+        tree.parent().is_some_and(|layer| layer.join(crate::store::ROOT_ENTRY_MARK).exists())
+    };
+    let Some(source) = lowers.iter().rev().find(says).or(lowers.first()) else { return Ok(()) };
+    let metadata = Root::open(source)?.directory().stat_self()?;
+    let (Some(parent), Some(name)) = (upper.parent(), upper.file_name()) else { return Ok(()) };
+    let parent: Directory = Root::open(parent)?.directory().try_clone()?;
+    let name: &OsStr = name;
+    parent.set_owner(name, metadata.uid, metadata.gid)?;
+    parent.set_mode(name, metadata.mode)?;
+    parent.set_times(name, Times::both(metadata.mtime))
+}

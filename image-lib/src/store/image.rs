@@ -1,0 +1,272 @@
+//! Images of the store, looked up by name, digest or id.
+
+use std::collections::BTreeSet;
+
+use super::{Record, Store, StoreError};
+use crate::identity::{DiffId, Digest, ImageId};
+use crate::reference::{Reference, id_prefix};
+use crate::spec::{
+    CONFIG_BYTES_MAX, Descriptor, ImageConfig, Index, MANIFEST_BYTES_MAX, Manifest, Platform, Raw,
+    media_type,
+};
+
+/// How deep indexes may lie in one another.
+const INDEX_DEPTH_MAX: usize = 4;
+
+/// A layer of an image: what it holds, and the blob that it is in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// The digest of the uncompressed archive.
+    pub diff_id: DiffId,
+    /// The blob.
+    pub descriptor: Descriptor,
+}
+
+/// An image for one platform.
+#[derive(Debug, Clone)]
+pub struct Image {
+    pub(super) id: ImageId,
+    pub(super) root: Descriptor,
+    pub(super) descriptor: Descriptor,
+    pub(super) manifest: Raw<Manifest>,
+    pub(super) config: Raw<ImageConfig>,
+    pub(super) layers: Vec<Layer>,
+}
+
+impl Image {
+    /// The digest of the configuration.
+    #[must_use]
+    pub fn id(&self) -> &ImageId {
+        &self.id
+    }
+
+    /// What the store's index lists: the manifest, or an index that has it.
+    #[must_use]
+    pub fn root(&self) -> &Descriptor {
+        &self.root
+    }
+
+    /// The manifest's descriptor.
+    #[must_use]
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Raw<Manifest> {
+        &self.manifest
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Raw<ImageConfig> {
+        &self.config
+    }
+
+    /// The layers, lowest first.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+}
+
+/// Where documents are read from: a store, or an archive on its way into one.
+pub(crate) trait Documents {
+    /// The bytes of a document of at most `bytes_max` bytes, verified.
+    fn document(&self, descriptor: &Descriptor, bytes_max: u64) -> Result<Vec<u8>, StoreError>;
+
+    /// Is the blob there?
+    fn is_present(&self, descriptor: &Descriptor) -> bool;
+}
+
+impl Documents for Store {
+    fn document(&self, descriptor: &Descriptor, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
+        self.read_blob(descriptor, bytes_max)
+    }
+
+    fn is_present(&self, descriptor: &Descriptor) -> bool {
+        self.has_blob(&descriptor.digest, descriptor.size)
+    }
+}
+
+/// Reads the image that `root` names: a manifest, or the one for `platform` in an index.
+pub(crate) fn read_image(
+    documents: &impl Documents,
+    root: &Descriptor,
+    platform: &Platform,
+) -> Result<Image, StoreError> {
+    let descriptor = select(documents, root, platform, 0)?.ok_or_else(|| StoreError::Platform {
+        digest: root.digest.clone(),
+        platform: platform.to_string(),
+    })?;
+    let bytes = documents.document(&descriptor, MANIFEST_BYTES_MAX)?;
+    let manifest: Raw<Manifest> = Raw::parse("manifest", bytes)?;
+    let config = &manifest.value().config;
+    // Artifacts use manifests for other things than images.
+    if !media_type::is_config(&config.media_type) {
+        let (digest, media_type) = (descriptor.digest.clone(), config.media_type.clone());
+        return Err(StoreError::MediaType { digest, media_type });
+    }
+    let bytes = documents.document(config, CONFIG_BYTES_MAX)?;
+    let id = ImageId::new(config.digest.clone());
+    let config: Raw<ImageConfig> = Raw::parse("image configuration", bytes)?;
+    let layers = pair_layers(&descriptor.digest, manifest.value(), config.value())?;
+    Ok(Image { id, root: root.clone(), descriptor, manifest, config, layers })
+}
+
+fn pair_layers(
+    digest: &Digest,
+    manifest: &Manifest,
+    config: &ImageConfig,
+) -> Result<Vec<Layer>, StoreError> {
+    let diff_ids = &config.rootfs.diff_ids;
+    if diff_ids.len() != manifest.layers.len() {
+        return Err(StoreError::LayerCount {
+            manifest: digest.clone(),
+            layers: manifest.layers.len(),
+            diff_ids: diff_ids.len(),
+        });
+    }
+    let pairs = manifest.layers.iter().zip(diff_ids);
+    pairs
+        .map(|(descriptor, diff_id)| {
+            if !media_type::is_layer(&descriptor.media_type) {
+                let media_type = descriptor.media_type.clone();
+                return Err(StoreError::MediaType {
+                    digest: descriptor.digest.clone(),
+                    media_type,
+                });
+            }
+            Ok(Layer { diff_id: diff_id.clone(), descriptor: descriptor.clone() })
+        })
+        .collect()
+}
+
+/// The best manifest below `descriptor` for `platform` that is present.
+fn select(
+    documents: &impl Documents,
+    descriptor: &Descriptor,
+    platform: &Platform,
+    depth: usize,
+) -> Result<Option<Descriptor>, StoreError> {
+    if media_type::is_schema1(&descriptor.media_type) {
+        return Err(StoreError::Schema1 { digest: descriptor.digest.clone() });
+    }
+    if media_type::is_manifest(&descriptor.media_type) {
+        return Ok(Some(descriptor.clone()));
+    }
+    if !media_type::is_index(&descriptor.media_type) || depth == INDEX_DEPTH_MAX {
+        let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
+        return Err(StoreError::MediaType { digest, media_type });
+    }
+    let bytes = documents.document(descriptor, MANIFEST_BYTES_MAX)?;
+    let index: Raw<Index> = Raw::parse("index", bytes)?;
+    let mut best: Option<(u32, Descriptor)> = None;
+    for child in &index.value().manifests {
+        // Attestations are listed as images for a platform that does not exist.
+        if child.annotations.contains_key("vnd.docker.reference.type")
+            || !documents.is_present(child)
+        {
+            continue;
+        }
+        let known =
+            media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type);
+        if !known {
+            continue;
+        }
+        let Some(found) = select(documents, child, platform, depth + 1)? else { continue };
+        let rank = match child.platform.as_ref().or(found.platform.as_ref()) {
+            Some(of_child) => platform.preference(of_child),
+            None => platform.preference(&platform_of(documents, &found)?),
+        };
+        let Some(rank) = rank else { continue };
+        if best.as_ref().is_none_or(|(of_best, _)| rank < *of_best) {
+            best = Some((rank, found));
+        }
+    }
+    Ok(best.map(|(_, descriptor)| descriptor))
+}
+
+/// An entry that does not say its platform is asked for its configuration.
+fn platform_of(documents: &impl Documents, manifest: &Descriptor) -> Result<Platform, StoreError> {
+    let bytes = documents.document(manifest, MANIFEST_BYTES_MAX)?;
+    let manifest: Raw<Manifest> = Raw::parse("manifest", bytes)?;
+    let bytes = documents.document(&manifest.value().config, CONFIG_BYTES_MAX)?;
+    let config: Raw<ImageConfig> = Raw::parse("image configuration", bytes)?;
+    Ok(config.value().platform())
+}
+
+impl Store {
+    /// Reads the image of an entry of the index: the one for this host, if there are several.
+    ///
+    /// # Errors
+    /// A document is missing, damaged or of another kind.
+    pub fn read(&self, descriptor: &Descriptor) -> Result<Image, StoreError> {
+        read_image(self, descriptor, &Platform::host())
+    }
+
+    /// The image that `name` means: `name[:tag]`, `name@digest`, an id, or the beginning of one.
+    ///
+    /// # Errors
+    /// There is none ([`StoreError::NoSuchImage`]), or several ids begin so; documents cannot be
+    /// read.
+    pub fn resolve(&self, name: &str) -> Result<Image, StoreError> {
+        self.find(name)?.ok_or_else(|| StoreError::NoSuchImage { name: name.to_owned() })
+    }
+
+    /// As [`Store::resolve`], but nothing if there is none.
+    ///
+    /// # Errors
+    /// Several ids begin so; documents cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Image>, StoreError> {
+        let records = self.records()?;
+        if let Ok(reference) = name.parse::<Reference>() {
+            let reference = reference.or_latest();
+            let found = records.iter().find(|record| is_meant(&reference, record));
+            if let Some(record) = found {
+                return self.read(&record.descriptor).map(Some);
+            }
+        }
+        let Some(prefix) = id_prefix(name) else { return Ok(None) };
+        let mut seen = BTreeSet::new();
+        let mut images = Vec::new();
+        for record in &records {
+            if !seen.insert(record.descriptor.digest.clone()) {
+                continue;
+            }
+            // A damaged or foreign entry does not keep the others from being found.
+            let Ok(image) = self.read(&record.descriptor) else { continue };
+            let by_manifest = record.descriptor.digest.hex().starts_with(prefix);
+            if by_manifest || image.id.digest().hex().starts_with(prefix) {
+                images.push(image);
+            }
+        }
+        let ids: BTreeSet<_> = images.iter().map(|image| image.id.clone()).collect();
+        if ids.len() > 1 {
+            return Err(StoreError::Ambiguous { prefix: prefix.to_owned(), count: ids.len() });
+        }
+        Ok(images.pop())
+    }
+
+    /// The names of the image, sorted.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn references(&self, image: &Image) -> Result<Vec<Reference>, StoreError> {
+        let same =
+            |r: Record| (r.descriptor.digest == image.root.digest).then_some(r.reference).flatten();
+        let mut references: Vec<Reference> = self.records()?.into_iter().filter_map(same).collect();
+        references.sort();
+        Ok(references)
+    }
+}
+
+/// Does the reference mean the record? A digest decides alone; a tag beside it only names.
+fn is_meant(reference: &Reference, record: &Record) -> bool {
+    let Some(of_record) = &record.reference else { return false };
+    match reference.digest() {
+        Some(digest) => of_record.name() == reference.name() && record.descriptor.digest == *digest,
+        None => of_record == reference,
+    }
+}

@@ -1,0 +1,126 @@
+//! Where things are in a store.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::At;
+use super::{StoreError, scratch};
+use crate::identity::Digest;
+use crate::layer::Limits;
+
+const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+
+/// A store of images on disk. It may be opened any number of times, by any number of processes.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: PathBuf,
+    limits: Limits,
+}
+
+impl Store {
+    /// Opens the store at `path`, which is made if it does not exist, and removes what dead
+    /// processes have left in it. An image layout that another tool has made is a store too.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or is something else.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // Traversable for all, since a container's user must reach its root; what is inside is not.
+        make_directory(path, 0o711)?;
+        let path = fs::canonicalize(path).at("open", path)?;
+        for (name, mode) in [
+            ("blobs", 0o755),
+            ("blobs/sha256", 0o755),
+            // Set-user-id programs of images must not be reachable.
+            ("layers", 0o700),
+            ("retained", 0o700),
+            ("locks", 0o755),
+            ("tmp", 0o711),
+        ] {
+            make_directory(&path.join(name), mode)?;
+        }
+        let store = Self { path, limits: Limits::default() };
+        store.check_layout()?;
+        scratch::remove_abandoned(&store)?;
+        Ok(store)
+    }
+
+    /// Where the store of this user is: `$KEEL_IMAGE_ROOT`, otherwise `/var/lib/keel` for root and
+    /// `$XDG_DATA_HOME/keel` or `~/.local/share/keel` for others.
+    #[must_use]
+    pub fn default_root() -> PathBuf {
+        let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        if let Some(root) = variable("KEEL_IMAGE_ROOT") {
+            return root;
+        }
+        if rustix::process::geteuid().is_root() {
+            return PathBuf::from("/var/lib/keel");
+        }
+        let data = variable("XDG_DATA_HOME");
+        let data = data.or_else(|| variable("HOME").map(|home| home.join(".local/share")));
+        data.unwrap_or_else(|| PathBuf::from(".")).join("keel")
+    }
+
+    /// The same store with other bounds for the layers that it takes.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The store's folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    fn check_layout(&self) -> Result<(), StoreError> {
+        let path = self.path.join("oci-layout");
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let value: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+                let version = value.as_ref().and_then(|v| v.get("imageLayoutVersion"));
+                match version.and_then(serde_json::Value::as_str) {
+                    Some("1.0.0") => Ok(()),
+                    _ => Err(StoreError::Layout { path }),
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.replace_file("oci-layout", LAYOUT)
+            }
+            Err(error) => Err(error).at("read", &path),
+        }
+    }
+
+    /// Gives the file `name` of the store new content: all of it or none, also after a power cut.
+    pub(super) fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path.join(name);
+        let temporary = self.path.join("tmp").join(format!("{}.new", scratch::random_name()?));
+        let written = (|| {
+            let mut options = fs::OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o644).open(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_data()?;
+            fs::rename(&temporary, &path)?;
+            fs::File::open(path.parent().unwrap_or(&self.path))?.sync_all()
+        })();
+        if written.is_err() {
+            // Not there any more if the rename succeeded.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.at("write", &path)
+    }
+}
+
+pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), StoreError> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).at("create", path)
+}

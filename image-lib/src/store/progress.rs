@@ -1,0 +1,44 @@
+//! How far something is.
+
+use crate::identity::Digest;
+
+/// Something happened that a person may want to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A layer of this many compressed bytes is being unpacked.
+    Begin {
+        /// The layer's blob.
+        blob: &'a Digest,
+        /// The blob's size.
+        bytes: u64,
+    },
+    /// More compressed bytes of the layer have been read.
+    Advance {
+        /// The layer's blob.
+        blob: &'a Digest,
+        /// How many more.
+        bytes: u64,
+    },
+    /// The layer is in place.
+    End {
+        /// The layer's blob.
+        blob: &'a Digest,
+    },
+    /// Something could not be kept as the image says, in words.
+    Warning(&'a str),
+}
+
+/// Is told how far something is, from any thread. It must return soon, because the work waits for
+/// it.
+pub trait Progress: Sync {
+    /// Takes note of `event`.
+    fn note(&self, event: Event<'_>);
+}
+
+/// A [`Progress`] that nobody sees.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn note(&self, _: Event<'_>) {}
+}

@@ -1,0 +1,283 @@
+//! Layers as directories: what is not there is unpacked, all layers of an image at once.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::error::{At, reading};
+use super::layers::{TREE, dependent_name, independent_name, note_of};
+use super::{Event, Layer, Progress, Scratch, Store, StoreError};
+use crate::blob::VerifiedReader;
+use crate::fsroot::Root;
+use crate::identity::{ChainId, DiffId, Digest};
+use crate::layer::{Extracted, apply, verify};
+use crate::snapshot::Overlay;
+use crate::spec::Descriptor;
+
+/// Blobs that are on the store's disk but have no name yet.
+pub(crate) type Staged = HashMap<Digest, PathBuf>;
+
+/// A layer that was unpacked into a scratch directory.
+struct Unpacked {
+    extracted: Extracted,
+    container: PathBuf,
+}
+
+impl Store {
+    /// The directories of `layers`, which are given lowest first; they are returned in the same
+    /// order. What is not yet unpacked is unpacked now. Nothing becomes visible unless all layers
+    /// turn out to be the right ones. The caller holds a [`super::Hold`], or the layers belong to an
+    /// image of the index.
+    ///
+    /// # Errors
+    /// A blob is missing, damaged, refused or not the layer that the configuration names; the
+    /// disk's.
+    pub fn unpack(
+        &self,
+        layers: &[Layer],
+        progress: &dyn Progress,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        self.unpack_staged(layers, &Staged::new(), progress)
+    }
+
+    /// Is there nothing left to unpack of `layers`?
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn is_unpacked(&self, layers: &[Layer]) -> Result<bool, StoreError> {
+        for (layer, chain_id) in layers.iter().zip(chain(layers)) {
+            if self.find_layer(&layer.diff_id, &chain_id)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The bytes of all files that the layer on top of `layers` has, as it was unpacked; nothing if
+    /// it is not.
+    #[must_use]
+    pub fn content_bytes(&self, layers: &[Layer]) -> Option<u64> {
+        let chain_id = chain(layers).pop()?;
+        Some(self.layer_note(&layers.last()?.diff_id, &chain_id)?.content_bytes)
+    }
+
+    pub(crate) fn unpack_staged(
+        &self,
+        layers: &[Layer],
+        staged: &Staged,
+        progress: &dyn Progress,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        let _hold = self.hold()?;
+        let chain_ids = chain(layers);
+        let mut found = Vec::new();
+        let mut missing: Vec<&Layer> = Vec::new();
+        for (layer, chain_id) in layers.iter().zip(&chain_ids) {
+            let tree = self.find_layer(&layer.diff_id, chain_id)?;
+            if tree.is_none() && !missing.iter().any(|m| m.diff_id == layer.diff_id) {
+                missing.push(layer);
+            }
+            found.push(tree);
+        }
+        if missing.is_empty() {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        let scratch = self.scratch()?;
+        let mut unpacked = self.unpack_all(&missing, staged, &scratch, progress)?;
+        let mut names: Vec<(usize, PathBuf, String)> = Vec::new();
+        let mut trees: Vec<PathBuf> = Vec::new();
+        for (position, (layer, chain_id)) in layers.iter().zip(&chain_ids).enumerate() {
+            if let Some(tree) = found.get(position).cloned().flatten() {
+                trees.push(tree);
+                continue;
+            }
+            let Some(mut new) = unpacked.remove(&layer.diff_id) else {
+                // The same layer a second time.
+                let first = layers.iter().position(|l| l.diff_id == layer.diff_id).unwrap_or(0);
+                let tree = trees.get(first).cloned().ok_or_else(|| StoreError::NoSuchBlob {
+                    digest: layer.descriptor.digest.clone(),
+                })?;
+                trees.push(tree);
+                continue;
+            };
+            let name = if new.extracted.is_independent() {
+                independent_name(&layer.diff_id)
+            } else {
+                inherit(layer, &mut new.extracted, &trees, &scratch)?;
+                dependent_name(chain_id)
+            };
+            let note = note_of(&new.extracted, &layer.diff_id);
+            self.write_note(&new.container, &note, new.extracted.has_root_entry())?;
+            for warning in new.extracted.warnings() {
+                progress.note(Event::Warning(warning));
+            }
+            trees.push(new.container.join(TREE));
+            names.push((position, new.container, name));
+        }
+        for (position, container, name) in names {
+            let own = container.join(TREE);
+            let tree = self.publish_layer(&container, &name)?;
+            for other in trees.iter_mut().skip(position).filter(|other| **other == own) {
+                other.clone_from(&tree);
+            }
+        }
+        Ok(trees)
+    }
+
+    /// Unpacks `layers`, each alone, on as many threads as there are processors.
+    fn unpack_all(
+        &self,
+        layers: &[&Layer],
+        staged: &Staged,
+        scratch: &Scratch,
+        progress: &dyn Progress,
+    ) -> Result<HashMap<DiffId, Unpacked>, StoreError> {
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let results = Mutex::new(Vec::new());
+        let work = || {
+            while !failed.load(Ordering::Relaxed) {
+                let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let result = self.unpack_one(layer, staged, scratch, progress);
+                if result.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                }
+                let result = result.map(|unpacked| (layer.diff_id.clone(), unpacked));
+                // A thread that panicked has not left the list half-changed.
+                results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(result);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(layers.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        results
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .into_iter()
+            .collect()
+    }
+
+    fn unpack_one(
+        &self,
+        layer: &Layer,
+        staged: &Staged,
+        scratch: &Scratch,
+        progress: &dyn Progress,
+    ) -> Result<Unpacked, StoreError> {
+        let blob = &layer.descriptor.digest;
+        let container = scratch.path().join(layer.diff_id.digest().hex());
+        fs::DirBuilder::new().mode(0o700).create(&container).at("create", &container)?;
+        progress.note(Event::Begin { blob, bytes: layer.descriptor.size });
+        let directory = Root::open(&container)?.directory().try_clone()?;
+        let (path, mut reader) = self.open_staged(&layer.descriptor, staged)?;
+        let mut watched = Watched { inner: &mut reader, blob, progress };
+        let algorithm = layer.diff_id.digest().algorithm();
+        let applied = apply(&mut watched, algorithm, directory, self.limits());
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(source) => {
+                // If the blob is damaged, that is the reason, and not what was made of it.
+                reader.drain().map_err(|error| reading(error, &path))?;
+                return Err(StoreError::Layer { blob: blob.clone(), source });
+            }
+        };
+        progress.note(Event::End { blob });
+        check_diff_id(layer, applied.diff_id)?;
+        Ok(Unpacked { extracted: applied.extracted, container })
+    }
+
+    /// Reads `layers` to their ends and checks both digests of each, without unpacking them.
+    pub(crate) fn verify_layers(
+        &self,
+        layers: &[Layer],
+        staged: &Staged,
+    ) -> Result<(), StoreError> {
+        for layer in layers {
+            let blob = &layer.descriptor.digest;
+            let (path, mut reader) = self.open_staged(&layer.descriptor, staged)?;
+            let algorithm = layer.diff_id.digest().algorithm();
+            match verify(&mut reader, algorithm, self.limits()) {
+                Ok((diff_id, _)) => check_diff_id(layer, diff_id)?,
+                Err(source) => {
+                    reader.drain().map_err(|error| reading(error, &path))?;
+                    return Err(StoreError::Layer { blob: blob.clone(), source });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn open_staged(
+        &self,
+        descriptor: &Descriptor,
+        staged: &Staged,
+    ) -> Result<(PathBuf, VerifiedReader<File>), StoreError> {
+        let Some(path) = staged.get(&descriptor.digest) else {
+            return Ok((self.blob_path(&descriptor.digest), self.open_blob(descriptor)?));
+        };
+        let file = File::open(path).at("open", path)?;
+        let reader = VerifiedReader::new(file, descriptor.digest.clone(), descriptor.size);
+        Ok((path.clone(), reader))
+    }
+}
+
+fn check_diff_id(layer: &Layer, actual: DiffId) -> Result<(), StoreError> {
+    if actual == layer.diff_id {
+        return Ok(());
+    }
+    let (blob, expected) = (layer.descriptor.digest.clone(), layer.diff_id.clone());
+    Err(StoreError::DiffId { blob, expected, actual })
+}
+
+/// Completes a layer from those below it.
+fn inherit(
+    layer: &Layer,
+    extracted: &mut Extracted,
+    below: &[PathBuf],
+    scratch: &Scratch,
+) -> Result<(), StoreError> {
+    let blob = || layer.descriptor.digest.clone();
+    let lower = if below.is_empty() {
+        // Nothing is below the lowest layer, which an empty tree says too.
+        let empty = scratch.path().join("nothing");
+        fs::create_dir_all(&empty).at("create", &empty)?;
+        Root::open(&empty)?
+    } else {
+        Overlay::open(below).map_err(|source| StoreError::Below { blob: blob(), source })?
+    };
+    extracted.inherit(&lower).map_err(|source| StoreError::Layer { blob: blob(), source })
+}
+
+fn chain(layers: &[Layer]) -> Vec<ChainId> {
+    let mut ids: Vec<ChainId> = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let id = match ids.last() {
+            Some(below) => Some(below.push(&layer.diff_id)),
+            None => ChainId::of(std::slice::from_ref(&layer.diff_id)),
+        };
+        ids.extend(id);
+    }
+    ids
+}
+
+/// Tells how much of a blob has been read.
+struct Watched<'a, R> {
+    inner: &'a mut R,
+    blob: &'a Digest,
+    progress: &'a dyn Progress,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.progress.note(Event::Advance { blob: self.blob, bytes: count as u64 });
+        Ok(count)
+    }
+}
