@@ -1,0 +1,144 @@
+//! The results of steps on disk: one small file per key under `cache/` of the store.
+//!
+//! ```text
+//! cache/steps/<key>        JSON: version, created, and the layer if the step made one
+//! cache/contexts/<digest>  what is known of a context's files, see `stat_cache`
+//! ```
+//!
+//! A record is a promise about a layer that may have been collected since; the one who reads it
+//! checks that the layer is there.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::cache_key::CacheKey;
+use crate::identity::{Digest, DiffId};
+use crate::spec::{Descriptor, Timestamp};
+use crate::store::Layer;
+
+/// Raised when old records can no longer be read.
+const VERSION: u64 = 1;
+
+/// The cache of one store.
+#[derive(Debug, Clone)]
+pub struct BuildCache {
+    directory: PathBuf,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone)]
+pub struct StepRecord {
+    /// When it ran.
+    pub created: Timestamp,
+    /// The layer it made.
+    pub layer: Option<Layer>,
+}
+
+impl BuildCache {
+    /// The cache in `directory`, which is made when something is kept.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    fn step_file(&self, key: &CacheKey) -> PathBuf {
+        self.directory.join("steps").join(key.to_string())
+    }
+
+    /// Where the knowledge about the files of the context at `path` is kept.
+    #[must_use]
+    pub fn context_file(&self, path: &Path) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        let name = Digest::of(path.as_os_str().as_bytes());
+        self.directory.join("contexts").join(name.hex())
+    }
+
+    /// The record under `key`. What cannot be read is a miss.
+    #[must_use]
+    pub fn get(&self, key: &CacheKey) -> Option<StepRecord> {
+        decode(&std::fs::read(self.step_file(key)).ok()?)
+    }
+
+    /// Keeps a record.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn put(&self, key: &CacheKey, record: &StepRecord) -> io::Result<()> {
+        write_whole(&self.step_file(key), &encode(record))
+    }
+}
+
+fn encode(record: &StepRecord) -> Vec<u8> {
+    let layer = record.layer.as_ref().map(|layer| {
+        json!({
+            "diffId": layer.diff_id.to_string(),
+            "mediaType": layer.descriptor.media_type,
+            "digest": layer.descriptor.digest.to_string(),
+            "size": layer.descriptor.size,
+        })
+    });
+    let created = record.created.to_string();
+    json!({ "version": VERSION, "created": created, "layer": layer }).to_string().into_bytes()
+}
+
+fn decode(bytes: &[u8]) -> Option<StepRecord> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    if value.get("version")?.as_u64()? != VERSION {
+        return None;
+    }
+    let created = value.get("created")?.as_str()?.parse().ok()?;
+    let layer = match value.get("layer")? {
+        Value::Null => None,
+        layer => Some(Layer {
+            diff_id: DiffId::new(layer.get("diffId")?.as_str()?.parse::<Digest>().ok()?),
+            descriptor: Descriptor::new(
+                layer.get("mediaType")?.as_str()?,
+                layer.get("digest")?.as_str()?.parse().ok()?,
+                layer.get("size")?.as_u64()?,
+            ),
+        }),
+    };
+    Some(StepRecord { created, layer })
+}
+
+/// Writes a file so that it is seen whole or not at all. It is not forced to the disk: what a
+/// crash takes from a cache is made again.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let missing = || io::Error::from(io::ErrorKind::InvalidInput);
+    let directory = path.parent().ok_or_else(missing)?;
+    std::fs::create_dir_all(directory)?;
+    let mut name = std::ffi::OsString::from(".new-");
+    name.push(format!("{}-", std::process::id()));
+    name.push(path.file_name().ok_or_else(missing)?);
+    let temporary = directory.join(name);
+    let written = std::fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The name is this process's own; what matters is the first error.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Descriptor, Digest, DiffId, Layer, StepRecord, Timestamp, decode, encode};
+
+    #[test]
+    fn keeps_records() {
+        let layer = Layer {
+            diff_id: DiffId::new(Digest::of(b"a")),
+            descriptor: Descriptor::new("type", Digest::of(b"b"), 7),
+        };
+        let created = Timestamp { seconds: 5, nanoseconds: 6 };
+        let record = StepRecord { created, layer: Some(layer) };
+        let found = decode(&encode(&record)).unwrap();
+        assert_eq!(found.created, created);
+        assert_eq!(found.layer.unwrap().descriptor.size, 7);
+        assert!(decode(&encode(&StepRecord { created, layer: None })).unwrap().layer.is_none());
+        assert!(decode(b"{\"version\":2}").is_none() && decode(b"").is_none());
+    }
+}

@@ -1,0 +1,291 @@
+//! The steps of `COPY` and `ADD`: what they select, what their key is, and the copying itself.
+
+use std::collections::BTreeMap;
+
+use super::archive;
+use super::cache_key::KeyMaker;
+use super::dockerfile::expand::{Quotes, expand};
+use super::dockerfile::instruction::{Transfer, Verb};
+use super::error::StepError;
+use super::file_mode::FileMode;
+use super::ignore::Ignore;
+use super::owner;
+use super::plan::Origin;
+use super::source_tree::{Selected, SourceTree};
+use super::stage::StageBuilder;
+use super::transfer::{Changes, Copier, Destination};
+use super::workspace::Workspace;
+use crate::fsroot::FileKind;
+use crate::store::Layer;
+
+/// A copy with every word expanded.
+struct Copy {
+    verb: Verb,
+    sources: Vec<String>,
+    documents: Vec<(String, String)>,
+    destination: Destination,
+    destination_text: String,
+    chown: Option<String>,
+    chmod: Option<String>,
+    mode: Option<FileMode>,
+    exclude: Ignore,
+    exclude_texts: Vec<String>,
+    link: bool,
+}
+
+/// Where a copy takes its files from.
+enum Files<'a> {
+    Context(&'a SourceTree),
+    Rootfs { layers: Vec<Layer> },
+}
+
+impl<'a> StageBuilder<'a, '_> {
+    pub(super) fn transfer(&mut self, transfer: &Transfer, text: &str) -> Result<(), StepError> {
+        refuse_unsupported(transfer)?;
+        let copy = self.expand_transfer(transfer)?;
+        let created_by = copy.history();
+        match self.files(transfer)? {
+            Files::Context(tree) => {
+                let selected = copy.select(tree)?;
+                let key = self.copy_key("copy", &copy).contents(&selected).finish();
+                self.step(text, &key, created_by, |stage, _| {
+                    let target = stage.target(&copy)?;
+                    stage.carry_out(&copy, &target, tree, &selected)?;
+                    Ok(target)
+                })
+            }
+            Files::Rootfs { layers } => self.copy_from_rootfs(&copy, &layers, text, created_by),
+        }
+    }
+
+    /// A copy from a stage or an image. Its first key needs only what the source was made of; where
+    /// that changed, the contents decide, for which the source has to be looked into.
+    fn copy_from_rootfs(
+        &mut self,
+        copy: &Copy,
+        layers: &[Layer],
+        text: &str,
+        created_by: String,
+    ) -> Result<(), StepError> {
+        let ids = layers.iter().map(|layer| layer.diff_id.to_string());
+        let quick = self
+            .copy_key("copy-from", copy)
+            .parts("from", ids)
+            .parts("sources", &copy.sources)
+            .finish();
+        let step = self.begin(text);
+        if let Some(record) = self.cached(&quick) {
+            self.build.cached_step(step);
+            self.take(record, created_by);
+            return Ok(());
+        }
+        let record = (|| {
+            let source = Workspace::new(self.build.store, layers)?;
+            let tree = SourceTree::rootfs(source.try_root()?);
+            let selected = copy.select(&tree)?;
+            let slow = self.copy_key("copy", copy).contents(&selected).finish();
+            if let Some(record) = self.cached(&slow) {
+                // The next build need not look into the source.
+                let _ = self.build.cache.put(&quick, &record);
+                return Ok((record, true));
+            }
+            let target = self.target(copy)?;
+            self.carry_out(copy, &target, &tree, &selected)?;
+            Ok((self.commit(target, &[&quick, &slow])?, false))
+        })();
+        match record {
+            Ok((record, was_cached)) => {
+                if was_cached {
+                    self.build.cached_step(step);
+                } else {
+                    self.build.reporter.done(step);
+                }
+                self.take(record, created_by);
+                Ok(())
+            }
+            Err(error) => {
+                self.build.fail_step(step, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// What a copy is made into: with `--link` an empty rootfs, so that its layer depends on
+    /// nothing below.
+    fn target(&self, copy: &Copy) -> Result<Workspace, StepError> {
+        let layers: &[Layer] = if copy.link { &[] } else { &self.state.layers };
+        Workspace::new(self.build.store, layers)
+    }
+
+    fn files(&self, transfer: &Transfer) -> Result<Files<'a>, StepError> {
+        let Some(name) = &transfer.from else { return Ok(Files::Context(&self.build.context.tree)) };
+        let layers = match self.plan.origins.get(name) {
+            Some(Origin::Stage(index)) => self.build.finished(*index)?.layers.clone(),
+            Some(Origin::Image(name)) => self.build.image(name)?.layers().to_vec(),
+            Some(Origin::Scratch) | None => Vec::new(),
+        };
+        Ok(Files::Rootfs { layers })
+    }
+
+    fn expand_transfer(&self, transfer: &Transfer) -> Result<Copy, StepError> {
+        let escape = self.build.escape();
+        let word = |word: &String| Ok::<_, StepError>(self.state.expand(word, escape)?.text);
+        let optional = |text: &Option<String>| text.as_ref().map(word).transpose();
+        let sources = transfer.sources.iter().map(word).collect::<Result<Vec<_>, _>>()?;
+        if let Some(remote) = sources.iter().find(|source| is_remote(source)) {
+            if transfer.verb == Verb::Add {
+                return Err(StepError::Unsupported { what: format!("ADD of the URL {remote}") });
+            }
+        }
+        let destination_text = word(&transfer.destination)?;
+        let mut documents = Vec::new();
+        for document in &transfer.documents {
+            let mut content = document.content();
+            if document.expand {
+                content = expand(&content, &self.state.environment, '\\', Quotes::Plain)
+                    .map_err(|message| {
+                        let word = format!("<<{}", document.name);
+                        StepError::Expansion { word, message }
+                    })?
+                    .text;
+            }
+            documents.push((document.name.clone(), content));
+        }
+        let chmod = optional(&transfer.chmod)?;
+        let mode = chmod.as_deref().map(FileMode::parse).transpose().map_err(StepError::Value)?;
+        let exclude = Ignore::from_patterns(&transfer.exclude)
+            .map_err(|error| StepError::Value(format!("--exclude: {error}")))?;
+        Ok(Copy {
+            verb: transfer.verb,
+            sources,
+            documents,
+            destination: Destination::read(&destination_text, self.state.working_directory()),
+            destination_text,
+            chown: optional(&transfer.chown)?,
+            chmod,
+            mode,
+            exclude,
+            exclude_texts: transfer.exclude.clone(),
+            link: transfer.link,
+        })
+    }
+
+    fn copy_key(&self, kind: &str, copy: &Copy) -> KeyMaker {
+        let key = self.key(kind);
+        // The layer of a linked copy depends on what lies below only through names of owners.
+        let names = copy.chown.as_ref().is_some_and(|text| text.contains(char::is_alphabetic));
+        let key = if copy.link && !names {
+            key.part("link", "")
+        } else {
+            key.parts("layers", self.layer_parts()).part("link", [u8::from(copy.link)])
+        };
+        let documents: BTreeMap<_, _> = copy.documents.iter().map(|(n, c)| (n, c)).collect();
+        key.part("verb", copy.verb.word())
+            .part("destination", copy.destination.path.to_string_lossy().as_bytes())
+            .part("directory", [u8::from(copy.destination.is_directory)])
+            .part("chown", copy.chown.as_deref().unwrap_or_default())
+            .part("chmod", copy.chmod.as_deref().unwrap_or_default())
+            .parts("exclude", &copy.exclude_texts)
+            .parts("document", documents.keys())
+            .parts("content", documents.values())
+    }
+
+    /// Copies everything into the rootfs of `target`.
+    fn carry_out(
+        &self,
+        copy: &Copy,
+        target: &Workspace,
+        tree: &SourceTree,
+        selected: &[Selected],
+    ) -> Result<(), StepError> {
+        let root = target.root();
+        let owner = match &copy.chown {
+            None => None,
+            Some(text) => Some(self.owner(copy, target, text)?),
+        };
+        let several = selected.len() + copy.documents.len() > 1;
+        if several && !copy.destination.is_directory {
+            let found = root.metadata(&copy.destination.path)?;
+            if found.is_none_or(|found| found.kind != FileKind::Directory) {
+                let word = copy.verb.word();
+                return Err(StepError::Destination(format!(
+                    "when using {word} with more than one source file, the destination must be a \
+                     directory and end with a /"
+                )));
+            }
+        }
+        let changes = Changes { owner, mode: copy.mode.clone(), epoch: self.build.epoch };
+        let mut copier = Copier::new(root, &changes);
+        for source in selected {
+            if copy.verb == Verb::Add && archive::is_archive(tree, source)? {
+                archive::extract(&mut copier, tree, source, &copy.destination)?;
+            } else {
+                copier.copy(tree, source, &copy.destination)?;
+            }
+        }
+        for (name, content) in &copy.documents {
+            copier.document(name, content.as_bytes(), self.build.now(), &copy.destination)?;
+        }
+        copier.settle()
+    }
+
+    /// Owners are looked up in the image that is copied into, also where the copy itself goes into
+    /// an empty rootfs.
+    fn owner(&self, copy: &Copy, target: &Workspace, text: &str) -> Result<(u32, u32), StepError> {
+        if !copy.link || !text.contains(char::is_alphabetic) {
+            return owner::resolve(target.root(), text);
+        }
+        let image = Workspace::new(self.build.store, &self.state.layers)?;
+        owner::resolve(image.root(), text)
+    }
+}
+
+impl Copy {
+    /// What the sources select, in order.
+    fn select(&self, tree: &SourceTree) -> Result<Vec<Selected>, StepError> {
+        let mut selected = Vec::new();
+        for source in &self.sources {
+            selected.extend(tree.select(source, &self.exclude)?);
+        }
+        Ok(selected)
+    }
+
+    fn history(&self) -> String {
+        let mut text = self.verb.word().to_owned();
+        for (flag, value) in [("chown", &self.chown), ("chmod", &self.chmod)] {
+            if let Some(value) = value {
+                text.push_str(&format!(" --{flag}={value}"));
+            }
+        }
+        for source in &self.sources {
+            text.push_str(&format!(" {source}"));
+        }
+        for (name, _) in &self.documents {
+            text.push_str(&format!(" <<{name}"));
+        }
+        format!("{text} {} # buildkit", self.destination_text)
+    }
+}
+
+fn is_remote(source: &str) -> bool {
+    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
+    schemes.iter().any(|scheme| source.starts_with(scheme))
+}
+
+fn refuse_unsupported(transfer: &Transfer) -> Result<(), StepError> {
+    let word = transfer.verb.word();
+    let unsupported = |flag: &str| StepError::Unsupported { what: format!("{word} {flag}") };
+    if transfer.parents {
+        return Err(unsupported("--parents"));
+    }
+    if transfer.checksum.is_some() {
+        return Err(unsupported("--checksum (it belongs to URLs)"));
+    }
+    if transfer.keep_git_dir {
+        return Err(unsupported("--keep-git-dir"));
+    }
+    if transfer.unpack.is_some() {
+        return Err(unsupported("--unpack"));
+    }
+    Ok(())
+}

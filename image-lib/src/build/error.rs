@@ -1,0 +1,228 @@
+//! What ends a build. An error of an instruction names the file and the line; what the user can do
+//! about it stands apart, in [`BuildError::hint`].
+
+use std::path::PathBuf;
+
+use super::dockerfile::DockerfileError;
+use super::ignore::IgnoreError;
+use crate::bundle::BundleError;
+use crate::fsroot::FsError;
+use crate::snapshot::MountError;
+use crate::store::StoreError;
+
+/// Why a build ended.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The Dockerfile is not Dockerfile language.
+    #[error(transparent)]
+    Dockerfile(#[from] DockerfileError),
+    /// An instruction could not be carried out.
+    #[error("{file}:{line}: {instruction}")]
+    Step {
+        /// The Dockerfile, as the user named it.
+        file: String,
+        /// The line of the instruction.
+        line: usize,
+        /// The instruction, shortened to one line.
+        instruction: String,
+        /// Why.
+        #[source]
+        source: StepError,
+    },
+    /// The context or a file of it cannot be read.
+    #[error("cannot read the build context {path:?}")]
+    Context {
+        /// The context, as the user named it.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: FsError,
+    },
+    /// There is no Dockerfile.
+    #[error("cannot read the Dockerfile {path:?}: {reason}")]
+    DockerfileMissing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is the matter.
+        reason: String,
+    },
+    /// `.dockerignore` has a line that is no pattern.
+    #[error("{file}")]
+    Ignore {
+        /// The file.
+        file: String,
+        /// Which line, and why.
+        #[source]
+        source: IgnoreError,
+    },
+    /// The stage to build does not exist.
+    #[error("target stage {name:?} could not be found")]
+    Target {
+        /// The name that was asked for.
+        name: String,
+        /// A stage with nearly that name.
+        near: Option<String>,
+    },
+    /// An option of the build has a value that cannot be.
+    #[error("{option}: {reason}")]
+    Option {
+        /// The option.
+        option: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The store refused.
+    #[error("cannot store the image")]
+    Store(#[source] StoreError),
+}
+
+impl BuildError {
+    /// What the user can do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Target { near, .. } => near.as_ref().map(|near| format!("did you mean {near}?")),
+            Self::Step { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Why an instruction could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A word cannot be expanded.
+    #[error("failed to process {word:?}: {message}")]
+    Expansion {
+        /// The word, as written.
+        word: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A value makes no sense.
+    #[error("{0}")]
+    Value(String),
+    /// A form of the language that this builder does not carry out.
+    #[error("{what} is not supported by this builder")]
+    Unsupported {
+        /// The form.
+        what: String,
+    },
+    /// The store has no such image.
+    #[error("No such image: {name}")]
+    NoSuchImage {
+        /// The name, as the Dockerfile has it.
+        name: String,
+    },
+    /// A source does not exist.
+    #[error("{path:?}: not found{}", if *.ignored { " (it is left out by .dockerignore)" } else { "" })]
+    SourceMissing {
+        /// The path from the root of the context.
+        path: String,
+        /// It is there, but `.dockerignore` leaves it out.
+        ignored: bool,
+    },
+    /// A source is no pattern.
+    #[error("{message}")]
+    Pattern {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The destination does not fit the source.
+    #[error("{0}")]
+    Destination(String),
+    /// A user or group is not known to the image.
+    #[error("no {kind} {name:?} in the image's {file}")]
+    Unknown {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The file that should have it.
+        file: &'static str,
+    },
+    /// An archive cannot be extracted.
+    #[error("cannot extract {path:?}: {reason}")]
+    Archive {
+        /// The archive.
+        path: String,
+        /// What is the matter.
+        reason: String,
+    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Filesystem(#[from] FsError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rootfs cannot be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The container cannot be configured.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The command of a `RUN` ended with another code than 0.
+    #[error("The command '{command}' returned a non-zero code: {code}{}", tail_block(.tail))]
+    Exit {
+        /// The command, words joined by blanks.
+        command: String,
+        /// The code.
+        code: i32,
+        /// The last lines that it wrote.
+        tail: Vec<String>,
+        /// Whether the command had a network.
+        networked: bool,
+    },
+    /// The runtime could not start the command.
+    #[error("cannot run {runtime}: {reason}")]
+    Runtime {
+        /// The runtime.
+        runtime: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Another stage failed first.
+    #[error("cancelled, because another stage failed")]
+    Cancelled,
+}
+
+fn tail_block(tail: &[String]) -> String {
+    tail.iter().map(|line| format!("\n  > {line}")).collect()
+}
+
+/// What commands print when a name does not resolve.
+const NAME_FAILURES: [&str; 5] = [
+    "Temporary failure resolving",
+    "Temporary failure in name resolution",
+    "Could not resolve host",
+    "bad address",
+    "Network is unreachable",
+];
+
+impl StepError {
+    /// What the user can do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchImage { name } => Some(format!(
+                "the store holds no {name}; bring it in with `keel-image import` or `keel-image load` \
+                 (pulling from a registry is not part of build yet)"
+            )),
+            Self::Exit { tail, networked: false, .. }
+                if tail.iter().any(|line| NAME_FAILURES.iter().any(|text| line.contains(text))) =>
+            {
+                Some(
+                    "RUN has no network by default; give it the host's with `--network=host`, on \
+                     the command line or in the instruction"
+                        .to_owned(),
+                )
+            }
+            Self::Runtime { .. } => Some(
+                "RUN needs a runtime such as keel or runc: beside keel-image, on the PATH, or named \
+                 with `--runtime`"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}

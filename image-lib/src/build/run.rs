@@ -1,0 +1,280 @@
+//! The step of a `RUN`: its words, its key, and the container that runs it.
+//!
+//! The rootfs is the stage's layers with a fresh upper directory; what the command changes there
+//! becomes the layer. Everything that is only lent to the command never touches the upper
+//! directory: where the image lacks a place to mount it, the place comes from a lower directory of
+//! its own, see [`super::stub`].
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::dockerfile::heredoc;
+use super::dockerfile::instruction::{CommandLine, Network, Run};
+use super::dockerfile::expand::Variables;
+use super::error::StepError;
+use super::execute::Execution;
+use super::progress::Step;
+use super::run_mount::Lent;
+use super::stage::StageBuilder;
+use super::stub;
+use super::workspace::Workspace;
+use crate::bundle;
+use crate::fsroot::FsError;
+
+/// The name of every build container, for itself.
+const HOSTNAME: &str = "buildsandbox";
+
+/// How many of the last lines an error shows.
+const TAIL_LINES: usize = 10;
+
+/// Where the script of a here-document appears.
+const SCRIPT_DIRECTORY: &str = "/dev/pipes";
+
+/// What a `RUN` runs.
+struct Invocation {
+    args: Vec<String>,
+    /// A script that is lent to the command: its name and text.
+    script: Option<(String, String)>,
+}
+
+impl StageBuilder<'_, '_> {
+    pub(super) fn run(&mut self, run: &Run, text: &str) -> Result<(), StepError> {
+        if run.insecure {
+            return Err(StepError::Unsupported { what: "RUN --security=insecure".to_owned() });
+        }
+        if let Some(device) = run.devices.first() {
+            return Err(StepError::Unsupported { what: format!("RUN --device={device}") });
+        }
+        let network = self.network(run);
+        let invocation = self.invocation(run);
+        let lent = self.lent(run)?;
+        let config = self.state.config().clone();
+        let key = lent.add_to_key(
+            self.key("run")
+                .parts("layers", self.layer_parts())
+                .parts("args", &invocation.args)
+                .parts("env", self.state.environment.entries())
+                .part("cwd", self.state.working_directory())
+                .part("user", &config.user)
+                .part("network", [u8::from(network == Network::Host)])
+                .part("script", invocation.script.as_ref().map_or("", |(_, text)| text))
+                .part("hostname", HOSTNAME),
+        );
+        let created_by = self.run_history(&invocation);
+        self.step(text, &key.finish(), created_by, |stage, step| {
+            stage.execute(&invocation, network, &lent, step)
+        })
+    }
+
+    fn network(&self, run: &Run) -> Network {
+        match run.network {
+            None | Some(Network::Default) => self.build.options.network,
+            Some(network) => network,
+        }
+    }
+
+    fn invocation(&self, run: &Run) -> Invocation {
+        let text = match &run.command {
+            CommandLine::Exec(words) => {
+                return Invocation { args: words.clone(), script: None };
+            }
+            CommandLine::Shell(text) => text,
+        };
+        let (command, script) = match run.heredocs.as_slice() {
+            [] => (text.clone(), None),
+            [only] if heredoc::marker(text).is_some() => {
+                let content = only.content();
+                if content.starts_with("#!") {
+                    let path = format!("{SCRIPT_DIRECTORY}/{}", only.name);
+                    (path, Some((only.name.clone(), content)))
+                } else {
+                    (content, None)
+                }
+            }
+            // The shell reads the documents itself, so it gets them back as they were.
+            several => {
+                let mut whole = text.clone();
+                for document in several {
+                    whole.push_str(&format!("\n{}{}", document.body, document.name));
+                }
+                (whole, None)
+            }
+        };
+        let mut args = self.state.shell();
+        args.push(command);
+        Invocation { args, script }
+    }
+
+    /// `RUN [|N NAME=value …] words # buildkit`.
+    fn run_history(&self, invocation: &Invocation) -> String {
+        let mut words = vec!["RUN".to_owned()];
+        if !self.state.arguments.is_empty() {
+            words.push(format!("|{}", self.state.arguments.len()));
+        }
+        for (name, value) in &self.state.arguments {
+            let value = self.state.variable(name).or(value.as_deref()).unwrap_or_default();
+            words.push(format!("{name}={value}"));
+        }
+        words.extend(invocation.args.iter().cloned());
+        words.push("# buildkit".to_owned());
+        words.join(" ")
+    }
+
+    fn execute(
+        &self,
+        invocation: &Invocation,
+        network: Network,
+        lent: &Lent,
+        step: Step,
+    ) -> Result<Workspace, StepError> {
+        let workspace = Workspace::new(self.build.store, &self.state.layers)?;
+        let bundle = workspace.directory("bundle")?;
+        let mut mounts = lend_network_files(&bundle, network)?;
+        if let Some((name, text)) = &invocation.script {
+            mounts.push(lend_script(&bundle, name, text)?);
+        }
+        // Locks of caches are held until the command has ended.
+        let (lent_mounts, _locks) = lent.mounts(self, &workspace)?;
+        mounts.extend(lent_mounts);
+        let stubs = stub::make(&workspace, &targets(&mounts))?;
+        let workspace = match stubs {
+            Some(directory) => workspace.with_lower(directory)?,
+            None => workspace,
+        };
+        let id = container_id(&workspace);
+        let spec = self.spec(&workspace, invocation, network, mounts, &id)?;
+        write(&bundle.join("config.json"), spec.to_string().as_bytes())?;
+        let state = workspace.directory("state")?;
+        let execution = Execution { bundle: &bundle, state: &state, id: &id };
+        let mut tail = VecDeque::new();
+        let code = self.build.executor.run(&execution, &mut |line| {
+            if tail.len() == TAIL_LINES {
+                tail.pop_front();
+            }
+            tail.push_back(line.to_owned());
+            self.build.reporter.output(step, line);
+        })?;
+        if code == 0 {
+            return Ok(workspace);
+        }
+        Err(StepError::Exit {
+            command: invocation.args.join(" "),
+            code,
+            tail: tail.into(),
+            networked: network == Network::Host,
+        })
+    }
+
+    /// The container's configuration: as of any container of the image, with what a build changes.
+    fn spec(
+        &self,
+        workspace: &Workspace,
+        invocation: &Invocation,
+        network: Network,
+        mounts: Vec<Value>,
+        id: &str,
+    ) -> Result<Value, StepError> {
+        let mut config = self.state.image.execution();
+        let mut environment = self.state.environment.clone();
+        for (name, value) in self.build.arguments.proxies() {
+            if environment.get(name).is_none() {
+                environment.set(name, value);
+            }
+        }
+        config.env = environment.entries();
+        config.entrypoint = None;
+        config.cmd = Some(invocation.args.clone());
+        let options = bundle::Options::default();
+        let spec = bundle::Spec::new(&config, workspace.root(), &options)?;
+        let mut spec: Value = serde_json::from_slice(&spec.to_json())
+            .map_err(|error| StepError::Value(format!("the container's configuration: {error}")))?;
+        spec["root"] = json!({ "path": workspace.rootfs(), "readonly": false });
+        spec["hostname"] = json!(HOSTNAME);
+        spec["process"]["terminal"] = json!(false);
+        spec["linux"]["cgroupsPath"] = json!(format!("/{id}"));
+        if let Some(list) = spec["mounts"].as_array_mut() {
+            list.extend(mounts);
+        }
+        if let Some(list) = spec["linux"]["namespaces"].as_array_mut() {
+            list.retain(|namespace| namespace["type"] != "network");
+            if network != Network::Host {
+                list.push(json!({ "type": "network" }));
+            }
+        }
+        Ok(spec)
+    }
+}
+
+/// Ids are names of cgroups and state directories; the scratch directory's name is unique.
+fn container_id(workspace: &Workspace) -> String {
+    let name = workspace.rootfs();
+    let name = name.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("keel-build-{}-{name}", std::process::id())
+}
+
+/// `/etc/hosts` and `/etc/resolv.conf` as the command sees them. Without a network there is nobody
+/// to ask, so that the second is empty.
+fn lend_network_files(bundle: &Path, network: Network) -> Result<Vec<Value>, StepError> {
+    let hosts = format!(
+        "127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback {HOSTNAME}\n"
+    );
+    let resolver = match network {
+        Network::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let files = [("hosts", hosts.into_bytes()), ("resolv.conf", resolver)];
+    let lend = |(name, content): (&str, Vec<u8>)| {
+        let file = bundle.join(name);
+        write(&file, &content)?;
+        Ok(bind(&file, &format!("/etc/{name}"), false))
+    };
+    files.into_iter().map(lend).collect()
+}
+
+fn lend_script(bundle: &Path, name: &str, text: &str) -> Result<Value, StepError> {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = bundle.join("pipes");
+    let failed = |error| FsError::new("create directory", &directory, error);
+    std::fs::create_dir(&directory).map_err(failed)?;
+    let file = directory.join(name.replace('/', "_"));
+    write(&file, text.as_bytes())?;
+    for path in [&directory, &file] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+            .map_err(|error| FsError::new("change mode of", path, error))?;
+    }
+    Ok(bind(&directory, SCRIPT_DIRECTORY, true))
+}
+
+/// A bind mount of `source` for the container's configuration.
+pub(super) fn bind(source: &Path, destination: &str, read_only: bool) -> Value {
+    let access = if read_only { "ro" } else { "rw" };
+    json!({
+        "type": "bind",
+        "source": source,
+        "destination": destination,
+        "options": ["rbind", "rprivate", access],
+    })
+}
+
+/// Where things are mounted that the image may have no place for, and whether as directories.
+fn targets(mounts: &[Value]) -> Vec<stub::Target> {
+    let own = ["/proc", "/sys", "/dev"].map(|path| (PathBuf::from(path), true));
+    let lent = mounts.iter().filter_map(|mount| {
+        let destination = mount["destination"].as_str()?;
+        let source = mount["source"].as_str().unwrap_or_default();
+        let is_directory = mount["type"] == "tmpfs" || Path::new(source).is_dir();
+        Some((PathBuf::from(destination), is_directory))
+    });
+    let all = own.into_iter().chain(lent);
+    all.filter(|(path, _)| !path.starts_with("/dev/") && !path.starts_with("/proc/"))
+        .map(|(path, is_directory)| stub::Target { path, is_directory })
+        .collect()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StepError> {
+    std::fs::write(path, bytes).map_err(|error| FsError::new("write", path, error))?;
+    Ok(())
+}

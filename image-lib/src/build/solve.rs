@@ -1,0 +1,293 @@
+//! The build itself: stages on threads, each beginning when those it needs are done, then the
+//! image of the last one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::arguments::{BuildArguments, SOURCE_DATE_EPOCH, parse_epoch};
+use super::cache::{BuildCache, StepRecord};
+use super::cache_key::KeyMaker;
+use super::context::Context;
+use super::dockerfile::instruction::Command;
+use super::dockerfile::{self, Dockerfile};
+use super::error::{BuildError, StepError};
+use super::execute::Executor;
+use super::plan::{Plan, PlannedStage, plan};
+use super::progress::{Progress, Reporter, Step};
+use super::stage::build_stage;
+use super::state::StageState;
+use super::{BuildOptions, BuildOutcome};
+use crate::spec::{ImageConfig, Platform, Timestamp};
+use crate::store::Store;
+
+/// What all stages of one build share.
+pub(super) struct Build<'a> {
+    pub(super) store: &'a Store,
+    pub(super) cache: &'a BuildCache,
+    pub(super) options: &'a BuildOptions,
+    pub(super) dockerfile: &'a Dockerfile,
+    pub(super) arguments: &'a BuildArguments,
+    pub(super) context: &'a Context,
+    pub(super) executor: &'a dyn Executor,
+    pub(super) reporter: Reporter<'a>,
+    pub(super) platform: Platform,
+    pub(super) epoch: Option<Timestamp>,
+    pub(super) stage_count: usize,
+    /// Set when a stage fails: the others end at their next instruction.
+    pub(super) failed: AtomicBool,
+    steps: AtomicUsize,
+    cached: AtomicUsize,
+    results: Results,
+}
+
+#[derive(Default)]
+struct Results {
+    by_stage: Mutex<BTreeMap<usize, Result<Arc<StageState>, ()>>>,
+    changed: Condvar,
+}
+
+/// Builds an image and puts it into the store.
+///
+/// # Errors
+/// See [`BuildError`]. Nothing is left behind but cached results of steps that succeeded.
+pub fn build_image(
+    store: &Store,
+    options: &BuildOptions,
+    executor: &dyn Executor,
+    progress: &mut dyn Progress,
+) -> Result<BuildOutcome, BuildError> {
+    // Layers that no image names yet must outlive a garbage collection by somebody else.
+    let _hold = store.hold().map_err(BuildError::Store)?;
+    let reporter = Reporter::new(progress);
+    let cache = BuildCache::new(cache_directory(store));
+    let step = reporter.begin("[internal] load build definition from Dockerfile");
+    let context = Context::open(&options.context, &options.dockerfile, &cache)?;
+    let dockerfile = dockerfile::parse(&context.dockerfile_name, &context.dockerfile_text)?;
+    reporter.done(step);
+    for warning in &dockerfile.warnings {
+        reporter.warning(&warning.to_string());
+    }
+    let platform = Platform::host();
+    let target = options.target.as_deref();
+    let arguments = BuildArguments::new(&options.arguments, &dockerfile, &platform, target)?;
+    let epoch = epoch(&arguments)?;
+    let mut build = Build {
+        store,
+        cache: &cache,
+        options,
+        dockerfile: &dockerfile,
+        arguments: &arguments,
+        context: &context,
+        executor,
+        reporter,
+        platform,
+        epoch,
+        stage_count: 0,
+        failed: AtomicBool::new(false),
+        steps: AtomicUsize::new(0),
+        cached: AtomicUsize::new(0),
+        results: Results::default(),
+    };
+    let plan = plan(&dockerfile, target, arguments.globals(), &mut |name| {
+        let image = build.image(name)?;
+        Ok(image.config().value().execution().on_build.unwrap_or_default())
+    })?;
+    build.stage_count = plan.stages.len();
+    let state = build.solve(&plan)?;
+    context.tree.save_stat_cache();
+    build.warn_of_unused_arguments(&plan);
+    build.export(&state)
+}
+
+/// Where the build cache of a store is.
+pub(super) fn cache_directory(store: &Store) -> std::path::PathBuf {
+    store.path().join("cache")
+}
+
+/// The time that is fixed by an argument, or by the environment of the caller.
+fn epoch(arguments: &BuildArguments) -> Result<Option<Timestamp>, BuildError> {
+    if let Some(epoch) = arguments.epoch()? {
+        return Ok(Some(epoch));
+    }
+    match std::env::var(SOURCE_DATE_EPOCH) {
+        Ok(text) if !text.is_empty() => parse_epoch(&text).map(Some),
+        _ => Ok(None),
+    }
+}
+
+impl Build<'_> {
+    pub(super) fn escape(&self) -> char {
+        self.dockerfile.directives.escape
+    }
+
+    pub(super) fn begin(&self, title: &str) -> Step {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.reporter.begin(title)
+    }
+
+    pub(super) fn cached_step(&self, step: Step) {
+        self.cached.fetch_add(1, Ordering::Relaxed);
+        self.reporter.cached(step);
+    }
+
+    pub(super) fn fail_step(&self, step: Step, error: &StepError) {
+        let text = error.to_string();
+        self.reporter.failed(step, text.lines().next().unwrap_or_default());
+    }
+
+    /// Only the platform of this host can be built for.
+    pub(super) fn check_platform(&self, text: &str) -> Result<(), StepError> {
+        let globals = self.arguments.globals();
+        let expanded = dockerfile::expand::expand(
+            text,
+            globals,
+            self.escape(),
+            dockerfile::expand::Quotes::Remove,
+        );
+        let expanded = expanded
+            .map_err(|message| StepError::Expansion { word: text.to_owned(), message })?
+            .text;
+        check_platform(&expanded, &self.platform)
+    }
+
+    /// The result of a stage that stands before in the plan, waited for.
+    pub(super) fn finished(&self, index: usize) -> Result<Arc<StageState>, StepError> {
+        let mut results = self.results.by_stage.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match results.get(&index) {
+                Some(Ok(state)) => return Ok(Arc::clone(state)),
+                Some(Err(())) => return Err(StepError::Cancelled),
+                None => {}
+            }
+            results = self.results.changed.wait(results).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn finish(&self, index: usize, result: Result<Arc<StageState>, ()>) {
+        let mut results = self.results.by_stage.lock().unwrap_or_else(PoisonError::into_inner);
+        results.insert(index, result);
+        self.results.changed.notify_all();
+    }
+
+    /// Builds all stages and gives the last one. Stages wait for those they need only where they
+    /// use them, so that what comes before is done at the same time.
+    fn solve(&self, plan: &Plan) -> Result<Arc<StageState>, BuildError> {
+        let run = |stage: &PlannedStage| {
+            let result = build_stage(self, stage);
+            if result.is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            let (shared, error) = match result {
+                Ok(state) => (Ok(Arc::new(state)), None),
+                Err(error) => (Err(()), Some(error)),
+            };
+            self.finish(stage.index, shared.clone());
+            (shared, error)
+        };
+        let outcomes: Vec<_> = match plan.stages.as_slice() {
+            [only] => vec![run(only)],
+            stages => std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    stages.iter().map(|stage| scope.spawn(|| run(stage))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap_or((Err(()), None))).collect()
+            }),
+        };
+        let mut last = Err(());
+        let mut errors = Vec::new();
+        for (state, error) in outcomes {
+            last = state;
+            errors.extend(error);
+        }
+        // Where one stage fails others are cancelled; the one that failed says why.
+        let cancelled = |error: &BuildError| {
+            matches!(error, BuildError::Step { source: StepError::Cancelled, .. })
+        };
+        let cause = errors.iter().position(|error| !cancelled(error)).unwrap_or(0);
+        if cause < errors.len() {
+            return Err(errors.swap_remove(cause));
+        }
+        last.map_err(|()| BuildError::Option {
+            option: "build".to_owned(),
+            reason: "a stage ended without a result".to_owned(),
+        })
+    }
+
+    fn warn_of_unused_arguments(&self, plan: &Plan) {
+        let mut declared = BTreeSet::new();
+        for stage in &plan.stages {
+            for instruction in &stage.instructions {
+                if let Command::Arg(arguments) = &instruction.command {
+                    declared.extend(arguments.iter().map(|argument| argument.name.clone()));
+                }
+            }
+        }
+        for (name, near) in self.arguments.unused(&declared) {
+            let near = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
+            self.reporter.warning(&format!("build argument {name} was not used{near}"));
+        }
+    }
+
+    /// Puts the image into the store.
+    fn export(&self, state: &StageState) -> Result<BuildOutcome, BuildError> {
+        let step = self.reporter.begin("exporting to image");
+        let mut config = state.image.clone();
+        let labels = &mut config.config.get_or_insert_default().labels;
+        labels.extend(self.options.labels.clone());
+        self.date(&mut config, state.created);
+        let stored = self.store.put_image(&config, &state.layers, &self.options.tags);
+        let image_id = stored.map_err(BuildError::Store)?;
+        self.reporter.note(step, &format!("writing image {image_id}"));
+        for tag in &self.options.tags {
+            self.reporter.note(step, &format!("naming to {tag}"));
+        }
+        self.reporter.done(step);
+        Ok(BuildOutcome {
+            image_id,
+            steps: self.steps.load(Ordering::Relaxed),
+            cached: self.cached.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Dates the image: with the fixed time, or with the time when exactly this configuration was
+    /// first built, so that a build from the cache gives the very same image. Entries of the
+    /// history without a layer take the time of what comes before them.
+    fn date(&self, config: &mut ImageConfig, newest: Option<Timestamp>) {
+        let text = serde_json::to_vec(config).unwrap_or_default();
+        let key = KeyMaker::new("image").part("config", text).finish();
+        let created = match (self.epoch, self.cache.get(&key)) {
+            (Some(epoch), _) => epoch,
+            (None, Some(record)) => record.created,
+            (None, None) => {
+                let record = StepRecord { created: Timestamp::now(), layer: None };
+                // Without the record the next build gets another date, and no worse.
+                let _ = self.cache.put(&key, &record);
+                record.created
+            }
+        };
+        let mut before = config.history.iter().find_map(|entry| entry.created);
+        for entry in &mut config.history {
+            match entry.created {
+                Some(own) => before = Some(own),
+                None => entry.created = self.epoch.or(before).or(newest).or(Some(created)),
+            }
+        }
+        config.created = Some(created);
+    }
+}
+
+/// Refuses any platform but the host's.
+///
+/// # Errors
+/// The text is no platform, or another one.
+pub fn check_platform(text: &str, host: &Platform) -> Result<(), StepError> {
+    let wanted: Platform = text
+        .parse()
+        .map_err(|error: crate::spec::PlatformError| StepError::Value(error.to_string()))?;
+    if wanted.architecture == host.architecture && wanted.os == host.os {
+        return Ok(());
+    }
+    Err(StepError::Unsupported {
+        what: format!("building for {text} on {}/{}", host.os, host.architecture),
+    })
+}

@@ -1,0 +1,220 @@
+//! One stage from its base to its last instruction.
+//!
+//! An instruction that can change the rootfs is a step: its key is looked up, and only where there
+//! is no result a workspace is made, filled and committed. The others change the configuration.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::cache::StepRecord;
+use super::cache_key::{CacheKey, KeyMaker};
+use super::dockerfile::instruction::{Command, Instruction};
+use super::error::{BuildError, StepError};
+use super::metadata;
+use super::owner;
+use super::plan::{Origin, PlannedStage, shorten, step_error};
+use super::progress::Step;
+use super::solve::Build;
+use super::state::StageState;
+use super::transfer::{Changes, Copier, absolute_path};
+use super::workspace::Workspace;
+use crate::spec::Timestamp;
+use crate::store::{Image, Layer};
+
+/// A stage while it is built.
+pub(super) struct StageBuilder<'a, 'b> {
+    pub(super) build: &'a Build<'b>,
+    pub(super) plan: &'a PlannedStage,
+    pub(super) state: StageState,
+    steps_begun: usize,
+}
+
+/// Builds a stage whose needs are met.
+pub(super) fn build_stage(build: &Build<'_>, plan: &PlannedStage) -> Result<StageState, BuildError> {
+    let from = &build.dockerfile.stages[plan.index];
+    let mut builder = StageBuilder {
+        build,
+        plan,
+        state: StageState::scratch(&build.platform),
+        steps_begun: 0,
+    };
+    builder
+        .start(&from.text)
+        .map_err(|source| step_error(build.dockerfile, from.place.line, &from.text, source))?;
+    for instruction in &plan.instructions {
+        let line = instruction.place.line;
+        builder
+            .instruction(instruction)
+            .map_err(|source| step_error(build.dockerfile, line, &instruction.text, source))?;
+    }
+    Ok(builder.state)
+}
+
+impl StageBuilder<'_, '_> {
+    fn start(&mut self, text: &str) -> Result<(), StepError> {
+        if let Some(platform) = &self.build.dockerfile.stages[self.plan.index].from.platform {
+            self.build.check_platform(platform)?;
+        }
+        match &self.plan.base {
+            Origin::Scratch => {}
+            Origin::Stage(index) => self.state = self.build.finished(*index)?.continued(),
+            Origin::Image(name) => {
+                let step = self.begin(text);
+                let image = self.build.image(name)?;
+                let layers = image.layers().to_vec();
+                self.state = StageState::start(image.config().value().clone(), layers);
+                self.build.reporter.done(step);
+            }
+        }
+        Ok(())
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), StepError> {
+        if self.build.failed.load(Ordering::Relaxed) {
+            return Err(StepError::Cancelled);
+        }
+        let escape = self.build.escape();
+        match &instruction.command {
+            Command::Run(run) => self.run(run, &instruction.text),
+            Command::Transfer(transfer) => self.transfer(transfer, &instruction.text),
+            Command::Workdir(path) => self.workdir(path, &instruction.text),
+            command => {
+                let arguments = self.build.arguments;
+                metadata::apply(&mut self.state, command, arguments, escape).map(|_| ())
+            }
+        }
+    }
+
+    /// Begins a step, named as progress shows it.
+    pub(super) fn begin(&mut self, text: &str) -> Step {
+        self.steps_begun += 1;
+        let total = self.plan.steps();
+        let several = self.build.stage_count > 1;
+        let name = match &self.plan.name {
+            Some(name) => format!("{name} "),
+            None if several => format!("stage-{} ", self.plan.index),
+            None => String::new(),
+        };
+        let width = total.to_string().len();
+        let title = format!("[{name}{:>width$}/{total}] {}", self.steps_begun, shorten(text));
+        self.build.begin(&title)
+    }
+
+    /// The beginning of a key: what the step starts from.
+    pub(super) fn key(&self, kind: &str) -> KeyMaker {
+        let epoch = self.build.epoch.map(|epoch| epoch.to_string()).unwrap_or_default();
+        KeyMaker::new(kind).part("epoch", epoch)
+    }
+
+    /// The diff ids so far, which stand for the whole rootfs.
+    pub(super) fn layer_parts(&self) -> Vec<String> {
+        self.state.layers.iter().map(|layer| layer.diff_id.to_string()).collect()
+    }
+
+    /// The result of an earlier build, if its layer is still there.
+    pub(super) fn cached(&self, key: &CacheKey) -> Option<StepRecord> {
+        if self.build.options.no_cache {
+            return None;
+        }
+        let record = self.build.cache.get(key)?;
+        let present = |layer: &Layer| {
+            let blob = &layer.descriptor;
+            self.build.store.has_blob(&blob.digest, blob.size)
+        };
+        record.layer.as_ref().is_none_or(present).then_some(record)
+    }
+
+    /// Takes a result over, cached or new.
+    pub(super) fn take(&mut self, record: StepRecord, created_by: String) {
+        let created = record.created;
+        let has_layer = record.layer.is_some();
+        if let Some(layer) = record.layer {
+            self.state.push_layer(layer, created);
+        }
+        self.state.record(created_by, has_layer.then_some(created));
+    }
+
+    /// A step whose key is known: takes it from the cache, or does `work` and keeps the workspace
+    /// that comes of it.
+    pub(super) fn step(
+        &mut self,
+        text: &str,
+        key: &CacheKey,
+        created_by: String,
+        work: impl FnOnce(&Self, Step) -> Result<Workspace, StepError>,
+    ) -> Result<(), StepError> {
+        let step = self.begin(text);
+        if let Some(record) = self.cached(key) {
+            self.build.cached_step(step);
+            self.take(record, created_by);
+            return Ok(());
+        }
+        let record = work(self, step).and_then(|workspace| self.commit(workspace, &[key]));
+        match record {
+            Ok(record) => {
+                self.build.reporter.done(step);
+                self.take(record, created_by);
+                Ok(())
+            }
+            Err(error) => {
+                self.build.fail_step(step, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes what was done a layer and keeps it under `keys`.
+    pub(super) fn commit(
+        &self,
+        workspace: Workspace,
+        keys: &[&CacheKey],
+    ) -> Result<StepRecord, StepError> {
+        let layer = workspace.commit(self.build.store, self.build.epoch)?;
+        let record = StepRecord { created: self.build.now(), layer };
+        for key in keys {
+            // Without the record the step is done again the next time, and no worse.
+            let _ = self.build.cache.put(key, &record);
+        }
+        Ok(record)
+    }
+
+    fn workdir(&mut self, path: &str, text: &str) -> Result<(), StepError> {
+        let path = self.state.expand(path, self.build.escape())?.text;
+        let path = absolute_path(self.state.working_directory(), &path);
+        self.state.config().working_dir.clone_from(&path);
+        let created_by = format!("WORKDIR {path}");
+        let user = self.state.config().user.clone();
+        let key = self
+            .key("workdir")
+            .parts("layers", self.layer_parts())
+            .part("path", &path)
+            .part("user", &user)
+            .finish();
+        self.step(text, &key, created_by, |stage, _| {
+            let workspace = Workspace::new(stage.build.store, &stage.state.layers)?;
+            let owner = match user.as_str() {
+                "" => None,
+                user => Some(owner::resolve(workspace.root(), user)?),
+            };
+            let changes = Changes { owner, mode: None, epoch: stage.build.epoch };
+            let mut copier = Copier::new(workspace.root(), &changes);
+            copier.make_directories(&PathBuf::from(&path), stage.build.now())?;
+            copier.settle()?;
+            Ok(workspace)
+        })
+    }
+}
+
+impl Build<'_> {
+    /// The image called `name`, for this platform.
+    pub(super) fn image(&self, name: &str) -> Result<Image, StepError> {
+        self.store
+            .find(name)?
+            .ok_or_else(|| StepError::NoSuchImage { name: name.to_owned() })
+    }
+
+    /// The time that new things get.
+    pub(super) fn now(&self) -> Timestamp {
+        self.epoch.unwrap_or_else(Timestamp::now)
+    }
+}

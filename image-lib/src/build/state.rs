@@ -1,0 +1,115 @@
+//! What a stage has come to so far: a configuration, layers, and the variables that instructions
+//! see.
+
+use super::dockerfile::expand::{Expanded, Quotes, expand};
+use super::environment::{DEFAULT_PATH, Environment};
+use super::dockerfile::expand::Variables;
+use super::error::StepError;
+use crate::spec::{Config, History, ImageConfig, Platform, Timestamp};
+use crate::store::Layer;
+
+/// What BuildKit writes into the history of its steps; tools know the builder's conventions by it.
+const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// A stage while it is built, and what it came to.
+#[derive(Debug, Clone)]
+pub struct StageState {
+    /// The configuration of the image so far; its history grows with every instruction.
+    pub image: ImageConfig,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// The environment of instructions: the image's variables and the declared arguments that have
+    /// a value, the later of the two winning.
+    pub environment: Environment,
+    /// The declared arguments, in order, as `RUN` shows them in the history.
+    pub arguments: Vec<(String, Option<String>)>,
+    /// Whether this stage has given a `CMD`, which an `ENTRYPOINT` must then leave alone.
+    pub cmd_given: bool,
+    /// When the newest layer was made.
+    pub created: Option<Timestamp>,
+}
+
+impl StageState {
+    /// Starts from nothing.
+    #[must_use]
+    pub fn scratch(platform: &Platform) -> Self {
+        Self::start(ImageConfig::new(platform), Vec::new())
+    }
+
+    /// Starts from an image. Its triggers are taken out: they are carried out now.
+    #[must_use]
+    pub fn start(mut image: ImageConfig, layers: Vec<Layer>) -> Self {
+        let created = image.created.take();
+        let config = image.config.get_or_insert_default();
+        config.on_build = None;
+        if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
+            config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        let environment = Environment::read(&config.env);
+        let arguments = Vec::new();
+        Self { image, layers, environment, arguments, cmd_given: false, created }
+    }
+
+    /// Starts from an earlier stage: its arguments come along, its triggers do not.
+    #[must_use]
+    pub fn continued(&self) -> Self {
+        let mut state = self.clone();
+        state.config().on_build = None;
+        state.cmd_given = false;
+        state
+    }
+
+    /// The execution part of the configuration.
+    pub fn config(&mut self) -> &mut Config {
+        self.image.config.get_or_insert_default()
+    }
+
+    /// The working directory; `/` where none is set.
+    #[must_use]
+    pub fn working_directory(&self) -> &str {
+        match &self.image.config {
+            Some(config) if !config.working_dir.is_empty() => &config.working_dir,
+            _ => "/",
+        }
+    }
+
+    /// The shell of the shell form.
+    #[must_use]
+    pub fn shell(&self) -> Vec<String> {
+        let own = self.image.config.as_ref().and_then(|config| config.shell.clone());
+        own.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
+    }
+
+    /// The value of a variable.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name)
+    }
+
+    /// Expands a word with the variables as they are now.
+    ///
+    /// # Errors
+    /// The word cannot be expanded.
+    pub fn expand(&self, word: &str, escape: char) -> Result<Expanded, StepError> {
+        expand(word, &self.environment, escape, Quotes::Remove)
+            .map_err(|message| StepError::Expansion { word: word.to_owned(), message })
+    }
+
+    /// Adds a layer.
+    pub fn push_layer(&mut self, layer: Layer, created: Timestamp) {
+        self.image.rootfs.diff_ids.push(layer.diff_id.clone());
+        self.layers.push(layer);
+        self.created = Some(created);
+    }
+
+    /// Adds an entry to the history. The time of one without a layer is filled in at the end.
+    pub fn record(&mut self, created_by: String, layer: Option<Timestamp>) {
+        self.image.history.push(History {
+            created: layer,
+            created_by: Some(created_by),
+            comment: Some(HISTORY_COMMENT.to_owned()),
+            empty_layer: layer.is_none(),
+            ..History::default()
+        });
+    }
+}
