@@ -19,6 +19,7 @@ fn main() {
         let mut command = store.command(&words);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();
+        #[expect(clippy::zombie_processes, reason = "wait4 reaps it and gives its resource usage")]
         let child = command.spawn().expect("keel-image starts");
         let usage = wait4(child.id().cast_signed()).expect("an own child");
         wall.add(start.elapsed());

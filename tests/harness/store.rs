@@ -1,10 +1,13 @@
 //! A store of keel-image in a folder of its own.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{Outcome, Scratch, output_within, program};
+use serde_json::{Value, json};
+
+use crate::{Outcome, Runtime, Scratch, output_within, program};
 
 /// One image store and the commands on it.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ impl ImageStore {
         Self { scratch }
     }
 
-    /// The store's folder, given to every command as `--store`.
+    /// The store's folder, given to every command as `--root`.
     pub fn path(&self) -> PathBuf {
         self.scratch.join("store")
     }
@@ -38,13 +41,57 @@ impl ImageStore {
     /// A command of keel-image on this store, not yet started.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(program("keel-image"));
-        command.arg("--store").arg(self.path()).args(args).current_dir(&*self.scratch);
+        command.arg("--root").arg(self.path()).args(args).current_dir(&*self.scratch);
         command
     }
 
     /// Runs a command of keel-image.
     pub fn call<S: AsRef<OsStr>>(&self, args: &[S]) -> Outcome {
         self.finish(self.command(args))
+    }
+
+    /// Runs any program in this test's folder; it must succeed.
+    #[track_caller]
+    pub fn tool<S: AsRef<OsStr>>(&self, program: &str, args: &[S]) -> Outcome {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(&*self.scratch);
+        self.finish(command).succeeds()
+    }
+
+    /// Imports a root file system archive under a name.
+    #[track_caller]
+    pub fn import(&self, archive: &Path, name: &str) -> Outcome {
+        self.call(&["import", text(archive), name])
+    }
+
+    /// Makes the bundle of an image and runs it once with a runtime; what it printed.
+    ///
+    /// The bundle is used for one run only and is deleted with its mount by the scratch folder.
+    #[track_caller]
+    pub fn run_on(&self, runtime: &str, image: &str, args: &[&str]) -> Outcome {
+        let bundle = self.bundle(image);
+        let path = bundle.join("config.json");
+        let config = std::fs::read_to_string(&path).expect("the bundle has a config.json");
+        let mut config: Value = serde_json::from_str(&config).expect("JSON");
+        if !args.is_empty() {
+            config["process"]["args"] = json!(args);
+        }
+        config["process"]["terminal"] = json!(false);
+        std::fs::write(&path, config.to_string()).expect("config.json");
+        let id = bundle.file_name().expect("a name").to_string_lossy().into_owned();
+        let mut command = Runtime::named(runtime).command();
+        command.arg("--root").arg(self.beside("state")).arg("run").arg("-b").arg(&bundle).arg(id);
+        self.finish(command)
+    }
+
+    /// A fresh bundle of an image, beside the store.
+    #[track_caller]
+    pub fn bundle(&self, image: &str) -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = self.beside(&format!("{}-b{number}", self.name()));
+        self.call(&["bundle", image, text(&path)]).succeeds();
+        path
     }
 
     /// Runs any prepared command in this test's folder.
@@ -57,4 +104,8 @@ impl Default for ImageStore {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are text")
 }

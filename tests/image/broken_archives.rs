@@ -1,0 +1,126 @@
+//! Archives that are damaged or hostile: one error that names the place, and a store as it was.
+
+use std::fs;
+use std::path::PathBuf;
+
+use keel_tests::{ImageStore, Outcome, fixture, listing};
+
+/// A store with one good image, and a good archive of it in the OCI form, unpacked in `parts`.
+fn prepared() -> (ImageStore, Vec<String>) {
+    let store = ImageStore::new();
+    store.import(&fixture("busybox.tar"), "good:1").succeeds();
+    store.call(&["save", "-o", "good.tar", "good:1"]).succeeds();
+    store.tool("skopeo", &["copy", "-q", "docker-archive:good.tar", "oci:parts:bad"]);
+    let before = listing(&store.path());
+    (store, before)
+}
+
+/// The largest blob of the layout in `parts`, which is the layer.
+fn layer(store: &ImageStore) -> PathBuf {
+    let blobs = fs::read_dir(store.beside("parts/blobs/sha256")).expect("blobs");
+    let mut blobs: Vec<PathBuf> = blobs.flatten().map(|entry| entry.path()).collect();
+    blobs.sort_by_key(|path| fs::metadata(path).map(|meta| meta.len()).unwrap_or(0));
+    blobs.pop().expect("a blob")
+}
+
+fn load_parts(store: &ImageStore) -> Outcome {
+    store.tool("tar", &["-C", "parts", "-cf", "bad.tar", "."]);
+    store.call(&["load", "-i", "bad.tar"])
+}
+
+#[track_caller]
+fn refused(store: &ImageStore, before: &[String], outcome: Outcome, words: &[&str]) {
+    let outcome = outcome.fails_naming(words);
+    assert_eq!(
+        outcome.stderr.matches("rror").count().min(2),
+        outcome.stderr.matches("rror").count()
+    );
+    let after = listing(&store.path());
+    assert_eq!(after, before, "the store has changed");
+}
+
+/// IMG-BAD-01: a flipped byte in a layer is refused by the layer's digest.
+#[test]
+fn a_flipped_byte_is_named_by_digest() {
+    let (store, before) = prepared();
+    let layer = layer(&store);
+    let mut bytes = fs::read(&layer).expect("a blob");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x20;
+    fs::write(&layer, bytes).expect("a blob");
+    let digest = layer.file_name().expect("a name").to_string_lossy().into_owned();
+    let outcome = load_parts(&store);
+    refused(&store, &before, outcome, &[&digest]);
+}
+
+/// IMG-BAD-02: a blob that is cut short is refused by its digest.
+#[test]
+fn a_short_blob_is_named_by_digest() {
+    let (store, before) = prepared();
+    let layer = layer(&store);
+    let bytes = fs::read(&layer).expect("a blob");
+    fs::write(&layer, &bytes[..bytes.len() - 100]).expect("a blob");
+    let digest = layer.file_name().expect("a name").to_string_lossy().into_owned();
+    let outcome = load_parts(&store);
+    refused(&store, &before, outcome, &[&digest]);
+}
+
+/// IMG-BAD-03: a missing blob is refused by its digest.
+#[test]
+fn a_missing_blob_is_named_by_digest() {
+    let (store, before) = prepared();
+    let layer = layer(&store);
+    fs::remove_file(&layer).expect("a blob");
+    let digest = layer.file_name().expect("a name").to_string_lossy().into_owned();
+    let outcome = load_parts(&store);
+    refused(&store, &before, outcome, &[&digest]);
+}
+
+/// IMG-BAD-04: an archive that ends in the middle is refused.
+#[test]
+fn a_truncated_archive_is_refused() {
+    let (store, before) = prepared();
+    let bytes = fs::read(store.beside("good.tar")).expect("an archive");
+    fs::write(store.beside("short.tar"), &bytes[..bytes.len() / 3]).expect("an archive");
+    let outcome = store.call(&["load", "-i", "short.tar"]);
+    refused(&store, &before, outcome, &[]);
+}
+
+/// IMG-BAD-05: an entry with `..` in its path is refused by that path, and nothing is written outside.
+#[test]
+fn a_climbing_path_is_named() {
+    let (store, before) = prepared();
+    fs::create_dir(store.beside("in")).expect("a folder");
+    fs::write(store.beside("escaped"), "x").expect("a file");
+    store.tool("tar", &["-C", "in", "-P", "-cf", "climb.tar", "../escaped"]);
+    fs::remove_file(store.beside("escaped")).expect("a file");
+    let outcome = store.import(&store.beside("climb.tar"), "evil:1");
+    refused(&store, &before, outcome, &["../escaped"]);
+    assert!(!store.beside("escaped").exists());
+}
+
+/// IMG-BAD-06: a link that leads out and a file through it stay inside the layer, or are refused.
+#[test]
+fn a_file_through_a_link_stays_inside() {
+    let (store, _) = prepared();
+    let outside = store.beside("outside");
+    fs::create_dir(&outside).expect("a folder");
+    let script = format!(
+        "mkdir t && cd t && ln -s {} link && tar -cf ../evil.tar link && rm link && mkdir link && echo x > link/file && tar -rf ../evil.tar link/file",
+        outside.display()
+    );
+    store.tool("sh", &["-c", &script]);
+    store.import(&store.beside("evil.tar"), "evil:2");
+    assert_eq!(listing(&outside), Vec::<String>::new());
+}
+
+/// IMG-BAD-07: a file that is no archive at all is refused by its name.
+#[test]
+fn no_archive_is_refused() {
+    let (store, before) = prepared();
+    fs::write(store.beside("text"), "no archive\n".repeat(200)).expect("a file");
+    let outcome = store.call(&["load", "-i", "text"]);
+    refused(&store, &before, outcome, &[]);
+    let outcome = store.call(&["load", "-i", "nosuchfile.tar"]);
+    refused(&store, &before, outcome, &["nosuchfile.tar"]);
+}
