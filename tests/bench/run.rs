@@ -84,6 +84,10 @@ fn compare(title: &str, rounds: usize, names: &[String], delta: fn(&mut Value)) 
             let mut command = container.command(&["run", container.id()]);
             command.stdin(Stdio::null()).stdout(Stdio::null());
             let start = Instant::now();
+            #[expect(
+                clippy::zombie_processes,
+                reason = "wait4 reaps it and gives its resource usage"
+            )]
             let child = command.spawn().expect("a runtime starts");
             let usage = wait4(child.id().cast_signed()).expect("an own child");
             let wall = start.elapsed();

@@ -119,7 +119,7 @@ fn detaches_with_a_pid_file() {
     container.call(&words).succeeds();
     let pid = fs::read_to_string(&file).expect("a pid file");
     let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("a process");
-    assert_eq!(arguments, "sleep\0100001\0");
+    assert_eq!(arguments, "sleep\x00100001\x00");
 }
 
 /// CLI-EXEC-09: any error of the runtime gives status 255.

@@ -85,7 +85,7 @@ fn container_hooks_run_inside() {
         config["hostname"] = json!("inside");
     });
     let rootfs = container.rootfs().display().to_string();
-    let create = format!("cat > /dev/null; hostname > {rootfs}/seen-create");
+    let create = format!("cat > /dev/null; readlink /proc/self/ns/mnt > {rootfs}/seen-create");
     set(
         &container,
         json!({
@@ -96,11 +96,11 @@ fn container_hooks_run_inside() {
         }),
     );
     let outcome = container.run().succeeds();
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let host = fs::read_link("/proc/self/ns/mnt").expect("a namespace").display().to_string();
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines.len(), 2, "{}", outcome.report());
+    assert!(lines[0].starts_with("mnt:[") && lines[0] != host, "{}", outcome.report());
     assert_eq!(lines[1], "inside");
-    let _ = host;
 }
 
 /// RT-HOOK-03: a failing hook before the start makes `create` fail, names the hook, and leaves nothing.
