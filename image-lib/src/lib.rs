@@ -82,6 +82,7 @@ pub mod spec;
 
 // Bytes and trees.
 pub mod blob;
+pub mod bundle;
 pub mod fsroot;
 pub mod layer;
 pub mod snapshot;

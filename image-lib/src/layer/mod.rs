@@ -13,7 +13,6 @@ mod inherit;
 mod limits;
 mod whiteout;
 
-
 pub use apply::{Applied, apply, verify};
 pub use diff::{Contents, DiffOptions, write_upper};
 pub use error::{EntryError, LayerError};

@@ -120,6 +120,12 @@ impl Store {
         fs::metadata(self.blob_path(digest)).is_ok_and(|m| m.is_file() && m.len() == size)
     }
 
+    /// Is a layer's blob there, so that the layer can be unpacked if it is not yet?
+    #[must_use]
+    pub fn layer_is_present(&self, layer: &super::Layer) -> bool {
+        self.has_blob(&layer.descriptor.digest, layer.descriptor.size)
+    }
+
     /// Opens a blob. The reader fails at the end if the bytes are not the expected ones.
     ///
     /// # Errors

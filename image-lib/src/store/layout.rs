@@ -75,6 +75,13 @@ impl Store {
         &self.path
     }
 
+    /// A folder of the store for what a build remembers: it may be removed at any time, and garbage
+    /// collection leaves it alone. It is not made here.
+    #[must_use]
+    pub fn cache_directory(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }

@@ -6,6 +6,7 @@
 //! layers/<diff id>/fs                               a layer unpacked in overlayfs form
 //! layers/chain-<chain id>/fs                        one that depends on the layers below it
 //! retained/<name>                                   digests that a build cache needs
+//! cache/                                            what a build remembers; its own affair
 //! tmp/<random>/                                     work in progress, locked by its process
 //! locks/content, locks/index, locks/tmp             what the flocks are taken on
 //! ```
@@ -36,7 +37,6 @@ mod progress;
 mod retain;
 mod scratch;
 mod unpack;
-
 
 pub use blobs::Ingest;
 pub use collect::Collected;
