@@ -81,6 +81,7 @@ pub mod reference;
 pub mod spec;
 
 // Bytes and trees.
+pub mod archive;
 pub mod blob;
 pub mod bundle;
 pub mod fsroot;

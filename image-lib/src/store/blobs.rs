@@ -90,6 +90,30 @@ impl Store {
         Ok((ingested.digest.clone(), ingested.size))
     }
 
+    /// Where a blob is, for those that verify it themselves.
+    pub(crate) fn blob_file(&self, digest: &Digest) -> PathBuf {
+        self.blob_path(digest)
+    }
+
+    /// Gives the file at `path`, whose digest and size are known to be those of `blob`, its name.
+    pub(crate) fn publish_file(
+        &self,
+        path: &std::path::Path,
+        blob: &Descriptor,
+    ) -> Result<(), StoreError> {
+        File::open(path).and_then(|file| file.sync_data()).at("write", path)?;
+        let target = self.blob_path(&blob.digest);
+        if let Some(parent) = target.parent() {
+            make_directory(parent, 0o755)?;
+        }
+        fs::rename(path, &target).at("write", &target)
+    }
+
+    /// What a failed read of the blob `digest` means.
+    pub(crate) fn reading(&self, digest: &Digest, error: io::Error) -> StoreError {
+        reading(error, &self.blob_path(digest))
+    }
+
     /// Stores all that `reader` gives, and returns its SHA-256 digest and its size.
     ///
     /// # Errors
@@ -150,13 +174,22 @@ impl Store {
         descriptor: &Descriptor,
         bytes_max: u64,
     ) -> Result<Vec<u8>, StoreError> {
+        self.read_staged(descriptor, &super::Staged::new(), bytes_max)
+    }
+
+    /// As [`Store::read_blob`], also of blobs that have no name yet.
+    pub(crate) fn read_staged(
+        &self,
+        descriptor: &Descriptor,
+        staged: &super::Staged,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, StoreError> {
         if descriptor.size > bytes_max {
             let digest = descriptor.digest.clone();
             return Err(StoreError::Large { digest, size: descriptor.size, limit: bytes_max });
         }
         let mut bytes = Vec::new();
-        let mut reader = self.open_blob(descriptor)?;
-        let path = self.blob_path(&descriptor.digest);
+        let (path, mut reader) = self.open_staged(descriptor, staged)?;
         reader.read_to_end(&mut bytes).map_err(|error| reading(error, &path))?;
         Ok(bytes)
     }

@@ -82,7 +82,12 @@ impl Store {
         self.path.join("cache")
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    /// Can this process make the devices and attributes that unpacked layers need?
+    pub(crate) fn can_unpack(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 

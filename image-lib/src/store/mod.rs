@@ -39,13 +39,18 @@ mod scratch;
 mod unpack;
 
 pub use blobs::Ingest;
+pub(crate) use blobs::check;
 pub use collect::Collected;
 pub use commit::CommitOptions;
+pub(crate) use commit::layer_media_type;
 pub use error::StoreError;
+pub(crate) use image::{Documents, read_image};
 pub use image::{Image, Layer};
 pub use index::Record;
+pub(crate) use index::{CONTAINERD_NAME, REF_NAME, reference_of};
 pub(crate) use layers::ROOT_ENTRY_MARK;
 pub use layout::Store;
 pub use lock::Hold;
 pub use progress::{Event, Progress, Silent};
 pub use scratch::Scratch;
+pub(crate) use unpack::Staged;

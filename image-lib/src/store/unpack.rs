@@ -106,7 +106,7 @@ impl Store {
             let name = if new.extracted.is_independent() {
                 independent_name(&layer.diff_id)
             } else {
-                inherit(layer, &mut new.extracted, &trees, &scratch)?;
+                inherit(&layer.descriptor.digest, &mut new.extracted, &trees, &scratch)?;
                 dependent_name(chain_id)
             };
             let note = note_of(&new.extracted, &layer.diff_id);
@@ -125,6 +125,26 @@ impl Store {
             }
         }
         Ok(trees)
+    }
+
+    /// Makes the tree in `container` the unpacked form of a layer that has nothing below it.
+    pub(crate) fn adopt_base(
+        &self,
+        container: &std::path::Path,
+        mut extracted: Extracted,
+        diff_id: &DiffId,
+        blob: &Digest,
+        scratch: &Scratch,
+    ) -> Result<PathBuf, StoreError> {
+        let name = if extracted.is_independent() {
+            independent_name(diff_id)
+        } else {
+            inherit(blob, &mut extracted, &[], scratch)?;
+            // The chain id of a single layer is its diff id.
+            dependent_name(&ChainId::new(diff_id.digest().clone()))
+        };
+        self.write_note(container, &note_of(&extracted, diff_id), extracted.has_root_entry())?;
+        self.publish_layer(container, &name)
     }
 
     /// Unpacks `layers`, each alone, on as many threads as there are processors.
@@ -238,12 +258,12 @@ fn check_diff_id(layer: &Layer, actual: DiffId) -> Result<(), StoreError> {
 
 /// Completes a layer from those below it.
 fn inherit(
-    layer: &Layer,
+    blob: &Digest,
     extracted: &mut Extracted,
     below: &[PathBuf],
     scratch: &Scratch,
 ) -> Result<(), StoreError> {
-    let blob = || layer.descriptor.digest.clone();
+    let blob = || blob.clone();
     let lower = if below.is_empty() {
         // Nothing is below the lowest layer, which an empty tree says too.
         let empty = scratch.path().join("nothing");

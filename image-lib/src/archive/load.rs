@@ -1,0 +1,224 @@
+//! Archives into the store.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::contents::Contents;
+use super::docker::{self, OldImage};
+use super::{ArchiveError, layout};
+use crate::blob::Decoder;
+use crate::identity::{Digest, ImageId};
+use crate::reference::Reference;
+use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Platform, media_type};
+use crate::store::{Documents, Layer, Progress, Store, read_image, reference_of};
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its id.
+    pub id: ImageId,
+    /// Its names; an archive may give none.
+    pub references: Vec<Reference>,
+}
+
+/// Loads all images of the archive that `stream` gives, compressed or not: what `docker save` writes
+/// in its old and its new form, and archives of an OCI image layout. The stream is read once, to its
+/// end.
+///
+/// # Errors
+/// The archive is damaged or no image; then nothing of it is in the store.
+pub fn load(
+    store: &Store,
+    stream: impl Read,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, ArchiveError> {
+    let _hold = store.hold()?;
+    let mut contents = Contents::new(store)?;
+    contents.read(Decoder::new(stream)?)?;
+    take(store, &contents, progress)
+}
+
+/// Loads all images of the OCI image layout in the directory `path`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_directory(
+    store: &Store,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, ArchiveError> {
+    let _hold = store.hold()?;
+    let contents = layout::read_directory(store, path)?;
+    take(store, &contents, progress)
+}
+
+/// An image of the archive, understood and complete.
+struct Candidate {
+    id: ImageId,
+    /// What the index will list.
+    root: Descriptor,
+    references: Vec<Reference>,
+    layers: Vec<Layer>,
+    /// The blobs that belong to it.
+    blobs: Vec<Descriptor>,
+    /// Documents that the archive does not have: media type and bytes.
+    made: Vec<(&'static str, Vec<u8>)>,
+}
+
+fn take(
+    store: &Store,
+    contents: &Contents<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, ArchiveError> {
+    let items = docker::items(contents)?;
+    let candidates = match (layout::index(contents)?, &items) {
+        (Some(index), _) => of_layout(contents, &index.manifests, items.as_deref())?,
+        (None, Some(items)) => of_manifest(contents, items)?,
+        (None, None) => return Err(ArchiveError::Form),
+    };
+    let staged = contents.staged();
+    // All layers are verified before anything of any image becomes visible.
+    for candidate in &candidates {
+        if store.can_unpack() {
+            store.unpack_staged(&candidate.layers, &staged, progress)?;
+        } else {
+            store.verify_layers(&candidate.layers, &staged)?;
+        }
+    }
+    let mut published = BTreeSet::new();
+    for candidate in &candidates {
+        for blob in &candidate.blobs {
+            if published.insert(blob.digest.clone())
+                && let Some(path) = staged.get(&blob.digest)
+            {
+                store.publish_file(path, blob)?;
+            }
+        }
+        for (media_type, bytes) in &candidate.made {
+            store.put_bytes(media_type, bytes)?;
+        }
+    }
+    let mut loaded = Vec::new();
+    for candidate in candidates {
+        store.put_record(&candidate.root, &candidate.references)?;
+        loaded.push(Loaded { id: candidate.id, references: candidate.references });
+    }
+    Ok(loaded)
+}
+
+/// The old form: images without manifests.
+fn of_manifest(
+    contents: &Contents<'_>,
+    items: &[docker::Item],
+) -> Result<Vec<Candidate>, ArchiveError> {
+    let mut candidates = Vec::new();
+    for item in items {
+        let image = OldImage::read(contents, item)?;
+        let manifest = image.manifest()?;
+        let size = manifest.len() as u64;
+        let root = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(&manifest), size);
+        candidates.push(Candidate {
+            id: ImageId::new(Digest::of(&image.config)),
+            root,
+            references: item.references(),
+            blobs: image.layers.iter().map(|layer| layer.descriptor.clone()).collect(),
+            layers: image.layers,
+            made: vec![
+                (media_type::OCI_CONFIG, image.config),
+                (media_type::OCI_MANIFEST, manifest),
+            ],
+        });
+    }
+    Ok(candidates)
+}
+
+/// A layout, whose images may have further names in `manifest.json`.
+fn of_layout(
+    contents: &Contents<'_>,
+    manifests: &[Descriptor],
+    items: Option<&[docker::Item]>,
+) -> Result<Vec<Candidate>, ArchiveError> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for entry in manifests {
+        let references: Vec<Reference> = reference_of(entry).into_iter().collect();
+        if let Some(known) = candidates.iter_mut().find(|c| c.root.digest == entry.digest) {
+            known.references.extend(references);
+            continue;
+        }
+        if !contents.is_present(entry) {
+            let missing = (entry.digest.to_string(), "index.json".to_owned());
+            return Err(ArchiveError::Missing { entry: missing.0, referrer: missing.1 });
+        }
+        let image = read_image(contents, entry, &Platform::host())?;
+        let mut blobs = Vec::new();
+        reachable(contents, entry, &mut blobs)?;
+        for layer in image.layers() {
+            if !contents.is_present(&layer.descriptor) {
+                return Err(ArchiveError::Missing {
+                    entry: layer.descriptor.digest.to_string(),
+                    referrer: format!("manifest {}", image.descriptor().digest),
+                });
+            }
+        }
+        candidates.push(Candidate {
+            id: image.id().clone(),
+            root: entry.clone(),
+            references,
+            layers: image.layers().to_vec(),
+            blobs,
+            made: Vec::new(),
+        });
+    }
+    for item in items.unwrap_or_default() {
+        let Some(config) = contents.file(&item.config) else { continue };
+        let same = |c: &&mut Candidate| *c.id.digest() == config.digest;
+        if let Some(candidate) = candidates.iter_mut().find(same) {
+            for reference in item.references() {
+                if !candidate.references.contains(&reference) {
+                    candidate.references.push(reference);
+                }
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+/// Every blob of the archive that can be reached from `root`. An index may list images that the
+/// archive leaves out.
+fn reachable(
+    contents: &Contents<'_>,
+    root: &Descriptor,
+    found: &mut Vec<Descriptor>,
+) -> Result<(), ArchiveError> {
+    let mut pending = vec![root.clone()];
+    let mut seen = BTreeSet::new();
+    while let Some(descriptor) = pending.pop() {
+        if !seen.insert(descriptor.digest.clone()) || !contents.is_present(&descriptor) {
+            continue;
+        }
+        // The size that the archive announces is compared with the one that was found.
+        if let Some(file) = contents.spooled(&descriptor.digest) {
+            crate::store::check(&descriptor, &file.digest, file.size)?;
+        }
+        let kind = descriptor.media_type.as_str();
+        let limit = MANIFEST_BYTES_MAX.max(CONFIG_BYTES_MAX);
+        if media_type::is_manifest(kind) || media_type::is_index(kind) {
+            let bytes = contents.document(&descriptor, limit)?;
+            let value: Value = layout::document(&descriptor.digest.to_string(), &bytes)?;
+            descriptors(&value, &mut pending);
+        }
+        found.push(descriptor);
+    }
+    Ok(())
+}
+
+/// The descriptors of a manifest or an index.
+fn descriptors(document: &Value, found: &mut Vec<Descriptor>) {
+    let lists = ["manifests", "layers", "blobs"].into_iter().filter_map(|name| document.get(name));
+    let single = document.get("config").into_iter();
+    let values = lists.filter_map(Value::as_array).flatten().chain(single);
+    found.extend(values.filter_map(|value| serde_json::from_value(value.clone()).ok()));
+}

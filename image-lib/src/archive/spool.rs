@@ -1,0 +1,77 @@
+//! The files of an archive, digested and set aside on the store's disk while the rest is read.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use super::ArchiveError;
+use crate::blob::Meter;
+use crate::identity::{Algorithm, Digest};
+use crate::store::{Scratch, Store, StoreError};
+
+/// A file that was set aside.
+#[derive(Debug, Clone)]
+pub(super) struct Spooled {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// Where it is. A blob that the store has already is not kept a second time.
+    pub(super) path: Option<PathBuf>,
+}
+
+/// Files set aside, by content.
+#[derive(Debug)]
+pub(super) struct Spool<'s> {
+    store: &'s Store,
+    scratch: Scratch,
+    files: HashMap<Digest, Spooled>,
+}
+
+impl<'s> Spool<'s> {
+    pub(super) fn new(store: &'s Store) -> Result<Self, StoreError> {
+        Ok(Self { store, scratch: store.scratch()?, files: HashMap::new() })
+    }
+
+    /// Reads `content` to its end. If the archive names it by a digest, it must be that one.
+    pub(super) fn add(
+        &mut self,
+        entry: &str,
+        content: &mut dyn Read,
+        size: u64,
+        expected: Option<&Digest>,
+    ) -> Result<Spooled, ArchiveError> {
+        let failed = |source| ArchiveError::Entry { entry: entry.to_owned(), source };
+        let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
+        // What the store has is only compared, so that loading an image again writes nothing.
+        let known = expected.is_some_and(|digest| self.store.has_blob(digest, size));
+        let path = self.scratch.path().join(format!("file-{}", self.files.len()));
+        let (digest, size) = if known {
+            copy(content, io::sink(), algorithm).map_err(failed)?
+        } else {
+            let file = File::create(&path).map_err(failed)?;
+            copy(content, file, algorithm).map_err(failed)?
+        };
+        if expected.is_some_and(|expected| *expected != digest) {
+            return Err(ArchiveError::Damaged { entry: entry.to_owned(), actual: digest });
+        }
+        let spooled = Spooled { digest: digest.clone(), size, path: (!known).then_some(path) };
+        Ok(self.files.entry(digest).or_insert(spooled).clone())
+    }
+
+    pub(super) fn get(&self, digest: &Digest) -> Option<&Spooled> {
+        self.files.get(digest)
+    }
+
+    /// Where the bytes of a digest are, for those that are not in the store.
+    pub(super) fn staged(&self) -> HashMap<Digest, PathBuf> {
+        let path = |(digest, file): (&Digest, &Spooled)| Some((digest.clone(), file.path.clone()?));
+        self.files.iter().filter_map(path).collect()
+    }
+}
+
+fn copy(content: &mut dyn Read, to: impl Write, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
+    let mut meter = Meter::writer(to, algorithm);
+    io::copy(content, &mut meter)?;
+    let (_, digest, size) = meter.into_parts();
+    Ok((digest, size))
+}
