@@ -89,3 +89,6 @@ pub mod layer;
 pub mod snapshot;
 pub mod store;
 pub mod tar;
+
+// Dockerfiles.
+pub mod build;

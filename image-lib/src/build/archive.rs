@@ -36,7 +36,10 @@ pub fn is_archive(tree: &SourceTree, selected: &Selected) -> Result<bool, StepEr
     let failed = |error| FsError::new("read", &selected.path, error);
     file.take(6).read_to_end(&mut start).map_err(failed)?;
     if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return Err(refuse(selected, format!("{name} compression is not supported by this builder")));
+        return Err(refuse(
+            selected,
+            format!("{name} compression is not supported by this builder"),
+        ));
     }
     let file = tree.root().open_file(&selected.path)?;
     // What cannot be decompressed is no archive: it is copied as it is.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::cache_key::CacheKey;
-use crate::identity::{Digest, DiffId};
+use crate::identity::{DiffId, Digest};
 use crate::spec::{Descriptor, Timestamp};
 use crate::store::Layer;
 
@@ -125,7 +125,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Descriptor, Digest, DiffId, Layer, StepRecord, Timestamp, decode, encode};
+    use super::{Descriptor, DiffId, Digest, Layer, StepRecord, Timestamp, decode, encode};
 
     #[test]
     fn keeps_records() {

@@ -118,7 +118,9 @@ impl<'a> StageBuilder<'a, '_> {
     }
 
     fn files(&self, transfer: &Transfer) -> Result<Files<'a>, StepError> {
-        let Some(name) = &transfer.from else { return Ok(Files::Context(&self.build.context.tree)) };
+        let Some(name) = &transfer.from else {
+            return Ok(Files::Context(&self.build.context.tree));
+        };
         let layers = match self.plan.origins.get(name) {
             Some(Origin::Stage(index)) => self.build.finished(*index)?.layers.clone(),
             Some(Origin::Image(name)) => self.build.image(name)?.layers().to_vec(),
@@ -132,10 +134,10 @@ impl<'a> StageBuilder<'a, '_> {
         let word = |word: &String| Ok::<_, StepError>(self.state.expand(word, escape)?.text);
         let optional = |text: &Option<String>| text.as_ref().map(word).transpose();
         let sources = transfer.sources.iter().map(word).collect::<Result<Vec<_>, _>>()?;
-        if let Some(remote) = sources.iter().find(|source| is_remote(source)) {
-            if transfer.verb == Verb::Add {
-                return Err(StepError::Unsupported { what: format!("ADD of the URL {remote}") });
-            }
+        if transfer.verb == Verb::Add
+            && let Some(remote) = sources.iter().find(|source| is_remote(source))
+        {
+            return Err(StepError::Unsupported { what: format!("ADD of the URL {remote}") });
         }
         let destination_text = word(&transfer.destination)?;
         let mut documents = Vec::new();

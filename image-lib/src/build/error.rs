@@ -27,7 +27,7 @@ pub enum BuildError {
         instruction: String,
         /// Why.
         #[source]
-        source: StepError,
+        source: Box<StepError>,
     },
     /// The context or a file of it cannot be read.
     #[error("cannot read the build context {path:?}")]

@@ -100,7 +100,8 @@ impl Executor for RuntimeExecutor {
         output: &mut dyn FnMut(&str),
     ) -> Result<i32, StepError> {
         // One pipe for both outputs keeps the order in which the command wrote.
-        let piped = io::pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
+        let piped =
+            io::pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
         let (reader, stdout, stderr) = piped.map_err(|error| self.failure(error.to_string()))?;
         let mut command = self.command(execution);
         command.arg("run").arg("--bundle").arg(execution.bundle).arg(execution.id);
@@ -114,16 +115,23 @@ impl Executor for RuntimeExecutor {
         let copied = copy_lines(BufReader::new(reader), output);
         let status = child.wait();
         // A runtime that was killed could not clean up after its container.
-        let _ = self.command(execution).arg("delete").arg("--force").arg(execution.id).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = self
+            .command(execution)
+            .arg("delete")
+            .arg("--force")
+            .arg(execution.id)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         copied.map_err(|error| self.failure(error.to_string()))?;
         let status = status.map_err(|error| self.failure(error.to_string()))?;
         let Some(code) = status.code() else {
             return Err(self.failure(format!("it ended by {status}")));
         };
-        if code != 0 {
-            if let Some(reason) = logged_error(&log_file(execution)) {
-                return Err(self.failure(reason));
-            }
+        if code != 0
+            && let Some(reason) = logged_error(&log_file(execution))
+        {
+            return Err(self.failure(reason));
         }
         Ok(code)
     }
@@ -158,7 +166,8 @@ fn copy_lines(mut reader: impl BufRead, output: &mut dyn FnMut(&str)) -> io::Res
             output(&String::from_utf8_lossy(&line));
             line.clear();
         }
-        after_return = ended_by == Some(b'\r') || (ended_by.is_none() && after_return && line.is_empty());
+        after_return =
+            ended_by == Some(b'\r') || (ended_by.is_none() && after_return && line.is_empty());
     }
     if !line.is_empty() {
         output(&String::from_utf8_lossy(&line));

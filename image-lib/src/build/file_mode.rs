@@ -26,8 +26,11 @@ impl FileMode {
     /// # Errors
     /// It is neither an octal number up to 07777 nor symbols.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let invalid =
-            || format!("invalid chmod parameter {text:?}: it must be an octal number up to 07777 or symbols such as u=rwX,go=rX");
+        let invalid = || {
+            format!(
+                "invalid chmod parameter {text:?}: it must be an octal number up to 07777 or symbols such as u=rwX,go=rX"
+            )
+        };
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             let mode = u32::from_str_radix(text, 8).map_err(|_| invalid())?;
             return if mode <= 0o7777 { Ok(Self::Fixed(mode)) } else { Err(invalid()) };

@@ -36,18 +36,33 @@ fn writes_the_configuration() {
         ("ENV a=b\nENV a=c d=$a", json!({"Env": ["a=c", "d=b"]})),
         ("LABEL a=b\nLABEL a=c \"x y\"=z", json!({"Labels": {"a": "c", "x y": "z"}})),
         ("USER a:b", json!({"User": "a:b"})),
-        ("EXPOSE 80 53/UDP 8000-8001", json!({"ExposedPorts": {"53/udp": {}, "80/tcp": {}, "8000/tcp": {}, "8001/tcp": {}}})),
-        ("ENV p=\"1 2\"\nEXPOSE $p", json!({"Env": ["p=1 2"], "ExposedPorts": {"1/tcp": {}, "2/tcp": {}}})),
+        (
+            "EXPOSE 80 53/UDP 8000-8001",
+            json!({"ExposedPorts": {"53/udp": {}, "80/tcp": {}, "8000/tcp": {}, "8001/tcp": {}}}),
+        ),
+        (
+            "ENV p=\"1 2\"\nEXPOSE $p",
+            json!({"Env": ["p=1 2"], "ExposedPorts": {"1/tcp": {}, "2/tcp": {}}}),
+        ),
         ("VOLUME /a [\"x\"]", json!({"Volumes": {"/a": {}, "[x]": {}}})),
         ("VOLUME [\"/a\", \"/b c\"]", json!({"Volumes": {"/a": {}, "/b c": {}}})),
         ("CMD a b", json!({"Cmd": ["/bin/sh", "-c", "a b"], "ArgsEscaped": true})),
         ("SHELL [\"s\"]\nCMD a", json!({"Shell": ["s"], "Cmd": ["s", "a"], "ArgsEscaped": true})),
         ("CMD []", json!({"Cmd": [], "ArgsEscaped": true})),
         ("ENTRYPOINT [\"a\"]\nENTRYPOINT []", json!({})),
-        ("CMD [\"a\"]\nENTRYPOINT [\"b\"]", json!({"Cmd": ["a"], "Entrypoint": ["b"], "ArgsEscaped": true})),
-        ("CMD [\"a\"]\nFROM scratch\nENTRYPOINT [\"b\"]", json!({"Entrypoint": ["b"], "ArgsEscaped": true})),
+        (
+            "CMD [\"a\"]\nENTRYPOINT [\"b\"]",
+            json!({"Cmd": ["a"], "Entrypoint": ["b"], "ArgsEscaped": true}),
+        ),
+        (
+            "CMD [\"a\"]\nFROM scratch\nENTRYPOINT [\"b\"]",
+            json!({"Entrypoint": ["b"], "ArgsEscaped": true}),
+        ),
         ("STOPSIGNAL SIGRTMIN+3", json!({"StopSignal": "SIGRTMIN+3"})),
-        ("HEALTHCHECK --timeout=1s CMD x", json!({"Healthcheck": {"Test": ["CMD-SHELL", "x"], "Timeout": 1_000_000_000}})),
+        (
+            "HEALTHCHECK --timeout=1s CMD x",
+            json!({"Healthcheck": {"Test": ["CMD-SHELL", "x"], "Timeout": 1_000_000_000}}),
+        ),
         ("ONBUILD RUN a\nONBUILD USER b", json!({"OnBuild": ["RUN a", "USER b"]})),
         ("ONBUILD RUN a\nFROM scratch", json!({})),
     ] {
@@ -78,10 +93,17 @@ fn resolves_arguments() {
 fn writes_the_history() {
     let text = "FROM x\nARG A=1\nENV b=\"c d\"\nEXPOSE 2 1\nENTRYPOINT [\"a\",\"b\"]\nVOLUME /v\n";
     let state = build_with(&[("A", "3")], text).unwrap();
-    let lines: Vec<_> = state.image.history.iter().filter_map(|h| h.created_by.as_deref()).collect();
+    let lines: Vec<_> =
+        state.image.history.iter().filter_map(|h| h.created_by.as_deref()).collect();
     assert_eq!(
         lines,
-        ["ARG A=3", "ENV b=c d", "EXPOSE map[1/tcp:{} 2/tcp:{}]", "ENTRYPOINT [\"a\" \"b\"]", "VOLUME [/v]"]
+        [
+            "ARG A=3",
+            "ENV b=c d",
+            "EXPOSE map[1/tcp:{} 2/tcp:{}]",
+            "ENTRYPOINT [\"a\" \"b\"]",
+            "VOLUME [/v]"
+        ]
     );
     assert!(state.image.history.iter().all(|entry| entry.empty_layer));
 }

@@ -64,8 +64,8 @@ pub use solve::build_image;
 /// What is built, and how.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
-    /// The directory whose files `COPY` takes.
-    pub context: PathBuf,
+    /// The directory whose files `COPY` takes; without one there are none.
+    pub context: Option<PathBuf>,
     /// Where the instructions are.
     pub dockerfile: DockerfileSource,
     /// The stage to build; the last one if not given.
@@ -87,7 +87,7 @@ impl BuildOptions {
     #[must_use]
     pub fn new(context: impl Into<PathBuf>) -> Self {
         Self {
-            context: context.into(),
+            context: Some(context.into()),
             dockerfile: DockerfileSource::Default,
             target: None,
             arguments: BTreeMap::new(),

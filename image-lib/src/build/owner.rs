@@ -34,9 +34,11 @@ pub fn resolve(root: &Root, text: &str) -> Result<(u32, u32), StepError> {
 }
 
 fn user_ids(root: &Root, name: &str) -> Result<(u32, u32), StepError> {
-    let unknown = || StepError::Unknown { kind: "user", name: name.to_owned(), file: "/etc/passwd" };
+    let unknown =
+        || StepError::Unknown { kind: "user", name: name.to_owned(), file: "/etc/passwd" };
     let text = read(root, "etc/passwd")?;
-    let line = text.lines().find(|line| line.split(':').next() == Some(name)).ok_or_else(unknown)?;
+    let line =
+        text.lines().find(|line| line.split(':').next() == Some(name)).ok_or_else(unknown)?;
     let mut fields = line.split(':').skip(2).map(str::parse);
     match (fields.next(), fields.next()) {
         (Some(Ok(uid)), Some(Ok(gid))) => Ok((uid, gid)),
@@ -45,9 +47,11 @@ fn user_ids(root: &Root, name: &str) -> Result<(u32, u32), StepError> {
 }
 
 fn group_id(root: &Root, name: &str) -> Result<u32, StepError> {
-    let unknown = || StepError::Unknown { kind: "group", name: name.to_owned(), file: "/etc/group" };
+    let unknown =
+        || StepError::Unknown { kind: "group", name: name.to_owned(), file: "/etc/group" };
     let text = read(root, "etc/group")?;
-    let line = text.lines().find(|line| line.split(':').next() == Some(name)).ok_or_else(unknown)?;
+    let line =
+        text.lines().find(|line| line.split(':').next() == Some(name)).ok_or_else(unknown)?;
     line.split(':').nth(2).and_then(|gid| gid.parse().ok()).ok_or_else(unknown)
 }
 

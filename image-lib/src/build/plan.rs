@@ -45,7 +45,9 @@ impl PlannedStage {
     #[must_use]
     pub fn needs(&self) -> BTreeSet<usize> {
         let origins = self.origins.values().chain([&self.base]);
-        origins.filter_map(|o| if let Origin::Stage(index) = o { Some(*index) } else { None }).collect()
+        origins
+            .filter_map(|o| if let Origin::Stage(index) = o { Some(*index) } else { None })
+            .collect()
     }
 
     /// How many steps progress counts to: the base image, if there is one, and each instruction
@@ -102,8 +104,14 @@ pub fn plan(
 
 /// An error of the instruction `text` at `line`.
 #[must_use]
-pub fn step_error(dockerfile: &Dockerfile, line: usize, text: &str, source: StepError) -> BuildError {
+pub fn step_error(
+    dockerfile: &Dockerfile,
+    line: usize,
+    text: &str,
+    source: StepError,
+) -> BuildError {
     let file = dockerfile.source.name().to_owned();
+    let source = Box::new(source);
     BuildError::Step { file, line, instruction: shorten(text), source }
 }
 
@@ -247,7 +255,8 @@ mod tests {
         build(text, target).unwrap().stages.iter().map(|stage| stage.index).collect()
     }
 
-    const STAGES: &str = "FROM x AS a\nFROM y AS b\nFROM a AS c\nCOPY --from=b / /\nFROM z\nCOPY --from=0 / /\n";
+    const STAGES: &str =
+        "FROM x AS a\nFROM y AS b\nFROM a AS c\nCOPY --from=b / /\nFROM z\nCOPY --from=0 / /\n";
 
     #[test]
     fn plans_only_what_is_reached() {

@@ -6,13 +6,12 @@
 //! its own, see [`super::stub`].
 
 use std::collections::VecDeque;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
+use super::dockerfile::expand::Variables;
 use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
-use super::dockerfile::expand::Variables;
 use super::error::StepError;
 use super::execute::Execution;
 use super::progress::Step;
@@ -20,7 +19,7 @@ use super::run_mount::Lent;
 use super::stage::StageBuilder;
 use super::stub;
 use super::workspace::Workspace;
-use crate::bundle;
+use crate::bundle::{self, Mount};
 use crate::fsroot::FsError;
 
 /// The name of every build container, for itself.
@@ -130,24 +129,22 @@ impl StageBuilder<'_, '_> {
         step: Step,
     ) -> Result<Workspace, StepError> {
         let workspace = Workspace::new(self.build.store, &self.state.layers)?;
-        let bundle = workspace.directory("bundle")?;
-        let mut mounts = lend_network_files(&bundle, network)?;
+        let mut mounts = lend_network_files(&workspace, network)?;
         if let Some((name, text)) = &invocation.script {
-            mounts.push(lend_script(&bundle, name, text)?);
+            mounts.push(lend_script(&workspace, name, text)?);
         }
         // Locks of caches are held until the command has ended.
         let (lent_mounts, _locks) = lent.mounts(self, &workspace)?;
         mounts.extend(lent_mounts);
-        let stubs = stub::make(&workspace, &targets(&mounts))?;
-        let workspace = match stubs {
+        let workspace = match stub::make(&workspace, &targets(&mounts))? {
             Some(directory) => workspace.with_lower(directory)?,
             None => workspace,
         };
         let id = container_id(&workspace);
         let spec = self.spec(&workspace, invocation, network, mounts, &id)?;
-        write(&bundle.join("config.json"), spec.to_string().as_bytes())?;
+        write(&workspace.bundle().join("config.json"), &spec.to_json())?;
         let state = workspace.directory("state")?;
-        let execution = Execution { bundle: &bundle, state: &state, id: &id };
+        let execution = Execution { bundle: workspace.bundle(), state: &state, id: &id };
         let mut tail = VecDeque::new();
         let code = self.build.executor.run(&execution, &mut |line| {
             if tail.len() == TAIL_LINES {
@@ -173,9 +170,9 @@ impl StageBuilder<'_, '_> {
         workspace: &Workspace,
         invocation: &Invocation,
         network: Network,
-        mounts: Vec<Value>,
+        mounts: Vec<Mount>,
         id: &str,
-    ) -> Result<Value, StepError> {
+    ) -> Result<bundle::Spec, StepError> {
         let mut config = self.state.image.execution();
         let mut environment = self.state.environment.clone();
         for (name, value) in self.build.arguments.proxies() {
@@ -184,40 +181,30 @@ impl StageBuilder<'_, '_> {
             }
         }
         config.env = environment.entries();
-        config.entrypoint = None;
-        config.cmd = Some(invocation.args.clone());
-        let options = bundle::Options::default();
-        let spec = bundle::Spec::new(&config, workspace.root(), &options)?;
-        let mut spec: Value = serde_json::from_slice(&spec.to_json())
-            .map_err(|error| StepError::Value(format!("the container's configuration: {error}")))?;
-        spec["root"] = json!({ "path": workspace.rootfs(), "readonly": false });
-        spec["hostname"] = json!(HOSTNAME);
-        spec["process"]["terminal"] = json!(false);
-        spec["linux"]["cgroupsPath"] = json!(format!("/{id}"));
-        if let Some(list) = spec["mounts"].as_array_mut() {
-            list.extend(mounts);
-        }
-        if let Some(list) = spec["linux"]["namespaces"].as_array_mut() {
-            list.retain(|namespace| namespace["type"] != "network");
-            if network != Network::Host {
-                list.push(json!({ "type": "network" }));
-            }
-        }
-        Ok(spec)
+        let options = bundle::Options {
+            entrypoint: Some(invocation.args.clone()),
+            hostname: Some(HOSTNAME.to_owned()),
+            network: match network {
+                Network::Host => bundle::Network::Host,
+                Network::None | Network::Default => bundle::Network::None,
+            },
+            mounts,
+            cgroups_path: Some(format!("/{id}")),
+            ..bundle::Options::default()
+        };
+        Ok(bundle::Spec::new(&config, workspace.root(), &options)?)
     }
 }
 
 /// Ids are names of cgroups and state directories; the scratch directory's name is unique.
 fn container_id(workspace: &Workspace) -> String {
-    let name = workspace.rootfs();
-    let name = name.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let name = workspace.bundle().file_name().unwrap_or_default().to_string_lossy();
     format!("keel-build-{}-{name}", std::process::id())
 }
 
 /// `/etc/hosts` and `/etc/resolv.conf` as the command sees them. Without a network there is nobody
 /// to ask, so that the second is empty.
-fn lend_network_files(bundle: &Path, network: Network) -> Result<Vec<Value>, StepError> {
+fn lend_network_files(workspace: &Workspace, network: Network) -> Result<Vec<Mount>, StepError> {
     let hosts = format!(
         "127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback {HOSTNAME}\n"
     );
@@ -227,46 +214,39 @@ fn lend_network_files(bundle: &Path, network: Network) -> Result<Vec<Value>, Ste
     };
     let files = [("hosts", hosts.into_bytes()), ("resolv.conf", resolver)];
     let lend = |(name, content): (&str, Vec<u8>)| {
-        let file = bundle.join(name);
+        let file = workspace.bundle().join(name);
         write(&file, &content)?;
         Ok(bind(&file, &format!("/etc/{name}"), false))
     };
     files.into_iter().map(lend).collect()
 }
 
-fn lend_script(bundle: &Path, name: &str, text: &str) -> Result<Value, StepError> {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = bundle.join("pipes");
-    let failed = |error| FsError::new("create directory", &directory, error);
-    std::fs::create_dir(&directory).map_err(failed)?;
+fn lend_script(workspace: &Workspace, name: &str, text: &str) -> Result<Mount, StepError> {
+    let directory = workspace.directory("pipes")?;
     let file = directory.join(name.replace('/', "_"));
     write(&file, text.as_bytes())?;
-    for path in [&directory, &file] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-            .map_err(|error| FsError::new("change mode of", path, error))?;
-    }
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))
+        .map_err(|error| FsError::new("change mode of", &file, error))?;
     Ok(bind(&directory, SCRIPT_DIRECTORY, true))
 }
 
 /// A bind mount of `source` for the container's configuration.
-pub(super) fn bind(source: &Path, destination: &str, read_only: bool) -> Value {
+pub(super) fn bind(source: &Path, destination: &str, read_only: bool) -> Mount {
     let access = if read_only { "ro" } else { "rw" };
-    json!({
-        "type": "bind",
-        "source": source,
-        "destination": destination,
-        "options": ["rbind", "rprivate", access],
-    })
+    Mount {
+        destination: destination.to_owned(),
+        kind: "bind".to_owned(),
+        source: source.to_string_lossy().into_owned(),
+        options: ["rbind", "rprivate", access].map(str::to_owned).to_vec(),
+    }
 }
 
 /// Where things are mounted that the image may have no place for, and whether as directories.
-fn targets(mounts: &[Value]) -> Vec<stub::Target> {
+fn targets(mounts: &[Mount]) -> Vec<stub::Target> {
     let own = ["/proc", "/sys", "/dev"].map(|path| (PathBuf::from(path), true));
-    let lent = mounts.iter().filter_map(|mount| {
-        let destination = mount["destination"].as_str()?;
-        let source = mount["source"].as_str().unwrap_or_default();
-        let is_directory = mount["type"] == "tmpfs" || Path::new(source).is_dir();
-        Some((PathBuf::from(destination), is_directory))
+    let lent = mounts.iter().map(|mount| {
+        let is_directory = mount.kind != "bind" || Path::new(&mount.source).is_dir();
+        (PathBuf::from(&mount.destination), is_directory)
     });
     let all = own.into_iter().chain(lent);
     all.filter(|(path, _)| !path.starts_with("/dev/") && !path.starts_with("/proc/"))

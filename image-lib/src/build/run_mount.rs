@@ -4,8 +4,6 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use super::cache_key::KeyMaker;
 use super::dockerfile::instruction::Run;
 use super::dockerfile::mount::{Mount, MountKind};
@@ -18,6 +16,7 @@ use super::source_tree::{Selected, SourceTree};
 use super::stage::StageBuilder;
 use super::transfer::{Changes, Copier, Destination, absolute_path};
 use super::workspace::Workspace;
+use crate::bundle;
 use crate::fsroot::{FsError, Root};
 use crate::identity::Digest;
 
@@ -32,11 +31,26 @@ struct Loan {
 enum What {
     /// Files of the context; copied, so that neither the command nor a change of them is seen on
     /// the other side.
-    Context { selected: Vec<Selected>, read_only: bool },
+    Context {
+        selected: Vec<Selected>,
+        read_only: bool,
+    },
     /// Files of a stage or an image, over which its own upper directory takes all writes.
-    Rootfs { source: Workspace, selected: Vec<Selected>, read_only: bool },
-    Cache { directory: PathBuf, access: Access, mode: u32, owner: (u32, u32), read_only: bool },
-    Tmpfs { size: Option<String> },
+    Rootfs {
+        source: Workspace,
+        selected: Vec<Selected>,
+        read_only: bool,
+    },
+    Cache {
+        directory: PathBuf,
+        access: Access,
+        mode: u32,
+        owner: (u32, u32),
+        read_only: bool,
+    },
+    Tmpfs {
+        size: Option<String>,
+    },
 }
 
 /// What happens when two commands want the same cache.
@@ -56,9 +70,8 @@ impl StageBuilder<'_, '_> {
     }
 
     fn loan(&self, mount: &Mount) -> Result<Loan, StepError> {
-        let word = |text: &String| {
-            Ok::<_, StepError>(self.state.expand(text, self.build.escape())?.text)
-        };
+        let word =
+            |text: &String| Ok::<_, StepError>(self.state.expand(text, self.build.escape())?.text);
         let optional = |text: &Option<String>| text.as_ref().map(word).transpose();
         let target = optional(&mount.target)?.unwrap_or_default();
         let target = absolute_path(self.state.working_directory(), &target);
@@ -151,7 +164,7 @@ impl Lent {
         &self,
         stage: &StageBuilder<'_, '_>,
         workspace: &Workspace,
-    ) -> Result<(Vec<Value>, Vec<File>), StepError> {
+    ) -> Result<(Vec<bundle::Mount>, Vec<File>), StepError> {
         let mut mounts = Vec::new();
         let mut locks = Vec::new();
         for (index, loan) in self.0.iter().enumerate() {
@@ -169,12 +182,12 @@ impl Lent {
                 What::Tmpfs { size } => {
                     let mut options = vec!["nosuid".to_owned(), "nodev".to_owned()];
                     options.extend(size.as_ref().map(|size| format!("size={size}")));
-                    json!({
-                        "type": "tmpfs",
-                        "source": "tmpfs",
-                        "destination": loan.target,
-                        "options": options,
-                    })
+                    bundle::Mount {
+                        destination: loan.target.clone(),
+                        kind: "tmpfs".to_owned(),
+                        source: "tmpfs".to_owned(),
+                        options,
+                    }
                 }
                 What::Cache { directory, access, mode, owner, read_only } => {
                     let own = || workspace.directory(&format!("mount-{index}"));

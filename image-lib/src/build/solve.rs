@@ -18,6 +18,7 @@ use super::progress::{Progress, Reporter, Step};
 use super::stage::build_stage;
 use super::state::StageState;
 use super::{BuildOptions, BuildOutcome};
+use crate::identity::{Digest, ImageId};
 use crate::spec::{ImageConfig, Platform, Timestamp};
 use crate::store::Store;
 
@@ -62,7 +63,9 @@ pub fn build_image(
     let reporter = Reporter::new(progress);
     let cache = BuildCache::new(cache_directory(store));
     let step = reporter.begin("[internal] load build definition from Dockerfile");
-    let context = Context::open(&options.context, &options.dockerfile, &cache)?;
+    let nothing = store.scratch().map_err(BuildError::Store)?;
+    let directory = options.context.as_deref().unwrap_or(nothing.path());
+    let context = Context::open(directory, &options.dockerfile, &cache)?;
     let dockerfile = dockerfile::parse(&context.dockerfile_name, &context.dockerfile_text)?;
     reporter.done(step);
     for warning in &dockerfile.warnings {
@@ -200,9 +203,7 @@ impl Build<'_> {
             errors.extend(error);
         }
         // Where one stage fails others are cancelled; the one that failed says why.
-        let cancelled = |error: &BuildError| {
-            matches!(error, BuildError::Step { source: StepError::Cancelled, .. })
-        };
+        let cancelled = |error: &BuildError| matches!(error, BuildError::Step { source, .. } if matches!(**source, StepError::Cancelled));
         let cause = errors.iter().position(|error| !cancelled(error)).unwrap_or(0);
         if cause < errors.len() {
             return Err(errors.swap_remove(cause));
@@ -235,8 +236,13 @@ impl Build<'_> {
         let labels = &mut config.config.get_or_insert_default().labels;
         labels.extend(self.options.labels.clone());
         self.date(&mut config, state.created);
-        let stored = self.store.put_image(&config, &state.layers, &self.options.tags);
-        let image_id = stored.map_err(BuildError::Store)?;
+        let image_id = match self.known_image(&config) {
+            Some(id) => id,
+            None => self
+                .store
+                .put_image(&config, &state.layers, &self.options.tags)
+                .map_err(BuildError::Store)?,
+        };
         self.reporter.note(step, &format!("writing image {image_id}"));
         for tag in &self.options.tags {
             self.reporter.note(step, &format!("naming to {tag}"));
@@ -247,6 +253,21 @@ impl Build<'_> {
             steps: self.steps.load(Ordering::Relaxed),
             cached: self.cached.load(Ordering::Relaxed),
         })
+    }
+
+    /// The image of exactly this configuration, if it is in the store under all its names: then
+    /// there is nothing to write.
+    fn known_image(&self, config: &ImageConfig) -> Option<ImageId> {
+        let id = ImageId::new(Digest::of(&serde_json::to_vec(config).ok()?));
+        let by_name = self.options.tags.iter().map(ToString::to_string);
+        let names = by_name.chain([id.to_string()]);
+        for name in names {
+            let found = self.store.find(&name).ok()??;
+            if *found.id() != id {
+                return None;
+            }
+        }
+        Some(id)
     }
 
     /// Dates the image: with the fixed time, or with the time when exactly this configuration was

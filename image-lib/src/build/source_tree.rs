@@ -135,7 +135,12 @@ impl SourceTree {
         Ok(selected)
     }
 
-    fn matching(&self, parents: &[PathBuf], part: &str, glob: &Glob) -> Result<Vec<PathBuf>, FsError> {
+    fn matching(
+        &self,
+        parents: &[PathBuf],
+        part: &str,
+        glob: &Glob,
+    ) -> Result<Vec<PathBuf>, FsError> {
         let mut paths = Vec::new();
         for parent in parents {
             if !has_wildcards(part) {
@@ -199,7 +204,14 @@ impl SourceTree {
         Ok(Some(Selected { path, written: written.to_owned(), entries }))
     }
 
-    fn sum(&self, at: &At<'_>, parent: &Directory, name: &OsStr, stamp: Stamp, kind: FileKind) -> Result<Sum, FsError> {
+    fn sum(
+        &self,
+        at: &At<'_>,
+        parent: &Directory,
+        name: &OsStr,
+        stamp: Stamp,
+        kind: FileKind,
+    ) -> Result<Sum, FsError> {
         let key = at.path.as_os_str().as_bytes();
         let lock = || self.stat_cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sum) = lock().get(key, &stamp) {
@@ -312,6 +324,9 @@ impl Scan<'_> {
         Ok(())
     }
 }
+
+/// Extended attributes: names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Whether an attribute belongs to the file and not to the host that it lies on.
 #[must_use]

@@ -30,14 +30,13 @@ pub(super) struct StageBuilder<'a, 'b> {
 }
 
 /// Builds a stage whose needs are met.
-pub(super) fn build_stage(build: &Build<'_>, plan: &PlannedStage) -> Result<StageState, BuildError> {
+pub(super) fn build_stage(
+    build: &Build<'_>,
+    plan: &PlannedStage,
+) -> Result<StageState, BuildError> {
     let from = &build.dockerfile.stages[plan.index];
-    let mut builder = StageBuilder {
-        build,
-        plan,
-        state: StageState::scratch(&build.platform),
-        steps_begun: 0,
-    };
+    let mut builder =
+        StageBuilder { build, plan, state: StageState::scratch(&build.platform), steps_begun: 0 };
     builder
         .start(&from.text)
         .map_err(|source| step_error(build.dockerfile, from.place.line, &from.text, source))?;
@@ -208,9 +207,7 @@ impl StageBuilder<'_, '_> {
 impl Build<'_> {
     /// The image called `name`, for this platform.
     pub(super) fn image(&self, name: &str) -> Result<Image, StepError> {
-        self.store
-            .find(name)?
-            .ok_or_else(|| StepError::NoSuchImage { name: name.to_owned() })
+        self.store.find(name)?.ok_or_else(|| StepError::NoSuchImage { name: name.to_owned() })
     }
 
     /// The time that new things get.

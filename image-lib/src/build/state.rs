@@ -1,9 +1,9 @@
 //! What a stage has come to so far: a configuration, layers, and the variables that instructions
 //! see.
 
+use super::dockerfile::expand::Variables;
 use super::dockerfile::expand::{Expanded, Quotes, expand};
 use super::environment::{DEFAULT_PATH, Environment};
-use super::dockerfile::expand::Variables;
 use super::error::StepError;
 use crate::spec::{Config, History, ImageConfig, Platform, Timestamp};
 use crate::store::Layer;

@@ -75,7 +75,8 @@ fn make_directory(
         return Ok(());
     }
     stubs.create_directory(path, 0o700)?;
-    let Some(found) = rootfs.metadata(path)?.filter(|found| found.kind == FileKind::Directory) else {
+    let Some(found) = rootfs.metadata(path)?.filter(|found| found.kind == FileKind::Directory)
+    else {
         stubs.set_mode(path, 0o755)?;
         return Ok(());
     };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::StepError;
 use super::file_mode::FileMode;
-use super::source_tree::{Entry, Selected, SourceTree, is_copied_xattr};
+use super::source_tree::{Entry, Selected, SourceTree, Xattrs, is_copied_xattr};
 use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};
 use crate::spec::Timestamp;
 
@@ -32,7 +32,8 @@ impl Destination {
     #[must_use]
     pub fn read(text: &str, working_directory: &str) -> Self {
         let path = absolute_path(working_directory, text);
-        let is_directory = text.is_empty() || text == "." || text.ends_with('/') || text.ends_with("/.");
+        let is_directory =
+            text.is_empty() || text == "." || text.ends_with('/') || text.ends_with("/.");
         Self { path: PathBuf::from(path), is_directory }
     }
 }
@@ -238,12 +239,21 @@ impl<'a> Copier<'a> {
     }
 
     /// Makes the directories that the destination needs, and gives its real path.
-    fn prepare(&mut self, destination: &Destination, time: Timestamp) -> Result<PathBuf, StepError> {
+    fn prepare(
+        &mut self,
+        destination: &Destination,
+        time: Timestamp,
+    ) -> Result<PathBuf, StepError> {
         let path = &destination.path;
-        let needed = if destination.is_directory { path.as_path() } else { path.parent().unwrap_or(path) };
+        let needed =
+            if destination.is_directory { path.as_path() } else { path.parent().unwrap_or(path) };
         self.make_directories(needed, time)?;
         let real = self.root.real_path(path)?;
-        self.keep_time(if destination.is_directory { &real } else { real.parent().unwrap_or(&real) })?;
+        self.keep_time(if destination.is_directory {
+            &real
+        } else {
+            real.parent().unwrap_or(&real)
+        })?;
         Ok(real)
     }
 
@@ -361,10 +371,12 @@ impl<'a> Copier<'a> {
     fn clear(&self, target: &Path) -> Result<(), StepError> {
         match self.root.symlink_metadata(target)? {
             None => Ok(()),
-            Some(found) if found.kind == FileKind::Directory => Err(StepError::Destination(format!(
-                "cannot replace the directory {:?} with a file",
-                Path::new("/").join(target)
-            ))),
+            Some(found) if found.kind == FileKind::Directory => {
+                Err(StepError::Destination(format!(
+                    "cannot replace the directory {:?} with a file",
+                    Path::new("/").join(target)
+                )))
+            }
             Some(_) => Ok(self.root.unlink(target)?),
         }
     }
@@ -396,7 +408,10 @@ impl<'a> Copier<'a> {
     }
 
     /// The directory that holds `path`, and its last name.
-    fn parent<'p>(&mut self, path: &'p Path) -> Result<(&Directory, std::borrow::Cow<'p, OsStr>), FsError> {
+    fn parent<'p>(
+        &mut self,
+        path: &'p Path,
+    ) -> Result<(&Directory, std::borrow::Cow<'p, OsStr>), FsError> {
         let above = path.parent().unwrap_or(Path::new(""));
         let name = path.file_name().unwrap_or_default();
         if self.last_parent.as_ref().is_none_or(|(known, _)| known != above) {
@@ -428,7 +443,8 @@ impl<'a> SourceFiles<'a> {
 
     /// The directory that holds the entry, and the entry's name; `None` for the root of the tree.
     fn parent(&mut self, path: &Path) -> Result<Option<(&Directory, PathBuf)>, FsError> {
-        let path = if path.as_os_str().is_empty() { self.base.to_owned() } else { self.base.join(path) };
+        let path =
+            if path.as_os_str().is_empty() { self.base.to_owned() } else { self.base.join(path) };
         let Some(name) = path.file_name() else { return Ok(None) };
         let above = path.parent().unwrap_or(Path::new(""));
         if self.last_parent.as_ref().is_none_or(|(known, _)| known != above) {
@@ -451,7 +467,7 @@ impl<'a> SourceFiles<'a> {
         }
     }
 
-    fn xattrs(&mut self, path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FsError> {
+    fn xattrs(&mut self, path: &Path) -> Result<Xattrs, FsError> {
         let Some((parent, name)) = self.parent(path)? else { return Ok(Vec::new()) };
         let mut xattrs = parent.xattrs(name.as_os_str())?;
         xattrs.retain(|(attribute, _)| is_copied_xattr(attribute));

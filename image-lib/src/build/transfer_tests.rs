@@ -21,7 +21,11 @@ struct Case {
 impl Case {
     fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("keel-transfer-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "keel-transfer-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let base = std::env::temp_dir().join(name);
         fs::create_dir_all(base.join("context")).unwrap();
         fs::create_dir_all(base.join("rootfs")).unwrap();
@@ -149,7 +153,10 @@ fn keeps_links_and_follows_only_those_in_the_way() {
     symlink("../../../etc/passwd", case.context().join("d/out")).unwrap();
     symlink("real", case.context().join("alias")).unwrap();
     case.copy(&["d"], "/c").unwrap();
-    assert_eq!(fs::read_link(case.rootfs().join("c/out")).unwrap(), Path::new("../../../etc/passwd"));
+    assert_eq!(
+        fs::read_link(case.rootfs().join("c/out")).unwrap(),
+        Path::new("../../../etc/passwd")
+    );
     case.copy(&["alias"], "/l").unwrap();
     assert_eq!(fs::read_to_string(case.rootfs().join("l/y")).unwrap(), "real/y");
     // A link in the destination's path is followed, and never out of the rootfs.
@@ -211,12 +218,9 @@ fn keeps_attributes_times_and_hard_links() {
 
 #[test]
 fn joins_paths_inside_the_root() {
-    for (base, text, expected) in [
-        ("/w", "a", "/w/a"),
-        ("/w", "/a//b/", "/a/b"),
-        ("/w", "../../..", "/"),
-        ("/", "", "/"),
-    ] {
+    for (base, text, expected) in
+        [("/w", "a", "/w/a"), ("/w", "/a//b/", "/a/b"), ("/w", "../../..", "/"), ("/", "", "/")]
+    {
         assert_eq!(absolute_path(base, text), expected);
     }
 }

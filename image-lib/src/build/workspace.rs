@@ -60,6 +60,12 @@ impl Workspace {
         }
     }
 
+    /// The directory that holds everything; with a `config.json` in it, it is a bundle.
+    #[must_use]
+    pub fn bundle(&self) -> &Path {
+        self.scratch.path()
+    }
+
     /// A further directory that goes away with the workspace.
     ///
     /// # Errors
@@ -90,7 +96,11 @@ impl Workspace {
     ///
     /// # Errors
     /// The layer cannot be written.
-    pub fn commit(self, store: &Store, epoch: Option<Timestamp>) -> Result<Option<Layer>, StepError> {
+    pub fn commit(
+        self,
+        store: &Store,
+        epoch: Option<Timestamp>,
+    ) -> Result<Option<Layer>, StepError> {
         let Self { root, mount, scratch, .. } = self;
         drop(root);
         if let Some(mount) = mount {

@@ -34,7 +34,8 @@ impl Directives {
             let Some((key, value)) = split_directive(line) else { break };
             let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
             let place = Place { line: index + 1, column };
-            let twice = || source.error(place, format!("only one {key} parser directive can be used"));
+            let twice =
+                || source.error(place, format!("only one {key} parser directive can be used"));
             match key.as_str() {
                 "syntax" => {
                     if found.syntax.is_some() {
@@ -91,7 +92,8 @@ mod tests {
 
     #[test]
     fn reads_known_directives_in_any_case_and_order() {
-        let found = read("#Escape=`\n#   SYNTAX = docker/dockerfile:1 x=y\n# check=skip=all").unwrap();
+        let found =
+            read("#Escape=`\n#   SYNTAX = docker/dockerfile:1 x=y\n# check=skip=all").unwrap();
         assert_eq!(found.escape, '`');
         assert_eq!(found.syntax.as_deref(), Some("docker/dockerfile:1"));
         assert_eq!(found.check.as_deref(), Some("skip=all"));

@@ -110,7 +110,12 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     /// Expands up to `stop`, which is consumed, or to the end of the word if there is none.
-    fn until(&mut self, stop: Option<char>, out: &mut Output, escapes: Escapes) -> Result<(), String> {
+    fn until(
+        &mut self,
+        stop: Option<char>,
+        out: &mut Output,
+        escapes: Escapes,
+    ) -> Result<(), String> {
         while let Some(c) = self.chars.next() {
             match c {
                 c if Some(c) == stop => return Ok(()),
@@ -135,7 +140,9 @@ impl Scanner<'_> {
         }
         match stop {
             None => Ok(()),
-            Some(stop) => Err(format!("unexpected end of statement while looking for matching {stop}")),
+            Some(stop) => {
+                Err(format!("unexpected end of statement while looking for matching {stop}"))
+            }
         }
     }
 

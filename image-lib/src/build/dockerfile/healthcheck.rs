@@ -132,7 +132,9 @@ mod tests {
         assert_eq!(check.test, ["CMD", "a", "b"]);
         assert_eq!(read("CMD a  b").unwrap().test, ["CMD-SHELL", "a  b"]);
         assert_eq!(read("NONE").unwrap().test, ["NONE"]);
-        for bad in ["", "NONE x", "CMD", "CMD []", "RUN x", "--interval=1us CMD x", "--retries=-1 CMD x"] {
+        for bad in
+            ["", "NONE x", "CMD", "CMD []", "RUN x", "--interval=1us CMD x", "--retries=-1 CMD x"]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

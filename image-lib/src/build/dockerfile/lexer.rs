@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::directive::Directives;
+use super::flag;
 use super::heredoc::{self, Heredoc};
 use super::place::{DockerfileError, Place, Source};
 use super::word::{JsonForm, json_form};
-use super::flag;
 
 /// One instruction as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +72,14 @@ pub fn lex(name: &str, text: &str) -> Result<Lexed, DockerfileError> {
     let physical: Vec<&str> = text.split_inclusive('\n').collect();
     let bare: Vec<&str> = physical.iter().map(|line| end_stripped(line)).collect();
     let directives = Directives::read(&bare, &source)?;
-    let mut cutter =
-        Cutter { source: &source, physical, bare, escape: directives.escape, next: 0, warnings: vec![] };
+    let mut cutter = Cutter {
+        source: &source,
+        physical,
+        bare,
+        escape: directives.escape,
+        next: 0,
+        warnings: vec![],
+    };
     let mut lines = Vec::new();
     while let Some(line) = cutter.logical_line()? {
         lines.push(line);
@@ -172,7 +178,11 @@ impl<'a> Cutter<'a> {
         if before.ends_with(self.escape) { (line, false) } else { (before, true) }
     }
 
-    fn body(&mut self, mut marker: Heredoc, line: &LogicalLine) -> Result<Heredoc, DockerfileError> {
+    fn body(
+        &mut self,
+        mut marker: Heredoc,
+        line: &LogicalLine,
+    ) -> Result<Heredoc, DockerfileError> {
         while self.next < self.bare.len() {
             let bare = self.bare[self.next];
             let raw = self.physical[self.next];

@@ -63,8 +63,24 @@ pub struct Mount {
 }
 
 const KEYS: [&str; 18] = [
-    "type", "from", "source", "src", "target", "dst", "destination", "readonly", "ro", "readwrite",
-    "rw", "id", "sharing", "size", "mode", "uid", "gid", "required",
+    "type",
+    "from",
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "id",
+    "sharing",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "required",
 ];
 
 /// Reads the value of one `--mount`.
@@ -113,7 +129,9 @@ pub fn parse(text: &str) -> Result<Mount, String> {
                 mount.from = Some(value.to_owned());
             }
             ("source" | "src", Some(value)) => mount.source = Some(value.to_owned()),
-            ("target" | "dst" | "destination", Some(value)) => mount.target = Some(value.to_owned()),
+            ("target" | "dst" | "destination", Some(value)) => {
+                mount.target = Some(value.to_owned());
+            }
             ("id", Some(value)) => mount.id = Some(value.to_owned()),
             ("sharing", Some(value)) => mount.sharing = Some(value.to_owned()),
             ("size", Some(value)) if mount.kind == MountKind::Tmpfs => {
@@ -140,10 +158,10 @@ pub fn parse(text: &str) -> Result<Mount, String> {
 
 fn check(mount: &Mount) -> Result<(), String> {
     let file_keys = [("mode", &mount.mode), ("uid", &mount.uid), ("gid", &mount.gid)];
-    if matches!(mount.kind, MountKind::Bind | MountKind::Tmpfs) {
-        if let Some((key, _)) = file_keys.iter().find(|(_, value)| value.is_some()) {
-            return Err(not_for(key, mount.kind));
-        }
+    if matches!(mount.kind, MountKind::Bind | MountKind::Tmpfs)
+        && let Some((key, _)) = file_keys.iter().find(|(_, value)| value.is_some())
+    {
+        return Err(not_for(key, mount.kind));
     }
     if mount.sharing.is_some() && mount.kind != MountKind::Cache {
         return Err(not_for("sharing", mount.kind));

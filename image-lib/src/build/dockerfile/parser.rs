@@ -310,9 +310,8 @@ impl<'a> Statement<'a> {
         match json_form(self.rest) {
             JsonForm::Strings(strings) => Ok(Some(strings)),
             JsonForm::Absent => Ok(None),
-            JsonForm::NotStrings => Err(self.refuse(
-                "when using JSON array syntax, arrays must be comprised of strings only",
-            )),
+            JsonForm::NotStrings => Err(self
+                .refuse("when using JSON array syntax, arrays must be comprised of strings only")),
         }
     }
 
@@ -361,7 +360,9 @@ impl<'a> Statement<'a> {
             None | Some("sandbox") => false,
             Some("insecure") => true,
             Some(other) => {
-                return Err(self.refuse(format!("unknown security mode {other:?} (sandbox, insecure)")));
+                return Err(
+                    self.refuse(format!("unknown security mode {other:?} (sandbox, insecure)"))
+                );
             }
         };
         let devices = self.flags.strings("device").map_err(refuse_flag)?;

@@ -40,7 +40,10 @@ fn reads_pairs_in_both_forms() {
         Command::Env(pairs) => pairs.into_iter().map(|p| (p.name, p.value)).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(pairs("ENV a=b c=\"d e\""), [("a".into(), "b".into()), ("c".into(), "\"d e\"".into())]);
+    assert_eq!(
+        pairs("ENV a=b c=\"d e\""),
+        [("a".into(), "b".into()), ("c".into(), "\"d e\"".into())]
+    );
     assert_eq!(pairs("ENV a  b  c=d"), [("a".to_owned(), "b  c=d".to_owned())]);
     assert_eq!(pairs("ENV a="), [("a".to_owned(), String::new())]);
 }

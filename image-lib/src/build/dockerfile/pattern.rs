@@ -85,8 +85,9 @@ impl Pattern {
     #[must_use]
     pub fn without_suffix<'a>(&self, text: &'a str, greedy: bool) -> &'a str {
         let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        let mut fitting = starts.filter(|at| self.matches(&text[*at..]).last() == Some(&(text.len() - at)));
-        let found = if greedy { fitting.next() } else { fitting.last() };
+        let mut fitting =
+            starts.filter(|at| self.matches(&text[*at..]).last() == Some(&(text.len() - at)));
+        let found = if greedy { fitting.next() } else { fitting.next_back() };
         found.map_or(text, |at| &text[..at])
     }
 
