@@ -67,6 +67,12 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether a process of this program comes to be one of a container.
+    #[must_use]
+    pub(super) fn enters_container(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Run(_) | Self::Exec(_))
+    }
+
     /// Whether the command reads or writes below the state root.
     #[must_use]
     pub(super) fn uses_states(&self) -> bool {

@@ -11,11 +11,15 @@ use super::invocation::{self, Misuse, Request, Start};
 use super::output::Output;
 use super::program::{Name, Program};
 use super::root::{self, Surroundings};
-use super::{features, help, log, spec, version};
+use super::run as run_command;
+use super::{create, exec, features, help, list, log, plan, seal, spec, state, version};
+use crate::lifecycle;
+use crate::lifecycle::error::RuntimeError;
 
 /// The command `keel`, with the arguments and streams of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::sys::probe::read_environment();
     let mut arguments = std::env::args_os();
     let program = Program::from_argv0(arguments.next().as_deref());
     run(&program, arguments, &mut Output::of_process()).into()
@@ -73,19 +77,39 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
     if command.uses_states() && global.root_origin == RootOrigin::Xdg {
         root::make_in_xdg(&global.root)?;
     }
+    if command.enters_container() {
+        seal::protect_own_file()?;
+    }
     match command {
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),
         Command::Features => print(output, &features::text()),
-        Command::Create(_)
-        | Command::Run(_)
-        | Command::Start { .. }
-        | Command::State { .. }
-        | Command::Kill { .. }
-        | Command::Delete { .. }
-        | Command::List { .. }
-        | Command::Exec(_)
-        | Command::Plan { .. } => Err(CommandError::new("this command is not built in")),
+        Command::Create(args) => create::run(&args, global, output),
+        Command::Run(args) => run_command::run(&args, global, output),
+        Command::Start { id } => {
+            let id = create::id(&id)?;
+            done(lifecycle::start::start(&global.root, &id))
+        }
+        Command::State { id } => state::run(&id, global, output),
+        Command::Kill { id, signal, all } => {
+            let id = create::id(&id)?;
+            done(lifecycle::kill::kill(&global.root, &id, signal.number(), all))
+        }
+        Command::Delete { id, force } => {
+            let id = create::id(&id)?;
+            let warnings = lifecycle::delete::delete(&global.root, &id, force);
+            create::warn(&warnings.map_err(|error| create::explain(&error))?, output);
+            Ok(0)
+        }
+        Command::List { format } => list::run(format, global, output),
+        Command::Exec(args) => exec::run(&args, global),
+        Command::Plan { bundle, config, id } => {
+            plan::run(&bundle, config.as_deref(), id.as_deref(), global, output)
+        }
     }
+}
+
+fn done(result: Result<(), RuntimeError>) -> Result<u8, CommandError> {
+    result.map(|()| 0).map_err(|error| create::explain(&error))
 }
 
 fn print(output: &mut Output, text: &str) -> Result<u8, CommandError> {

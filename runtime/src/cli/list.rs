@@ -1,8 +1,44 @@
 //! What `list` prints of all containers.
 
-use super::command::ListFormat;
+use super::command::{Global, ListFormat, RootOrigin};
+use super::create::explain;
+use super::error::CommandError;
 use super::json::Json;
-use super::state::ContainerView;
+use super::output::Output;
+use super::owner::owner;
+use super::state::{ContainerView, view};
+use crate::container::id::ContainerId;
+use crate::container::state_dir::StateDir;
+use crate::lifecycle::error::RuntimeError;
+use crate::lifecycle::state::Container;
+
+pub(super) fn run(
+    format: ListFormat,
+    global: &Global,
+    output: &mut Output,
+) -> Result<u8, CommandError> {
+    let ids = StateDir::list(&global.root).map_err(|error| explain(&error.into()))?;
+    let missing_is_error = global.root_origin == RootOrigin::Flag;
+    if ids.is_none() && missing_is_error {
+        let text = format!("open {}: no such file or directory", global.root.display());
+        return Err(CommandError::new(text));
+    }
+    let show = |id: &ContainerId| -> Result<ContainerView, RuntimeError> {
+        let container = Container::open(&global.root, id)?;
+        Ok(ContainerView { owner: owner(container.state.owner), ..view(&container) })
+    };
+    let mut views = Vec::new();
+    for id in ids.unwrap_or_default() {
+        match show(&id) {
+            Ok(view) => views.push(view),
+            // One that is being made or cannot be read does not keep the others from being shown.
+            Err(error) => {
+                output.complain(&format!("load container {id}: {}", explain(&error).message));
+            }
+        }
+    }
+    output.print(&render(&views, format)).map(|()| 0)
+}
 
 /// The narrowest a column is, and the least space behind its longest cell.
 const WIDTH_MIN: usize = 12;

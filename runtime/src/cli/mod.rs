@@ -20,10 +20,15 @@ pub mod signal;
 pub mod user;
 
 // From a command to its answer: one file per command, and `dispatch` before them.
+mod create;
 mod dispatch;
+mod exec;
 mod features;
 pub mod list;
 pub mod owner;
+mod plan;
+mod run;
+mod seal;
 mod spec;
 pub mod state;
 pub mod version;

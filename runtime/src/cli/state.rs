@@ -1,6 +1,34 @@
 //! What `state` prints of a container.
 
+use super::command::Global;
+use super::create::{explain, id};
+use super::error::CommandError;
 use super::json::Json;
+use super::output::Output;
+use crate::container::status::Status;
+use crate::lifecycle::state::Container;
+
+pub(super) fn run(name: &str, global: &Global, output: &mut Output) -> Result<u8, CommandError> {
+    let container = Container::open(&global.root, &id(name)?).map_err(|error| explain(&error))?;
+    output.print(&render(&view(&container))).map(|()| 0)
+}
+
+/// What `state` and `list` show of a container; the owner is left out.
+pub(super) fn view(container: &Container) -> ContainerView {
+    let status = container.status();
+    let state = &container.state;
+    ContainerView {
+        oci_version: state.oci_version.clone(),
+        id: state.id.clone(),
+        pid: if status == Status::Stopped { 0 } else { state.process.pid },
+        status: status.name().to_owned(),
+        bundle: state.bundle.clone(),
+        rootfs: state.rootfs.clone(),
+        created: state.created.clone(),
+        annotations: state.annotations.clone(),
+        owner: String::new(),
+    }
+}
 
 /// A container as `state` and `list` show it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

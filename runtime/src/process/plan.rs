@@ -102,6 +102,8 @@ pub enum Step {
 pub struct Plan {
     /// Steps in the root of the host.
     pub early: Vec<(Origin, Step)>,
+    /// The session and its terminal, once the container's root is entered.
+    pub console: Vec<(Origin, Step)>,
     /// Steps in the container's root.
     pub late: Vec<(Origin, Step)>,
     /// Arguments.
@@ -139,11 +141,11 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
         let name = arena.add(format!("_ses.{}", context.id));
         early.push((field("session keyring"), Step::SessionKeyring(name)));
     }
-    late.push((field("process"), Step::Session));
+    let mut console = vec![(field("process"), Step::Session)];
     if process.terminal {
         let size = process.console_size.map(|(rows, columns)| Size { rows, columns });
         let console_device = context.console_device;
-        late.push((field("process.terminal"), Step::Terminal { size, console_device }));
+        console.push((field("process.terminal"), Step::Terminal { size, console_device }));
     }
     if context.own_streams && process.user.uid != 0 && !process.terminal {
         late.push((field("process.user.uid"), Step::OwnStreams(process.user.uid)));
@@ -204,6 +206,7 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
     let kept = environment.iter().filter(|e| **e != "HOME=");
     Plan {
         early,
+        console,
         late,
         args: ExecStrings::new(&process.args),
         env: ExecStrings::with_spare(kept, HOME_BYTES_MAX + "HOME=".len()),

@@ -117,6 +117,10 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
         }
         Step::Mask(path) => mask(live, text(path)),
         Step::Readonly(path) => make_readonly(live.root()?, text(path)),
+        Step::Directory(path) => {
+            live.root()?.find_or_make(text(path), Make::Directory, Links::Follow)?;
+            Ok(())
+        }
         Step::RootReadonly => {
             let attributes = Attributes { set: ATTR_RDONLY, ..Attributes::default() };
             set_attributes(live.root()?.fd(), attributes, false)

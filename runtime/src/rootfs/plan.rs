@@ -23,6 +23,9 @@ pub struct Context<'a> {
     pub bundle: &'a str,
     /// The cgroup hierarchies that a mount of type `cgroup` shows.
     pub cgroups: &'a [CgroupMount],
+    /// Whether the parent opens the trees of bind mounts: with a new user namespace, in which their
+    /// paths may be out of reach, if the parent has the right to.
+    pub prepare_trees: bool,
     /// The mount point below which the rootfs lies; needed only where the root shall be shared.
     pub root_parent_mount: &'a str,
     /// `--no-pivot`: the root is changed by chroot(2), for hosts whose root is a ramdisk.
@@ -181,6 +184,8 @@ pub enum Step {
     Mask(Text),
     /// Makes a path read-only.
     Readonly(Text),
+    /// Makes a directory where none is.
+    Directory(Text),
     /// Makes the root mount read-only.
     RootReadonly,
     /// Makes the root the root directory: pivot_root(2), and the old root goes.
@@ -199,8 +204,10 @@ pub enum Step {
 pub struct Plan {
     /// Steps up to the point where hooks run.
     pub before_hooks: Vec<(Origin, Step)>,
-    /// Steps that hide, protect and enter.
+    /// Steps that hide and protect paths, and enter the root.
     pub after_hooks: Vec<(Origin, Step)>,
+    /// Steps after the terminal was made: what was writable until now becomes read-only.
+    pub last: Vec<(Origin, Step)>,
     /// Trees for the parent to open.
     pub sources: Vec<Source>,
 }
@@ -296,7 +303,7 @@ impl Compiler<'_> {
     /// groups of the host. In a user namespace the path may be out of its reach.
     fn tree(&mut self, origin: Origin, path: &str, recursive: bool) -> Tree {
         let path = self.arena.add(path);
-        if !self.new_user_namespace {
+        if !self.context.prepare_trees {
             return Tree::Path(path);
         }
         let propagation = if self.is_shared() { 0 } else { self.propagation & !libc::MS_REC };
@@ -364,7 +371,8 @@ impl Compiler<'_> {
         self.recursive_attributes(origin, entry, target);
         if late_readonly && options.set & libc::MS_RDONLY != 0 {
             let attributes = attributes(libc::MS_RDONLY, 0);
-            self.late_step(origin, Step::Attributes { target, attributes, recursive: false });
+            let step = Step::Attributes { target, attributes, recursive: false };
+            self.plan.last.push((origin, step));
         }
     }
 
@@ -542,18 +550,24 @@ impl Compiler<'_> {
     }
 
     fn enter(&mut self) {
-        if self.spec.root_readonly {
-            self.late_step(Origin::field("root.readonly"), Step::RootReadonly);
-        }
         let step = match self.context.no_pivot {
             true => Step::Chroot,
             false => Step::Pivot { leave_peers: self.is_shared() },
         };
         self.late_step(Origin::field("root.path"), step);
+        if self.spec.root_readonly {
+            // The working directory is made where it is missing, which needs a writable root.
+            let cwd = self.spec.process.as_ref().map_or("/", |process| &process.cwd);
+            if cwd != "/" {
+                let step = Step::Directory(self.arena.add(cwd));
+                self.plan.last.push((Origin::field("process.cwd"), step));
+            }
+            self.plan.last.push((Origin::field("root.readonly"), Step::RootReadonly));
+        }
         let flags = self.propagation & (libc::MS_SHARED | libc::MS_UNBINDABLE);
         if flags != 0 {
             let origin = Origin::field("linux.rootfsPropagation");
-            self.late_step(origin, Step::PropagateRoot(flags));
+            self.plan.last.push((origin, Step::PropagateRoot(flags)));
         }
     }
 }
@@ -643,6 +657,7 @@ impl fmt::Display for Shown<'_> {
             }
             Step::Mask(path) => write!(f, "mask {}", text(*path)),
             Step::Readonly(path) => write!(f, "read-only {}", text(*path)),
+            Step::Directory(path) => write!(f, "directory {}", text(*path)),
             Step::RootReadonly => f.write_str("read-only /"),
             Step::Pivot { .. } => f.write_str("pivot_root"),
             Step::Chroot => f.write_str("chroot"),

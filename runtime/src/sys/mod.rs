@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod credentials;
 pub mod error;
 pub mod mount;

@@ -1,0 +1,169 @@
+//! What goes wrong between a plan and a cgroup, with the file, the value and the field of the config.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::router::LayoutError;
+use crate::sys::error::SyscallError;
+
+/// Why a cgroup could not be made, used or removed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CgroupError {
+    /// `/proc` could not be read.
+    #[error("cannot read {file}: {source}")]
+    Host {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: SyscallError,
+    },
+    /// `/proc` says something that it should not.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A directory could not be made.
+    #[error("cannot make cgroup {}: {source}", path.display())]
+    Make {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: SyscallError,
+    },
+    /// A directory that was there already has processes.
+    #[error("cgroup {} is not empty: {count} process(es) found", path.display())]
+    NotEmpty {
+        /// Which one.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
+    /// A directory that was there already is frozen, so that a process in it would never run.
+    #[error("cgroup {} is frozen", path.display())]
+    Frozen {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A limit could not be set.
+    #[error("{origin}: cannot write {value:?} to {}: {source}", file.display())]
+    Limit {
+        /// The field of the config.
+        origin: Cow<'static, str>,
+        /// The value.
+        value: String,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: SyscallError,
+    },
+    /// A limit belongs to a directory that was left out for want of permission.
+    #[error("{origin}: cgroup {} could not be made, so that it cannot be kept", path.display())]
+    LeftOut {
+        /// The field of the config.
+        origin: Cow<'static, str>,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file of an existing cgroup could not be used.
+    #[error("cannot use {}: {source}", file.display())]
+    File {
+        /// Which one.
+        file: PathBuf,
+        /// Why.
+        source: SyscallError,
+    },
+    /// There is no directory that could be frozen, or listed.
+    #[error("the container has no cgroup with {what}")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The kernel did not get there in time.
+    #[error("cgroup {} is not {state} after {seconds} s", path.display())]
+    Timeout {
+        /// Which one.
+        path: PathBuf,
+        /// What was waited for.
+        state: &'static str,
+        /// How long.
+        seconds: u32,
+    },
+    /// The directory could not be removed.
+    #[error("cannot remove cgroup {}: {source}", path.display())]
+    Remove {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: SyscallError,
+    },
+    /// The path is of no cgroup file system, and is left alone.
+    #[error("{} is no cgroup", path.display())]
+    NoCgroup {
+        /// Which one.
+        path: PathBuf,
+    },
+}
+
+impl CgroupError {
+    /// The errno behind the failure.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Host { source, .. }
+            | Self::Make { source, .. }
+            | Self::Limit { source, .. }
+            | Self::File { source, .. }
+            | Self::Remove { source, .. } => Some(source.errno),
+            _ => None,
+        }
+    }
+
+    /// What usually helps, for a line of its own.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let errno = self.errno()?;
+        let Self::Limit { file, .. } = self else {
+            return match (self, errno) {
+                (Self::Remove { .. }, libc::EBUSY) => {
+                    Some("processes or cgroups are left in it: see its cgroup.procs")
+                }
+                (Self::Make { .. }, libc::EROFS | libc::EACCES | libc::EPERM) => {
+                    Some("this user may not make cgroups there: it needs delegation, or root")
+                }
+                (Self::Make { .. }, libc::ENOSPC) => {
+                    Some("the kernel's limit on cgroups is reached: see cgroup.max.descendants")
+                }
+                _ => None,
+            };
+        };
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        Some(match (name, errno) {
+            ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", libc::EBUSY) => {
+                "the limit is lower than what is in use: see memory.usage_in_bytes"
+            }
+            ("memory.memsw.limit_in_bytes" | "memory.swap.max", libc::ENOENT) => {
+                "this kernel does not count swap (swapaccount=1 at boot turns it on)"
+            }
+            ("memory.memsw.limit_in_bytes", libc::EINVAL) => {
+                "memory and swap together cannot be less than the memory limit"
+            }
+            (
+                "cpuset.cpus" | "cpus" | "cpuset.mems" | "mems",
+                libc::EACCES | libc::EINVAL | libc::ERANGE,
+            ) => "the list names processors or nodes that the parent cgroup does not have",
+            ("cpu.rt_runtime_us" | "cpu.rt_period_us", libc::EINVAL) => {
+                "the parent cgroups have no real-time budget left to give"
+            }
+            ("cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max", libc::EINVAL) => {
+                "out of the kernel's range, or more than a parent cgroup allows"
+            }
+            ("devices.allow", libc::EPERM) => "the parent cgroup does not allow the device either",
+            (_, libc::ENOENT) => "this kernel has no such file: the controller is off or too old",
+            (_, libc::ENODEV) => "no such device",
+            (_, libc::EINVAL | libc::ERANGE) => "the kernel does not take this value",
+            (_, libc::EACCES | libc::EPERM) => "this user may not set limits there",
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! Reading the host's layout: two files of procfs, and one of the v2 mount.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use super::error::CgroupError;
+use super::file;
+use super::router::Layout;
+use crate::sys::open::{OpenFlags, openat, read_to_limit};
+
+/// Hosts with tens of thousands of mounts exist; each takes some 200 bytes.
+const MOUNTINFO_BYTES_MAX: usize = 64 << 20;
+
+/// The layout as the calling thread sees it. `proc` is a directory of procfs that the caller trusts.
+///
+/// # Errors
+/// [`CgroupError::Host`] and [`CgroupError::Layout`].
+pub fn layout(proc: impl AsFd) -> Result<Layout, CgroupError> {
+    let read = |name: &str| -> Result<String, CgroupError> {
+        let bytes = file::c_path(name)
+            .and_then(|path| openat(proc.as_fd(), &path, OpenFlags::O_RDONLY, 0))
+            .and_then(|fd| read_to_limit(fd, MOUNTINFO_BYTES_MAX))
+            .map_err(|source| CgroupError::Host { file: Path::new("/proc").join(name), source })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    // The child is cloned from this thread, which on v1 may be elsewhere than the rest.
+    let mut layout = Layout::parse(&read("thread-self/cgroup")?, &read("thread-self/mountinfo")?)?;
+    if let Some(mount_point) = layout.v2_mount_point().map(PathBuf::from) {
+        let controllers = file::open_absolute(&mount_point)
+            .and_then(|directory| file::read(directory, "cgroup.controllers"))
+            .map_err(|source| CgroupError::Host {
+                file: mount_point.join("cgroup.controllers"),
+                source,
+            })?;
+        layout.set_v2_controllers(&controllers);
+    }
+    Ok(layout)
+}

@@ -1,0 +1,94 @@
+//! A process by its identity: its number and when it started, because numbers are used again.
+
+use crate::sys::error::SyscallError;
+use crate::sys::process::pidfd_open;
+use std::os::fd::OwnedFd;
+
+/// A process that was there once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessIdentity {
+    /// Its pid on the host.
+    pub pid: i32,
+    /// When it started, in clock ticks after boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+}
+
+/// What `/proc/PID/stat` says about a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    start_time: u64,
+}
+
+impl ProcessIdentity {
+    /// The identity of a running process; `None` when there is none with this pid.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let start_time = stat(pid)?.start_time;
+        Some(Self { pid, start_time })
+    }
+
+    /// Whether the very process is alive: a zombie is not.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        stat(self.pid).is_some_and(|stat| {
+            stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X')
+        })
+    }
+
+    /// A descriptor of the very process; `None` when it has ended. The identity is checked after
+    /// the descriptor is there, so that a number used again in between is noticed.
+    ///
+    /// # Errors
+    /// The errno of pidfd_open(2) other than ESRCH.
+    pub fn open(&self) -> Result<Option<OwnedFd>, SyscallError> {
+        match pidfd_open(self.pid) {
+            Ok(fd) => Ok(self.is_alive().then_some(fd)),
+            Err(error) if matches!(error.errno, libc::ESRCH | libc::EINVAL) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    if pid <= 0 {
+        return None;
+    }
+    parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name of the program stands in parentheses and may hold any byte, so the fields are counted
+/// from the last closing one.
+fn parse_stat(content: &[u8]) -> Option<Stat> {
+    let end_of_name = content.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(content.get(end_of_name + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    // The state is field 3, the start time field 22.
+    let start_time = fields.nth(18)?.parse().ok()?;
+    Some(Stat { state, start_time })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn reads_a_stat_whose_name_imitates_one() {
+        let line = b"7 (a) R 1 (b)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 2";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!(stat, Stat { state: b'S', start_time: 4242 });
+        assert_eq!(parse_stat(b"7 (a) S 1"), None);
+        assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn knows_itself_and_not_another() {
+        let own = ProcessIdentity::of(crate::sys::process::getpid()).unwrap();
+        assert!(own.is_alive());
+        let other = ProcessIdentity { start_time: own.start_time + 1, ..own };
+        assert!(!other.is_alive());
+        assert!(other.open().unwrap().is_none());
+    }
+}

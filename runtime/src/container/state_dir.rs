@@ -1,0 +1,305 @@
+//! The directory of a container below the state root. All access goes through its descriptor.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::id::ContainerId;
+use super::state_file::{InvalidState, State};
+use crate::limits::{CONFIG_BYTES_MAX, STATE_BYTES_MAX};
+use crate::sys::error::SyscallError;
+use crate::sys::open::{
+    self, CWD, Node, OpenFlags, flock, mkdirat, mknodat, openat, read_to_limit, renameat, rmdirat,
+    unlinkat, write_all,
+};
+
+/// Why the directory of a container cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// There is no such container. Callers match on these words.
+    #[error("container does not exist")]
+    NotFound,
+    /// There is one already.
+    #[error("container with given ID already exists")]
+    Exists,
+    /// A system call failed.
+    #[error("{}", path.display())]
+    Syscall {
+        /// The file or directory.
+        path: PathBuf,
+        /// Which and why.
+        source: SyscallError,
+    },
+    /// The state file is damaged.
+    #[error("{}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// In which way.
+        source: InvalidState,
+    },
+    /// Somebody else could have written the state.
+    #[error("{}: belongs to user {owner}, not to the user who runs keel", path.display())]
+    Stranger {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+}
+
+const STATE: &std::ffi::CStr = c"state.json";
+const STATE_NEW: &std::ffi::CStr = c".state.json.new";
+const CONFIG: &std::ffi::CStr = c"config.json";
+const FIFO: &std::ffi::CStr = c"exec.fifo";
+
+/// The directory of one container.
+#[derive(Debug)]
+pub struct StateDir {
+    fd: OwnedFd,
+    root: PathBuf,
+    id: ContainerId,
+}
+
+impl StateDir {
+    /// Makes the directory, and the state root where it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`StateError::Exists`], or the errno of a call.
+    pub fn create(root: &Path, id: &ContainerId) -> Result<Self, StateError> {
+        let failed = |source| StateError::Syscall { path: root.join(id.as_str()), source };
+        let name = c_string(id.as_str());
+        let root_fd = match open_directory(root) {
+            Err(error) if error.errno == libc::ENOENT => {
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .create(root)
+                    .map_err(|e| failed(from_io(&e)))?;
+                set_mode(root, 0o700).map_err(failed)?;
+                open_directory(root).map_err(failed)?
+            }
+            other => other.map_err(failed)?,
+        };
+        match mkdirat(&root_fd, &name, 0o711) {
+            Err(error) if error.errno == libc::EEXIST => return Err(StateError::Exists),
+            other => other.map_err(failed)?,
+        }
+        let fd = open_below(&root_fd, &name).map_err(failed)?;
+        let directory = Self { fd, root: root.to_owned(), id: id.clone() };
+        directory.lock(true)?;
+        Ok(directory)
+    }
+
+    /// Opens the directory of an existing container.
+    ///
+    /// # Errors
+    /// [`StateError::NotFound`], [`StateError::Stranger`], or the errno of a call.
+    pub fn open(root: &Path, id: &ContainerId) -> Result<Self, StateError> {
+        let path = root.join(id.as_str());
+        let failed = |source| StateError::Syscall { path: path.clone(), source };
+        let opened = open_directory(root)
+            .and_then(|root_fd| open_below(&root_fd, &c_string(id.as_str())));
+        let fd = match opened {
+            Err(error) if error.errno == libc::ENOENT => return Err(StateError::NotFound),
+            other => other.map_err(failed)?,
+        };
+        let owner = open::fstat(&fd).map_err(failed)?.st_uid;
+        if owner != crate::sys::process::geteuid() && owner != 0 {
+            return Err(StateError::Stranger { path, owner });
+        }
+        Ok(Self { fd, root: root.to_owned(), id: id.clone() })
+    }
+
+    /// The ids of all containers below a root, sorted; `None` when there is no such root.
+    ///
+    /// # Errors
+    /// The failure of reading the directory.
+    pub fn list(root: &Path) -> Result<Option<Vec<ContainerId>>, StateError> {
+        let entries = match std::fs::read_dir(root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|e| StateError::Syscall {
+                path: root.to_owned(),
+                source: from_io(&e),
+            })?,
+        };
+        let mut ids: Vec<ContainerId> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| ContainerId::parse(entry.file_name().to_str()?).ok())
+            .collect();
+        ids.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(Some(ids))
+    }
+
+    /// Keeps other commands on this container waiting: all of them, or those that change it. The
+    /// lock ends with the descriptor, so with whoever holds it.
+    ///
+    /// # Errors
+    /// The errno of flock(2); [`StateError::NotFound`] when the container was deleted meanwhile.
+    pub fn lock(&self, exclusive: bool) -> Result<(), StateError> {
+        flock(&self.fd, exclusive).map_err(|source| self.failed(None, source))?;
+        let links = open::fstat(&self.fd).map_err(|source| self.failed(None, source))?.st_nlink;
+        if links == 0 { Err(StateError::NotFound) } else { Ok(()) }
+    }
+
+    /// Writes the state: readers see the old one or the new one, never a part.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn write_state(&self, state: &State) -> Result<(), StateError> {
+        let write = || {
+            let flags = OpenFlags::O_WRONLY
+                | OpenFlags::O_CREAT
+                | OpenFlags::O_TRUNC
+                | OpenFlags::O_NOFOLLOW;
+            let file = openat(&self.fd, STATE_NEW, flags, 0o600)?;
+            write_all(&file, state.to_json().as_bytes())?;
+            renameat(&self.fd, STATE_NEW, STATE)
+        };
+        write().map_err(|source| self.failed(Some(STATE), source))
+    }
+
+    /// Reads the state; `None` when the container was never created whole.
+    ///
+    /// # Errors
+    /// The errno of a call, or [`StateError::Invalid`].
+    pub fn read_state(&self) -> Result<Option<State>, StateError> {
+        let flags = OpenFlags::O_RDONLY | OpenFlags::O_NOFOLLOW;
+        let file = match openat(&self.fd, STATE, flags, 0) {
+            Err(error) if error.errno == libc::ENOENT => return Ok(None),
+            other => other.map_err(|source| self.failed(Some(STATE), source))?,
+        };
+        let text = read_to_limit(file, STATE_BYTES_MAX)
+            .map_err(|source| self.failed(Some(STATE), source))?;
+        State::from_json(&text)
+            .map(Some)
+            .map_err(|source| StateError::Invalid { path: self.path(Some(STATE)), source })
+    }
+
+    /// Keeps the config as it was at creation: what the bundle says later has no effect
+    /// (runtime-spec, runtime.md, "Create").
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn write_config(&self, bytes: &[u8]) -> Result<(), StateError> {
+        let flags =
+            OpenFlags::O_WRONLY | OpenFlags::O_CREAT | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW;
+        openat(&self.fd, CONFIG, flags, 0o600)
+            .and_then(|file| write_all(file, bytes))
+            .map_err(|source| self.failed(Some(CONFIG), source))
+    }
+
+    /// The config as it was at creation.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn read_config(&self) -> Result<Vec<u8>, StateError> {
+        openat(&self.fd, CONFIG, OpenFlags::O_RDONLY | OpenFlags::O_NOFOLLOW, 0)
+            .and_then(|file| read_to_limit(file, CONFIG_BYTES_MAX))
+            .map_err(|source| self.failed(Some(CONFIG), source))
+    }
+
+    /// Makes the FIFO at which the container process waits for `start`. It is opened for reading and
+    /// writing, so that a read waits for a byte and not for a writer.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn make_fifo(&self) -> Result<OwnedFd, StateError> {
+        mknodat(&self.fd, FIFO, Node::Fifo, 0o622)
+            .and_then(|()| {
+                openat(&self.fd, FIFO, OpenFlags::O_RDWR | OpenFlags::O_NOFOLLOW, 0)
+            })
+            .map_err(|source| self.failed(Some(FIFO), source))
+    }
+
+    /// The writing end of the FIFO; `None` when nobody waits at it.
+    ///
+    /// # Errors
+    /// The errno of the call.
+    pub fn open_fifo(&self) -> Result<Option<OwnedFd>, StateError> {
+        let flags = OpenFlags::O_WRONLY | OpenFlags::O_NONBLOCK | OpenFlags::O_NOFOLLOW;
+        match openat(&self.fd, FIFO, flags, 0) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(error) if matches!(error.errno, libc::ENOENT | libc::ENXIO) => Ok(None),
+            Err(source) => Err(self.failed(Some(FIFO), source)),
+        }
+    }
+
+    /// Whether the FIFO is there: the container has not been started.
+    #[must_use]
+    pub fn has_fifo(&self) -> bool {
+        open::lstatat(&self.fd, FIFO).is_ok()
+    }
+
+    /// Removes the FIFO.
+    ///
+    /// # Errors
+    /// The errno of the call.
+    pub fn remove_fifo(&self) -> Result<(), StateError> {
+        match unlinkat(&self.fd, FIFO) {
+            Err(error) if error.errno == libc::ENOENT => Ok(()),
+            other => other.map_err(|source| self.failed(Some(FIFO), source)),
+        }
+    }
+
+    /// Removes the directory and what is in it.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn remove(&self) -> Result<(), StateError> {
+        for name in [STATE, STATE_NEW, CONFIG, FIFO] {
+            match unlinkat(&self.fd, name) {
+                Err(error) if error.errno == libc::ENOENT => {}
+                other => other.map_err(|source| self.failed(Some(name), source))?,
+            }
+        }
+        let removed = open_directory(&self.root)
+            .and_then(|root| rmdirat(&root, &c_string(self.id.as_str())));
+        match removed {
+            Err(error) if error.errno == libc::ENOENT => Ok(()),
+            // Something that is not ours; the standard library removes it without following links.
+            Err(error) if error.errno == libc::ENOTEMPTY => {
+                std::fs::remove_dir_all(self.path(None))
+                    .map_err(|e| self.failed(None, from_io(&e)))
+            }
+            other => other.map_err(|source| self.failed(None, source)),
+        }
+    }
+
+    fn path(&self, name: Option<&std::ffi::CStr>) -> PathBuf {
+        let directory = self.root.join(self.id.as_str());
+        match name {
+            Some(name) => directory.join(name.to_string_lossy().as_ref()),
+            None => directory,
+        }
+    }
+
+    fn failed(&self, name: Option<&std::ffi::CStr>, source: SyscallError) -> StateError {
+        StateError::Syscall { path: self.path(name), source }
+    }
+}
+
+fn c_string(text: &str) -> CString {
+    // Ids hold no NUL byte; the empty string would be refused by the call.
+    CString::new(text).unwrap_or_default()
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, SyscallError> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    openat(CWD, &path, OpenFlags::O_PATH | OpenFlags::O_DIRECTORY, 0)
+}
+
+fn open_below(root: &OwnedFd, name: &std::ffi::CStr) -> Result<OwnedFd, SyscallError> {
+    let flags = OpenFlags::O_RDONLY | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
+    openat(root.as_fd(), name, flags, 0)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), SyscallError> {
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(path, permissions).map_err(|e| from_io(&e))
+}
+
+fn from_io(error: &std::io::Error) -> SyscallError {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    SyscallError { call: crate::sys::error::Call::Open, errno }
+}

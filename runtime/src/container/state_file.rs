@@ -1,0 +1,206 @@
+//! `state.json`: what is remembered of a container between two commands.
+//!
+//! The outer shape is the one that tools which read runc's file expect (`init_process_pid`,
+//! `cgroup_paths`, `config.labels` …); what only keel needs stands under the key `keel`.
+
+use serde_json::{Map, Value, json};
+
+use super::process::ProcessIdentity;
+use crate::config::linux::NamespaceKind;
+
+/// Version of what stands under the key `keel`.
+const VERSION: u64 = 1;
+
+/// What is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The container's id.
+    pub id: String,
+    /// `ociVersion` of the config.
+    pub oci_version: String,
+    /// The bundle, absolute.
+    pub bundle: String,
+    /// The rootfs, absolute.
+    pub rootfs: String,
+    /// When it was created, RFC 3339 with nanoseconds, UTC.
+    pub created: String,
+    /// The user who created it.
+    pub owner: u32,
+    /// The container's first process; pid 0 while it is being created.
+    pub process: ProcessIdentity,
+    /// Annotations of the config.
+    pub annotations: Vec<(String, String)>,
+    /// The kinds of namespaces that the config names, which exec joins.
+    pub namespaces: Vec<NamespaceKind>,
+    /// Controller → directory, in the shape of runc. Written before the directories are made.
+    pub cgroup_paths: Vec<(String, String)>,
+    /// Whether missing rights on cgroups were tolerated.
+    pub rootless: bool,
+}
+
+/// Why a state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidState {
+    /// It is no JSON.
+    #[error("not JSON")]
+    Syntax(#[from] serde_json::Error),
+    /// A member is missing or has the wrong type.
+    #[error("{0}: missing or of the wrong type")]
+    Member(&'static str),
+    /// It was written by a newer keel.
+    #[error("written by a newer keel (format {0}, this one knows {VERSION})")]
+    Version(u64),
+}
+
+impl State {
+    /// The file's content.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let pid = self.process.pid;
+        let labels: Vec<String> = self
+            .annotations
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .chain([format!("bundle={}", self.bundle)])
+            .collect();
+        let namespace_paths: Map<String, Value> = NamespaceKind::ALL
+            .into_iter()
+            .map(|kind| {
+                let name = kind.proc_name();
+                let key = format!("NEW{}", if kind == NamespaceKind::Mount { "NS" } else { name });
+                (key.to_uppercase(), Value::String(format!("/proc/{pid}/ns/{name}")))
+            })
+            .collect();
+        json!({
+            "id": self.id,
+            "init_process_pid": pid,
+            "init_process_start": self.process.start_time,
+            "created": self.created,
+            "config": { "rootfs": self.rootfs, "labels": labels },
+            "rootless": self.rootless,
+            "cgroup_paths": map(&self.cgroup_paths),
+            "namespace_paths": namespace_paths,
+            "external_descriptors": [],
+            "intel_rdt_path": "",
+            "keel": {
+                "version": VERSION,
+                "oci_version": self.oci_version,
+                "bundle": self.bundle,
+                "owner": self.owner,
+                "annotations": map(&self.annotations),
+                "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+            },
+        })
+        .to_string()
+    }
+
+    /// Reads a file's content.
+    ///
+    /// # Errors
+    /// [`InvalidState`] when it is not one that [`State::to_json`] wrote.
+    pub fn from_json(text: &[u8]) -> Result<Self, InvalidState> {
+        let json: Value = serde_json::from_slice(text)?;
+        let own = &json["keel"];
+        let version = own["version"].as_u64().ok_or(InvalidState::Member("keel.version"))?;
+        if version > VERSION {
+            return Err(InvalidState::Version(version));
+        }
+        let text = |value: &Value, name: &'static str| {
+            value.as_str().map(str::to_owned).ok_or(InvalidState::Member(name))
+        };
+        let pid = json["init_process_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        let start_time = json["init_process_start"].as_u64();
+        let owner = own["owner"].as_u64().and_then(|owner| u32::try_from(owner).ok());
+        let kinds = own["namespaces"].as_array().ok_or(InvalidState::Member("keel.namespaces"))?;
+        Ok(Self {
+            id: text(&json["id"], "id")?,
+            oci_version: text(&own["oci_version"], "keel.oci_version")?,
+            bundle: text(&own["bundle"], "keel.bundle")?,
+            rootfs: text(&json["config"]["rootfs"], "config.rootfs")?,
+            created: text(&json["created"], "created")?,
+            owner: owner.ok_or(InvalidState::Member("keel.owner"))?,
+            process: ProcessIdentity {
+                pid: pid.ok_or(InvalidState::Member("init_process_pid"))?,
+                start_time: start_time.ok_or(InvalidState::Member("init_process_start"))?,
+            },
+            annotations: pairs(&own["annotations"])
+                .ok_or(InvalidState::Member("keel.annotations"))?,
+            namespaces: NamespaceKind::ALL
+                .into_iter()
+                .filter(|kind| kinds.iter().any(|name| name == kind.name()))
+                .collect(),
+            cgroup_paths: pairs(&json["cgroup_paths"])
+                .ok_or(InvalidState::Member("cgroup_paths"))?,
+            rootless: json["rootless"].as_bool().ok_or(InvalidState::Member("rootless"))?,
+        })
+    }
+
+    /// The state that hooks get (runtime-spec, runtime.md, "State").
+    #[must_use]
+    pub fn for_hooks(&self, status: &str, pid: i32) -> String {
+        let mut state = json!({
+            "ociVersion": self.oci_version,
+            "id": self.id,
+            "status": status,
+            "pid": pid,
+            "bundle": self.bundle,
+        });
+        if !self.annotations.is_empty() {
+            state["annotations"] = map(&self.annotations);
+        }
+        state.to_string()
+    }
+}
+
+fn map(pairs: &[(String, String)]) -> Value {
+    pairs.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
+}
+
+fn pairs(value: &Value) -> Option<Vec<(String, String)>> {
+    let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    value.as_object()?.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn state() -> State {
+        State {
+            id: "web".to_owned(),
+            oci_version: "1.2.0".to_owned(),
+            bundle: "/b".to_owned(),
+            rootfs: "/b/rootfs".to_owned(),
+            created: "2026-01-02T03:04:05.000000006Z".to_owned(),
+            owner: 0,
+            process: ProcessIdentity { pid: 7, start_time: 42 },
+            annotations: vec![("a".to_owned(), "1".to_owned())],
+            namespaces: vec![NamespaceKind::Pid, NamespaceKind::Mount],
+            cgroup_paths: vec![("cpu".to_owned(), "/sys/fs/cgroup/cpu/web".to_owned())],
+            rootless: false,
+        }
+    }
+
+    #[test]
+    fn reads_what_it_wrote() {
+        assert_eq!(State::from_json(state().to_json().as_bytes()).unwrap(), state());
+    }
+
+    #[test]
+    fn keeps_the_keys_that_other_tools_read() {
+        let json: Value = serde_json::from_str(&state().to_json()).unwrap();
+        assert_eq!(json["init_process_pid"], 7);
+        assert_eq!(json["config"]["labels"], json!(["a=1", "bundle=/b"]));
+        assert_eq!(json["namespace_paths"]["NEWNS"], "/proc/7/ns/mnt");
+        assert_eq!(json["cgroup_paths"]["cpu"], "/sys/fs/cgroup/cpu/web");
+    }
+
+    #[test]
+    fn refuses_what_is_not_whole() {
+        assert!(State::from_json(b"").is_err());
+        assert!(State::from_json(b"{}").is_err());
+        let newer = state().to_json().replace("\"version\":1", "\"version\":2");
+        assert!(matches!(State::from_json(newer.as_bytes()), Err(InvalidState::Version(2))));
+    }
+}

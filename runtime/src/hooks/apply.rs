@@ -1,0 +1,148 @@
+//! Running a hook and waiting for it, with its deadline. [`run`] allocates nothing, since the child
+//! uses it too.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::plan::Prepared;
+use crate::arena::Arena;
+use crate::failure::{Failure, Finding, Result};
+use crate::sys::namespace::{Kind, setns};
+use crate::sys::open::{dup_onto, pipe, read, write_all};
+use crate::sys::process::{
+    Child, Clone3, Ended, Watch, clone3, execve, execveat, pidfd_send_signal, poll, wait_child,
+};
+use crate::sys::signal::{stop_ignoring, unblock_all};
+
+/// Where a hook runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'fd> {
+    /// Where this process is.
+    Here,
+    /// In namespaces of another process, executing a program that was opened before.
+    Namespaces {
+        /// The process.
+        of: BorrowedFd<'fd>,
+        /// `CLONE_NEW*` flags.
+        kinds: Kind,
+        /// The program, opened in the runtime namespace, as the specification has it.
+        program: BorrowedFd<'fd>,
+    },
+}
+
+/// The last bytes of what a hook wrote, for the error message.
+#[derive(Debug)]
+pub struct Output {
+    bytes: [u8; 1024],
+    length: usize,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { bytes: [0; 1024], length: 0 }
+    }
+}
+
+impl Output {
+    /// What was written, as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes[..self.length]).trim().to_owned()
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.length == self.bytes.len() {
+                self.bytes.copy_within(1.., 0);
+                self.length -= 1;
+            }
+            self.bytes[self.length] = byte;
+            self.length += 1;
+        }
+    }
+}
+
+/// Runs a hook with `state` on its standard input and waits for its end.
+///
+/// # Errors
+/// The failure to start it, [`Finding::HookTimeout`] after it was killed, or [`Finding::HookFailed`]
+/// with what it wrote in `output`.
+pub fn run(
+    hook: &Prepared,
+    arena: &Arena,
+    place: Place<'_>,
+    state: &[u8],
+    output: &mut Output,
+) -> Result<Ended> {
+    let (input_read, input_write) = pipe()?;
+    let (output_read, output_write) = pipe()?;
+    let child = clone3(&Clone3::default(), || {
+        match become_hook(hook, arena, place, &input_read, &output_write) {
+            Ok(never) => match never {},
+            Err(_) => 127,
+        }
+    })?;
+    drop(input_read);
+    drop(output_write);
+    // A state is far smaller than a pipe holds, so this never waits; a hook that does not read it
+    // has closed its end, which is its right.
+    let _ = write_all(&input_write, state);
+    drop(input_write);
+    let ended = wait(&child, hook.timeout_ms, &output_read, output)?;
+    match ended {
+        Ended::Exited(0) => Ok(ended),
+        _ => Err(Finding::HookFailed.into()),
+    }
+}
+
+fn become_hook(
+    hook: &Prepared,
+    arena: &Arena,
+    place: Place<'_>,
+    input: &OwnedFd,
+    output: &OwnedFd,
+) -> Result<std::convert::Infallible> {
+    dup_onto(input, 0)?;
+    dup_onto(output, 1)?;
+    dup_onto(output, 2)?;
+    stop_ignoring()?;
+    unblock_all()?;
+    let failure = match place {
+        Place::Here => execve(arena.c_str(hook.path), &hook.args, &hook.env),
+        Place::Namespaces { of, kinds, program } => {
+            setns(of, kinds)?;
+            // A script needs the descriptor to be open for its interpreter.
+            crate::sys::open::set_cloexec(program, false)?;
+            execveat(program, &hook.args, &hook.env)
+        }
+    };
+    // The message goes where the hook's own would have gone.
+    let _ = write_all(output, failure.call.name().as_bytes());
+    let _ = write_all(output, b": ");
+    let text = nix::errno::Errno::from_raw(failure.errno).desc();
+    let _ = write_all(output, text.as_bytes());
+    Err(failure.into())
+}
+
+fn wait(child: &Child, timeout_ms: i32, pipe: &OwnedFd, output: &mut Output) -> Result<Ended> {
+    let mut open = true;
+    loop {
+        let watches = [
+            Watch { fd: Some(child.pidfd.as_fd()), events: libc::POLLIN },
+            Watch { fd: open.then(|| pipe.as_fd()), events: libc::POLLIN },
+        ];
+        let [ended, readable] = poll(watches, timeout_ms)?;
+        if readable != 0 {
+            let mut chunk = [0; 512];
+            match read(pipe, &mut chunk)? {
+                0 => open = false,
+                count => output.append(&chunk[..count]),
+            }
+        } else if ended != 0 {
+            return Ok(wait_child(&child.pidfd)?);
+        } else {
+            pidfd_send_signal(&child.pidfd, libc::SIGKILL)?;
+            wait_child(&child.pidfd)?;
+            return Err(Failure::Found(Finding::HookTimeout));
+        }
+    }
+}

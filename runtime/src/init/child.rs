@@ -1,0 +1,280 @@
+//! What the child does from the clone to execve: it walks the plan. It allocates nothing, takes no
+//! lock and never unwinds; all it has are the plan, descriptors and its stack.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::plan::{Plan, Step};
+use super::protocol::Message;
+use crate::failure::{Failure, Result};
+use crate::hooks;
+use crate::process::command::Program;
+use crate::procfs::Procfs;
+use crate::sys::credentials::{set_dumpable, set_name};
+use crate::sys::namespace::{Kind, setns};
+use crate::sys::open::{self, close_range_on_exec, read, write_all};
+use crate::sys::process::{execve, set_umask};
+use crate::sys::signal::{stop_ignoring, unblock_all};
+use crate::{namespaces, process, rootfs};
+
+/// The descriptors that the parent opened for the child.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The child's end of the protocol.
+    pub socket: OwnedFd,
+    /// The parent's end, which the child closes: else it would not see the parent go.
+    pub parent_socket: OwnedFd,
+    /// Namespaces to join, in the order of the plan.
+    pub namespaces: Vec<OwnedFd>,
+    /// Trees of the host, in the order of the plan.
+    pub trees: Vec<OwnedFd>,
+    /// Files that move their writer into a cgroup when `0` is written.
+    pub cgroups: Vec<OwnedFd>,
+    /// Where the master of the terminal goes.
+    pub console: Option<OwnedFd>,
+    /// The host's procfs.
+    pub procfs: Option<Procfs>,
+    /// Where the process waits for `start`.
+    pub fifo: Option<OwnedFd>,
+    /// A process whose namespaces are joined before anything else: what exec does.
+    pub join: Option<(OwnedFd, Kind)>,
+}
+
+/// Runs in the child; gives the exit status when there is no program to give one.
+pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
+    let Inherited { socket, parent_socket, .. } = inherited;
+    close(parent_socket.as_fd());
+    let mut child = Child {
+        inherited,
+        rootfs: rootfs::apply::Live::default(),
+        process: process::apply::Live {
+            console: inherited.console.as_ref().map(AsFd::as_fd),
+            procfs: inherited.procfs.as_ref(),
+            program: Program::default(),
+            entered: false,
+        },
+        committed: false,
+    };
+    let (step, failure) = match child.walk(plan) {
+        Err((step, failure)) => (step, failure),
+        Ok(()) => (plan.steps.len(), child.execute(plan)),
+    };
+    let number = u16::try_from(step).unwrap_or(u16::MAX);
+    let sent = Message::Failed { step: number, failure }.send(socket);
+    if !child.committed {
+        return 1;
+    }
+    if sent.is_err() {
+        // Nobody listens any more: the message goes where the program's own would have gone.
+        complain(&child.process.program, failure);
+    }
+    255
+}
+
+struct Child<'a> {
+    inherited: &'a Inherited,
+    rootfs: rootfs::apply::Live,
+    process: process::apply::Live<'a>,
+    committed: bool,
+}
+
+impl Child<'_> {
+    fn walk(&mut self, plan: &mut Plan) -> std::result::Result<(), (usize, Failure)> {
+        self.begin(plan).map_err(|failure| (0, failure))?;
+        for index in 0..plan.steps.len() {
+            let step = plan.steps[index].1;
+            self.take(&step, plan).map_err(|failure| (index, failure))?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, plan: &Plan) -> Result<()> {
+        set_name(c"keel:[init]")?;
+        // Until its ids are mapped, an unprivileged parent must be able to write this process's
+        // files in procfs.
+        if !matches!(plan.steps.first(), Some((_, Step::AwaitMapping))) {
+            set_dumpable(false)?;
+        }
+        if let Some((pidfd, kinds)) = &self.inherited.join {
+            setns(pidfd, *kinds)?;
+        }
+        set_umask(0);
+        Ok(())
+    }
+
+    fn take(&mut self, step: &Step, plan: &mut Plan) -> Result<()> {
+        let inherited = self.inherited;
+        match step {
+            Step::AwaitMapping => {
+                Message::Mapped.expect(&inherited.socket)?;
+                Ok(set_dumpable(false)?)
+            }
+            Step::Namespace(step) => {
+                let procfs = inherited.procfs.as_ref();
+                namespaces::apply::apply(step, &plan.arena, &inherited.namespaces, procfs)
+            }
+            Step::Rootfs(step) => {
+                rootfs::apply::apply(step, &plan.arena, &inherited.trees, &mut self.rootfs)
+            }
+            Step::JoinCgroups => {
+                for file in &inherited.cgroups {
+                    write_all(file, b"0")?;
+                }
+                Ok(())
+            }
+            Step::Hooks => {
+                Message::Hooks.send(&inherited.socket)?;
+                Message::HooksDone.expect(&inherited.socket)
+            }
+            Step::Process(step) => {
+                let own = open_own_root(&self.rootfs)?;
+                let root = match &own {
+                    Some(root) => Some(root),
+                    None => self.rootfs.root().ok(),
+                };
+                process::apply::apply(step, &plan.arena, &mut plan.process, root, &mut self.process)
+            }
+            Step::Ready => {
+                Message::Ready.send(&inherited.socket)?;
+                Message::Commit.expect(&inherited.socket)?;
+                self.committed = true;
+                Ok(())
+            }
+            Step::AwaitStart => {
+                // From here on the parent is expected to go.
+                close(inherited.socket.as_fd());
+                match &inherited.fifo {
+                    Some(fifo) => read(fifo, &mut [0]).map(drop).map_err(Failure::from),
+                    None => Ok(()),
+                }
+            }
+            Step::Hook(index) => run_hook(plan, usize::from(*index)),
+        }
+    }
+
+    /// Gives up what is keel's and becomes the program. Returns only why it could not.
+    fn execute(&self, plan: &Plan) -> Failure {
+        let prepare = || -> Result<()> {
+            stop_ignoring()?;
+            unblock_all()?;
+            close_others(3 + plan.preserve_fds)
+        };
+        match prepare() {
+            Err(failure) => failure,
+            Ok(()) => {
+                let path = self.process.program.path();
+                Failure::Syscall(execve(path, &plan.process.args, &plan.process.env))
+            }
+        }
+    }
+}
+
+/// A process of exec finds its root where it is: it has joined the container's mounts.
+fn open_own_root(rootfs: &rootfs::apply::Live) -> Result<Option<crate::root::Root>> {
+    if rootfs.root().is_ok() {
+        return Ok(None);
+    }
+    let flags = open::OpenFlags::O_PATH | open::OpenFlags::O_DIRECTORY;
+    Ok(Some(crate::root::Root::new(open::openat(open::CWD, c"/", flags, 0)?)))
+}
+
+/// Every descriptor of this program is close-on-exec from birth; this is for those that somebody
+/// else left open before keel was started (CVE-2024-21626).
+fn close_others(first: u32) -> Result<()> {
+    match close_range_on_exec(first) {
+        Err(error) if error.is_unsupported() || error.errno == libc::EINVAL => {
+            for number in first..1024 {
+                let Ok(number) = i32::try_from(number) else { break };
+                if let Ok(fd) = open::inherited(number) {
+                    open::set_cloexec(fd, true)?;
+                }
+            }
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Closes a descriptor of the parent's in the child's own table.
+fn close(fd: BorrowedFd<'_>) {
+    open::close_borrowed(fd);
+}
+
+fn run_hook(plan: &Plan, index: usize) -> Result<()> {
+    let Some(hook) = plan.start_hooks.get(index) else { return Ok(()) };
+    let mut state = StateText::default();
+    state.append(plan.arena.c_str(plan.hook_state.0).to_bytes());
+    state.append_number(crate::sys::process::getpid().unsigned_abs());
+    state.append(plan.arena.c_str(plan.hook_state.1).to_bytes());
+    let mut output = hooks::apply::Output::default();
+    let place = hooks::apply::Place::Here;
+    hooks::apply::run(hook, &plan.arena, place, state.bytes(), &mut output).map(drop)
+}
+
+/// The state that a hook gets, put together without memory. A state that is longer than any that the
+/// specification's members fill is cut.
+struct StateText {
+    bytes: [u8; 16384],
+    length: usize,
+}
+
+impl Default for StateText {
+    fn default() -> Self {
+        Self { bytes: [0; 16384], length: 0 }
+    }
+}
+
+impl StateText {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn append(&mut self, text: &[u8]) {
+        let room = self.bytes.len() - self.length;
+        let count = text.len().min(room);
+        self.bytes[self.length..self.length + count].copy_from_slice(&text[..count]);
+        self.length += count;
+    }
+
+    fn append_number(&mut self, number: u32) {
+        let mut divisor = 1;
+        while number / divisor >= 10 {
+            divisor *= 10;
+        }
+        while divisor > 0 {
+            let digit = number / divisor % 10;
+            self.append(&[b'0' + u8::try_from(digit).unwrap_or(0)]);
+            divisor /= 10;
+        }
+    }
+}
+
+fn complain(program: &Program, failure: Failure) {
+    let Ok(stderr) = open::inherited(2) else { return };
+    let reason = match failure {
+        Failure::Syscall(error) => nix::errno::Errno::from_raw(error.errno).desc(),
+        Failure::Found(finding) => finding.text(),
+    };
+    let parts: [&[u8]; 5] =
+        [b"keel: exec ", program.path().to_bytes(), b": ", reason.as_bytes(), b"\n"];
+    for part in parts {
+        // There is nobody left to tell that even this failed.
+        let _ = write_all(stderr, part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn puts_a_number_into_a_state() {
+        let mut state = StateText::default();
+        state.append(b"{\"pid\":");
+        state.append_number(1_204);
+        state.append(b"}");
+        assert_eq!(state.bytes(), b"{\"pid\":1204}");
+        let mut zero = StateText::default();
+        zero.append_number(0);
+        assert_eq!(zero.bytes(), b"0");
+    }
+}

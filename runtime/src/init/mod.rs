@@ -1,0 +1,7 @@
+//! The new process: what it shall do, how it is made, how it and its parent talk, and what it does
+//! until the program is executed.
+
+pub mod child;
+pub mod parent;
+pub mod plan;
+pub mod protocol;

@@ -1,0 +1,516 @@
+//! The parent's side: what is opened before the clone, the clone, and the talk with the child.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::child::{self, Inherited};
+use super::plan::{Plan, Step};
+use super::protocol::Message;
+use crate::arena::Text;
+use crate::config::linux::NamespaceKind;
+use crate::failure::{Failure, Finding, Origin};
+use crate::limits::CHILD_WAIT_MS;
+use crate::namespaces;
+use crate::process::plan::Step as ProcessStep;
+use crate::procfs::Procfs;
+use crate::rootfs::plan::Source;
+use crate::sys::error::{Call, SyscallError};
+use crate::sys::mount::{Attributes, mount_setattr, open_tree_clone};
+use crate::sys::namespace::{Kind, setns};
+use crate::sys::open::{CWD, OpenFlags, openat};
+use crate::sys::process::{
+    Child, Clone3, Ended, clone3, pidfd_send_signal, prlimit, wait_child, wait_readable,
+};
+use crate::sys::socket::seqpacket_pair;
+
+/// Why a new process did not come to run its program.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Something the parent does for the child failed.
+    #[error("{what}")]
+    Parent {
+        /// The field, and what was done.
+        what: String,
+        /// Why.
+        source: Failure,
+    },
+    /// A step of the child failed.
+    #[error("error during container init: {step}")]
+    Step {
+        /// The step in words, with its field.
+        step: String,
+        /// Why.
+        source: Failure,
+        /// What the user may do about it.
+        hint: Option<&'static str>,
+    },
+    /// The program cannot be executed. The words are runc's, which callers match.
+    #[error("{0}")]
+    Program(String, Failure, Option<&'static str>),
+    /// The child ended without a word.
+    #[error("the container's process ended before its program: {0}")]
+    Died(String),
+    /// The child takes longer than anything it does could take.
+    #[error("the container's process does not answer (step: {0})")]
+    Silent(String),
+    /// A hook of the parent failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+}
+
+/// A hook failed.
+#[derive(Debug, thiserror::Error)]
+#[error("error running hook {origin} ({path}): {reason}{}", described(output))]
+pub struct HookError {
+    /// `hooks.POINT[i]`.
+    pub origin: Origin,
+    /// The program.
+    pub path: String,
+    /// How it failed.
+    pub reason: String,
+    /// What it wrote last.
+    pub output: String,
+}
+
+fn described(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!(", output: {output}") }
+}
+
+/// What the child gets beside its plan.
+#[derive(Debug, Default)]
+pub struct Resources {
+    /// Files that move their writer into a cgroup.
+    pub cgroups: Vec<OwnedFd>,
+    /// A cgroup v2 directory to be born in.
+    pub born_in: Option<Birthplace>,
+    /// Where the master of the terminal goes.
+    pub console: Option<OwnedFd>,
+    /// Where the process waits for `start`.
+    pub fifo: Option<OwnedFd>,
+    /// A process whose namespaces are joined, but for the pid namespace, which is among these flags
+    /// too: the parent's thread enters it for the clone.
+    pub join: Option<(OwnedFd, Kind)>,
+}
+
+/// A cgroup v2 directory to be born in, or where the kernel cannot do that, to enter.
+#[derive(Debug)]
+pub struct Birthplace {
+    /// The directory.
+    pub directory: OwnedFd,
+    /// Its `cgroup.procs`, open for writing.
+    pub procs: OwnedFd,
+}
+
+/// A child that is on its way.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    socket: OwnedFd,
+    procfs: Option<Procfs>,
+}
+
+/// Opens what the plan needs and makes the child.
+///
+/// # Errors
+/// [`InitError::Parent`], naming the field.
+pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError> {
+    let namespaces = open_namespaces(plan)?;
+    let trees = open_trees(plan)?;
+    let needs_procfs = needs_procfs(plan);
+    let open_procfs = || match needs_procfs {
+        true => Procfs::open().map(Some).map_err(parent_failure("/proc")),
+        false => Ok(None),
+    };
+    let (ours, theirs) =
+        seqpacket_pair().map_err(|e| parent_failure("the socket to the child")(e.into()))?;
+    let pid_namespaces = pid_namespaces(plan, &namespaces, resources.join.as_ref());
+    let excursion = Excursion::begin(&pid_namespaces)
+        .map_err(parent_failure("linux.namespaces: entering for the clone"))?;
+    let mut inherited = Inherited {
+        socket: theirs,
+        parent_socket: ours,
+        namespaces,
+        trees,
+        cgroups: resources.cgroups,
+        console: resources.console,
+        procfs: open_procfs()?,
+        fifo: resources.fifo,
+        join: resources.join.map(|(fd, kinds)| (fd, kinds & !NamespaceKind::Pid.flag())),
+    };
+    let cloned = clone(plan, &mut inherited, resources.born_in);
+    let returned = excursion.end();
+    let child = cloned.map_err(|e| parent_failure("the container's process")(e.into()))?;
+    // What is dropped here are the parent's copies: the child has its own.
+    let procfs = inherited.procfs.take();
+    let started = Started { child, socket: inherited.parent_socket, procfs };
+    if let Err(failure) = returned {
+        started.abandon();
+        return Err(parent_failure("linux.namespaces: coming back from the clone")(failure));
+    }
+    Ok(started)
+}
+
+/// The clone. A v2 directory that cannot be born in (it is threaded, or the kernel is older than 5.7)
+/// is entered by writing instead.
+fn clone(
+    plan: &mut Plan,
+    inherited: &mut Inherited,
+    born_in: Option<Birthplace>,
+) -> Result<Child, SyscallError> {
+    let namespaces = plan.namespaces.create;
+    let Some(Birthplace { directory, procs }) = born_in else {
+        let options = Clone3 { namespaces, cgroup: None };
+        return clone3(&options, || child::run(plan, inherited));
+    };
+    let options = Clone3 { namespaces, cgroup: Some(directory.as_fd()) };
+    match clone3(&options, || child::run(plan, inherited)) {
+        Err(error) if matches!(error.errno, libc::EOPNOTSUPP | libc::EBUSY | libc::E2BIG) => {
+            inherited.cgroups.push(procs);
+            let options = Clone3 { namespaces, cgroup: None };
+            clone3(&options, || child::run(plan, inherited))
+        }
+        other => other,
+    }
+}
+
+fn parent_failure(what: &'static str) -> impl FnOnce(Failure) -> InitError {
+    move |source| InitError::Parent { what: what.to_owned(), source }
+}
+
+fn open_namespaces(plan: &Plan) -> Result<Vec<OwnedFd>, InitError> {
+    let open = |join: &namespaces::plan::Join| {
+        let path = plan.arena.c_str(join.path);
+        let failed = |source| InitError::Parent {
+            what: format!("{}.path ({})", join.origin, path.to_string_lossy()),
+            source,
+        };
+        let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK | OpenFlags::O_NOCTTY;
+        let fd = openat(CWD, path, flags, 0).map_err(|e| failed(e.into()))?;
+        namespaces::apply::check_kind(&fd, join.kind).map_err(failed)?;
+        Ok(fd)
+    };
+    plan.namespaces.joins.iter().map(open).collect()
+}
+
+fn open_trees(plan: &Plan) -> Result<Vec<OwnedFd>, InitError> {
+    let open = |source: &Source| {
+        let path = plan.arena.c_str(source.path);
+        let failed = |error: SyscallError| InitError::Parent {
+            what: format!("{} ({})", source.origin, path.to_string_lossy()),
+            source: error.into(),
+        };
+        let tree = open_tree_clone(CWD, path, source.recursive).map_err(failed)?;
+        if source.propagation != 0 {
+            let attributes =
+                Attributes { propagation: source.propagation, ..Attributes::default() };
+            match mount_setattr(&tree, attributes, true) {
+                // Before Linux 5.12 a tree that is attached nowhere cannot be changed.
+                Err(error) if error.is_unsupported() => {}
+                other => other.map_err(failed)?,
+            }
+        }
+        Ok(tree)
+    };
+    plan.sources.iter().map(open).collect()
+}
+
+fn needs_procfs(plan: &Plan) -> bool {
+    let by_parent = !plan.namespaces.uid_map.is_empty() || plan.process.oom_score_adj.is_some();
+    by_parent
+        || plan.steps.iter().any(|(_, step)| {
+            matches!(
+                step,
+                Step::Namespace(
+                    namespaces::plan::Step::Sysctl(..) | namespaces::plan::Step::NewTime(_)
+                ) | Step::Process(ProcessStep::Apparmor(_) | ProcessStep::Selinux(_))
+            )
+        })
+}
+
+/// The namespaces in which the clone must happen, with their kinds.
+fn pid_namespaces<'fd>(
+    plan: &Plan,
+    namespaces: &'fd [OwnedFd],
+    join: Option<&'fd (OwnedFd, Kind)>,
+) -> Vec<(BorrowedFd<'fd>, NamespaceKind)> {
+    let mut all: Vec<_> = plan
+        .namespaces
+        .parent_joins
+        .iter()
+        .filter_map(|index| {
+            let index = usize::from(*index);
+            Some((namespaces.get(index)?.as_fd(), plan.namespaces.joins.get(index)?.kind))
+        })
+        .collect();
+    if let Some((pidfd, kinds)) = join
+        && kinds & NamespaceKind::Pid.flag() != 0
+    {
+        all.push((pidfd.as_fd(), NamespaceKind::Pid));
+    }
+    all
+}
+
+/// A stay of this thread in other namespaces, for the time of the clone.
+struct Excursion {
+    own: Vec<(OwnedFd, NamespaceKind)>,
+}
+
+impl Excursion {
+    fn begin(there: &[(BorrowedFd<'_>, NamespaceKind)]) -> Result<Self, Failure> {
+        let mut excursion = Self { own: Vec::new() };
+        for (fd, kind) in there {
+            let name = match kind {
+                NamespaceKind::Pid => "pid_for_children",
+                other => other.proc_name(),
+            };
+            let path = CString::new(format!("/proc/thread-self/ns/{name}")).unwrap_or_default();
+            let own = openat(CWD, &path, OpenFlags::O_RDONLY, 0)?;
+            setns(fd, kind.flag())?;
+            excursion.own.push((own, *kind));
+        }
+        Ok(excursion)
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        for (own, kind) in self.own.iter().rev() {
+            setns(own, kind.flag())?;
+        }
+        Ok(())
+    }
+}
+
+impl Started {
+    /// The child's pid on the host.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// The child's descriptor.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.as_fd()
+    }
+
+    /// Writes the id maps and tells the child, if it has a user namespace of its own. `privileged` is
+    /// whether this process may map any id; else the kernel wants setgroups denied first
+    /// (user_namespaces(7)).
+    ///
+    /// # Errors
+    /// [`InitError::Parent`].
+    pub fn map_ids(&self, plan: &Plan, privileged: bool) -> Result<(), InitError> {
+        if plan.namespaces.uid_map.is_empty() {
+            return Ok(());
+        }
+        let procfs = self.procfs.as_ref().ok_or(Failure::Found(Finding::NotProcfs));
+        let procfs = procfs.map_err(parent_failure("/proc"))?;
+        let write = |name: &str, value: &str| {
+            let path = CString::new(format!("{}/{name}", self.child.pid)).unwrap_or_default();
+            procfs.write(&path, value.as_bytes())
+        };
+        if !privileged {
+            write("setgroups", "deny").map_err(parent_failure("linux.gidMappings: setgroups"))?;
+        }
+        write("gid_map", &plan.namespaces.gid_map)
+            .map_err(parent_failure("linux.gidMappings: gid_map"))?;
+        write("uid_map", &plan.namespaces.uid_map)
+            .map_err(parent_failure("linux.uidMappings: uid_map"))?;
+        self.tell(Message::Mapped)
+    }
+
+    /// Waits until the child is ready, and runs `hooks` when it asks for them.
+    ///
+    /// # Errors
+    /// What the child says, or how it ended.
+    pub fn await_ready(
+        &self,
+        plan: &Plan,
+        mut hooks: impl FnMut() -> Result<(), InitError>,
+    ) -> Result<(), InitError> {
+        loop {
+            match self.listen(plan, CHILD_WAIT_MS)? {
+                Some(Message::Hooks) => {
+                    hooks()?;
+                    self.tell(Message::HooksDone)?;
+                }
+                Some(Message::Ready) => return Ok(()),
+                _ => return Err(self.died()),
+            }
+        }
+    }
+
+    /// Sets what a process with a right to can set better than the child: limits, and the score by
+    /// which the kernel chooses whom to kill.
+    ///
+    /// # Errors
+    /// [`InitError::Parent`], naming the field.
+    pub fn set_limits(&self, plan: &Plan, rootless: bool) -> Result<(), InitError> {
+        for (index, limit) in plan.process.rlimits.iter().enumerate() {
+            prlimit(self.child.pid, limit.resource, limit.soft, limit.hard).map_err(|error| {
+                let what = format!(
+                    "process.rlimits[{index}] ({} soft {} hard {})",
+                    limit.name, limit.soft, limit.hard
+                );
+                InitError::Parent { what, source: error.into() }
+            })?;
+        }
+        let (Some(score), Some(procfs)) = (plan.process.oom_score_adj, &self.procfs) else {
+            return Ok(());
+        };
+        let path = CString::new(format!("{}/oom_score_adj", self.child.pid)).unwrap_or_default();
+        match procfs.write(&path, score.to_string().as_bytes()) {
+            Err(failure) if rootless && failure.errno() == Some(libc::EACCES) => Ok(()),
+            other => other.map_err(|source| InitError::Parent {
+                what: format!("process.oomScoreAdj ({score})"),
+                source,
+            }),
+        }
+    }
+
+    /// Lets the child go on: the container is recorded.
+    ///
+    /// # Errors
+    /// How it ended, when it has.
+    pub fn commit(&self) -> Result<(), InitError> {
+        self.tell(Message::Commit)
+    }
+
+    /// Waits until the program is executed.
+    ///
+    /// # Errors
+    /// Why it was not.
+    pub fn await_program(&self, plan: &Plan) -> Result<(), InitError> {
+        // Hooks of the container run in this time and have limits of their own.
+        match self.listen(plan, -1)? {
+            None => Ok(()),
+            Some(_) => Err(self.died()),
+        }
+    }
+
+    /// Kills the child and waits for its end. In a pid namespace all other processes end with it.
+    pub fn abandon(&self) {
+        // Already gone is what is wanted.
+        let _ = pidfd_send_signal(&self.child.pidfd, libc::SIGKILL);
+        let _ = wait_child(&self.child.pidfd);
+    }
+
+    /// Hands out the child for whoever waits for its end.
+    #[must_use]
+    pub fn into_child(self) -> Child {
+        self.child
+    }
+
+    fn tell(&self, message: Message) -> Result<(), InitError> {
+        match message.send(&self.socket) {
+            Ok(()) => Ok(()),
+            // It may have said why before it went.
+            Err(_) => Err(self.died()),
+        }
+    }
+
+    fn listen(&self, plan: &Plan, timeout_ms: i32) -> Result<Option<Message>, InitError> {
+        let failed = |e: SyscallError| parent_failure("the socket to the child")(e.into());
+        if !wait_readable(&self.socket, timeout_ms).map_err(failed)? {
+            return Err(InitError::Silent("unknown".to_owned()));
+        }
+        match Message::receive(&self.socket).map_err(failed)? {
+            Some(Message::Failed { step, failure }) => {
+                Err(explain(plan, usize::from(step), failure))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn died(&self) -> InitError {
+        InitError::Died(match wait_child(&self.child.pidfd) {
+            Ok(Ended::Signaled(libc::SIGKILL)) => {
+                "killed by SIGKILL: the memory limit may be too low for it to start".to_owned()
+            }
+            Ok(Ended::Signaled(signal)) => format!("signal {signal}"),
+            Ok(Ended::Exited(status)) => format!("exit status {status}"),
+            Err(error) => error.to_string(),
+        })
+    }
+}
+
+/// Turns the index of a step and a failure into words, from the plan.
+fn explain(plan: &Plan, index: usize, failure: Failure) -> InitError {
+    let program = || String::from_utf8_lossy(plan.arena.c_str(plan.process.program).to_bytes());
+    match plan.steps.get(index).map(|(_, step)| *step) {
+        None => InitError::Program(
+            format!("exec {}: {}", program(), plain(failure)),
+            failure,
+            program_hint(failure),
+        ),
+        Some(Step::Process(ProcessStep::FindProgram)) => {
+            let name = program();
+            let text = match failure.errno() {
+                Some(libc::ENOENT | libc::ENOTDIR) => format!("stat {name}: {}", plain(failure)),
+                _ => plain(failure),
+            };
+            InitError::Program(format!("exec: {name:?}: {text}"), failure, program_hint(failure))
+        }
+        Some(Step::Hook(number)) => {
+            let path = plan.start_hooks.get(usize::from(number)).map(|hook| hook.path);
+            InitError::Hook(HookError {
+                origin: plan.steps[index].0,
+                path: path.map_or_else(String::new, |p: Text| plan.arena.show(p).into_owned()),
+                reason: failure.to_string(),
+                output: String::new(),
+            })
+        }
+        Some(step) => InitError::Step {
+            step: plan.show_step(index),
+            source: failure,
+            hint: step_hint(step, failure),
+        },
+    }
+}
+
+/// The words that callers know: the errno's text without its name.
+fn plain(failure: Failure) -> String {
+    match failure.errno() {
+        Some(errno) => crate::sys::error::errno_text(errno),
+        None => failure.to_string(),
+    }
+}
+
+fn program_hint(failure: Failure) -> Option<&'static str> {
+    match failure {
+        Failure::Syscall(SyscallError { call: Call::Execve, errno: libc::ENOENT }) => {
+            Some("the file is there, but the interpreter it names is not in the rootfs")
+        }
+        Failure::Syscall(SyscallError { errno: libc::ENOEXEC, .. }) => {
+            Some("the file is no program for this machine, or a script without a #! line")
+        }
+        Failure::Found(Finding::CommandNotFound) => {
+            Some("give the path of the program, or set PATH in process.env")
+        }
+        _ => None,
+    }
+}
+
+fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
+    use crate::rootfs::plan::Step as Rootfs;
+    match (step, failure.errno()?) {
+        (Step::Rootfs(Rootfs::AttachRoot { .. }), libc::ENOENT) => {
+            Some("root.path is taken from the bundle; unpack or mount the rootfs there first")
+        }
+        (Step::Rootfs(Rootfs::Bind { .. }), libc::ENOENT) => {
+            Some("the source of a bind mount must exist on the host")
+        }
+        (Step::Rootfs(Rootfs::Mount { .. }), libc::ENODEV) => {
+            Some("this kernel does not know the file system type")
+        }
+        (Step::Rootfs(Rootfs::Mount { .. }), libc::EINVAL) => {
+            Some("the file system does not accept one of the options")
+        }
+        (Step::Rootfs(Rootfs::Pivot { .. }), libc::EINVAL) => {
+            Some("on a host whose root is a ramdisk use --no-pivot")
+        }
+        (Step::Process(ProcessStep::Capabilities(_) | ProcessStep::Bounding(_)), libc::EPERM) => {
+            Some("keel does not have the capabilities that the config asks for")
+        }
+        _ => None,
+    }
+}

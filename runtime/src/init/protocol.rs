@@ -1,0 +1,164 @@
+//! The messages between the parent and the child, in the only order they may have.
+//!
+//! ```text
+//!   parent                                    child
+//!     │ ── clone3 ───────────────────────────▶ │
+//!     │ ── Mapped ───────────────────────────▶ │   only with a new user namespace
+//!     │                                        │   builds the file system …
+//!     │ ◀─────────────────────────────── Hooks │   only where hooks are to run
+//!     │ ── HooksDone ────────────────────────▶ │
+//!     │                                        │   … enters it, changes its ids
+//!     │ ◀─────────────────────────────── Ready │
+//!     │    limits, state file, pid file        │
+//!     │ ── Commit ───────────────────────────▶ │
+//!     │ ◀─────────────────────── end of stream │   execve closed the socket
+//! ```
+//!
+//! At any point the child may send `Failed` instead, its last message. Messages are one fixed frame
+//! over a socket that keeps their borders; they are read and written with read(2) and write(2), which
+//! no seccomp profile that lets a program run can deny.
+
+use std::os::fd::AsFd;
+
+use crate::failure::{Failure, Finding, Result};
+use crate::sys::error::SyscallError;
+use crate::sys::open::{read, write_all};
+
+/// A message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// To the child: the id maps are written.
+    Mapped,
+    /// To the parent: the mounts are there, the hooks may run.
+    Hooks,
+    /// To the child: the hooks have run.
+    HooksDone,
+    /// To the parent: all is done but to execute the program.
+    Ready,
+    /// To the child: the container is recorded; go on.
+    Commit,
+    /// To the parent: a step failed.
+    Failed {
+        /// The index of the step in the plan.
+        step: u16,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Length of a frame in bytes.
+const FRAME: usize = 12;
+
+impl Message {
+    fn encode(self) -> [u8; FRAME] {
+        let (kind, step, failure) = match self {
+            Self::Mapped => (1, 0, (0, 0, 0)),
+            Self::Hooks => (2, 0, (0, 0, 0)),
+            Self::HooksDone => (3, 0, (0, 0, 0)),
+            Self::Ready => (4, 0, (0, 0, 0)),
+            Self::Commit => (5, 0, (0, 0, 0)),
+            Self::Failed { step, failure } => (6, step, failure.to_wire()),
+        };
+        let mut frame = [0; FRAME];
+        frame[0..2].copy_from_slice(&u16::to_ne_bytes(kind));
+        frame[2..4].copy_from_slice(&step.to_ne_bytes());
+        frame[4..6].copy_from_slice(&failure.0.to_ne_bytes());
+        frame[6..8].copy_from_slice(&failure.1.to_ne_bytes());
+        frame[8..12].copy_from_slice(&failure.2.to_ne_bytes());
+        frame
+    }
+
+    fn decode(frame: [u8; FRAME]) -> Option<Self> {
+        let word = |at: usize| u16::from_ne_bytes([frame[at], frame[at + 1]]);
+        match word(0) {
+            1 => Some(Self::Mapped),
+            2 => Some(Self::Hooks),
+            3 => Some(Self::HooksDone),
+            4 => Some(Self::Ready),
+            5 => Some(Self::Commit),
+            6 => {
+                let errno = i32::from_ne_bytes([frame[8], frame[9], frame[10], frame[11]]);
+                let failure = Failure::from_wire(word(4), word(6), errno)?;
+                Some(Self::Failed { step: word(2), failure })
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends the message. Allocates nothing.
+    ///
+    /// # Errors
+    /// The errno of write(2).
+    pub fn send(self, socket: impl AsFd) -> std::result::Result<(), SyscallError> {
+        write_all(socket, &self.encode())
+    }
+
+    /// Receives a message; `None` at the end of the stream, and for what is no message. Allocates
+    /// nothing.
+    ///
+    /// # Errors
+    /// The errno of read(2), but for a reset, which is an end too.
+    pub fn receive(socket: impl AsFd) -> std::result::Result<Option<Self>, SyscallError> {
+        let mut frame = [0; FRAME];
+        match read(socket, &mut frame) {
+            Ok(FRAME) => Ok(Self::decode(frame)),
+            Ok(_) => Ok(None),
+            Err(error) if error.errno == libc::ECONNRESET => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits in the child for exactly this message. The end of the stream means that the parent is
+    /// gone, and with it whoever wanted this container.
+    ///
+    /// # Errors
+    /// [`Finding::ParentGone`], or the errno of read(2).
+    pub fn expect(self, socket: impl AsFd) -> Result<()> {
+        match Self::receive(socket)? {
+            Some(message) if message == self => Ok(()),
+            _ => Err(Finding::ParentGone.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sys::error::Call;
+    use crate::sys::socket::seqpacket_pair;
+
+    #[test]
+    fn carries_every_message() {
+        let failure = Failure::Syscall(SyscallError { call: Call::Mount, errno: libc::EPERM });
+        let all = [
+            Message::Mapped,
+            Message::Hooks,
+            Message::HooksDone,
+            Message::Ready,
+            Message::Commit,
+            Message::Failed { step: 300, failure },
+            Message::Failed { step: 0, failure: Failure::Found(Finding::OnProcfs) },
+        ];
+        let (ours, theirs) = seqpacket_pair().unwrap();
+        for message in all {
+            message.send(&ours).unwrap();
+            assert_eq!(Message::receive(&theirs).unwrap(), Some(message));
+        }
+        drop(ours);
+        assert_eq!(Message::receive(&theirs).unwrap(), None);
+    }
+
+    #[test]
+    fn takes_no_other_frame_for_a_message() {
+        for first in [0_u8, 7, 255] {
+            let mut frame = [0; FRAME];
+            frame[0] = first;
+            assert_eq!(Message::decode(frame), None);
+        }
+        let mut frame = [0; FRAME];
+        frame[0] = 6;
+        frame[4] = 9;
+        assert_eq!(Message::decode(frame), None);
+    }
+}

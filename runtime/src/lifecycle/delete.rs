@@ -1,0 +1,74 @@
+//! delete: what a container occupies is given back (runtime-spec, runtime.md, "Delete").
+
+use std::path::Path;
+
+use super::error::RuntimeError;
+use super::launch::run_hooks;
+use super::state::{Container, kill_in, paths_of};
+use crate::config::hooks::Point;
+use crate::container::id::ContainerId;
+use crate::container::state_dir::{StateDir, StateError};
+use crate::container::state_file::State;
+use crate::container::status::Status;
+
+/// Deletes a container. `force` kills it first if need be, and takes a container that does not exist,
+/// or was never made whole, for a deleted one. The warnings tell of hooks that failed.
+///
+/// # Errors
+/// `container does not exist`; that it is not stopped; or what could not be removed.
+pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<Vec<String>, RuntimeError> {
+    let directory = match StateDir::open(root, id) {
+        Err(StateError::NotFound) if force => return Ok(Vec::new()),
+        other => other?,
+    };
+    directory.lock(true)?;
+    let state = match directory.read_state() {
+        Ok(Some(state)) => state,
+        // A creation that was cut off before it recorded anything, or a damaged record.
+        Ok(None) => return discard(&directory, force, StateError::NotFound),
+        Err(error) => return discard(&directory, force, error),
+    };
+    let container = Container { directory, state };
+    match container.status() {
+        Status::Stopped => {}
+        Status::Created => container.kill_all()?,
+        _ if force => container.kill_all()?,
+        status => {
+            let text = format!("cannot delete container {id} that is not stopped: {status}");
+            return Err(RuntimeError::Refused(text));
+        }
+    }
+    let hooks = if container.state.process.pid == 0 { None } else { container.poststop_hooks()? };
+    clear(&container.directory, &container.state)?;
+    let Some(hooks) = hooks else { return Ok(Vec::new()) };
+    let text = container.state.for_hooks(Status::Stopped.name(), 0);
+    // runtime-spec: a failed poststop hook is a warning, and the others still run.
+    match run_hooks(&hooks, Point::Poststop, &text, None) {
+        Ok(()) => Ok(Vec::new()),
+        Err(error) => Ok(vec![error.to_string()]),
+    }
+}
+
+fn discard(
+    directory: &StateDir,
+    force: bool,
+    error: StateError,
+) -> Result<Vec<String>, RuntimeError> {
+    if !force {
+        return Err(error.into());
+    }
+    directory.remove()?;
+    Ok(Vec::new())
+}
+
+/// Removes cgroups, with whatever still runs in them, and then the record that names them.
+///
+/// # Errors
+/// What could not be removed; the record stays then, so that it can be tried again.
+pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeError> {
+    let cgroups = paths_of(state);
+    kill_in(&cgroups)?;
+    cgroups.remove()?;
+    directory.remove()?;
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Why an operation on a container failed.
+
+use crate::cgroup::{CgroupError, LocationError, PlanErrors};
+use crate::config::error::ConfigErrors;
+use crate::config::load::LoadError;
+use crate::container::id::InvalidId;
+use crate::container::state_dir::StateError;
+use crate::init::parent::{HookError, InitError};
+use crate::seccomp::SeccompError;
+use crate::sys::error::SyscallError;
+
+/// An operation failed; nothing of what it began is left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The id is none.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// The config cannot be read or is not valid.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The config is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The state cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The cgroup's place is not allowed.
+    #[error(transparent)]
+    CgroupLocation(#[from] LocationError),
+    /// The limits cannot be had here.
+    #[error(transparent)]
+    CgroupPlan(#[from] PlanErrors),
+    /// A cgroup could not be made, changed or removed.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The seccomp profile cannot be compiled.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    /// The process could not be started. The words are runc's.
+    #[error("unable to start container process: {0}")]
+    Init(#[source] InitError),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The container is in a state in which this cannot be done, or a flag does not fit.
+    #[error("{0}")]
+    Refused(String),
+    /// Something else the operation needs failed.
+    #[error("{what}")]
+    System {
+        /// What was tried, with its object.
+        what: String,
+        /// Which call failed and why.
+        source: SyscallError,
+    },
+}
+
+impl RuntimeError {
+    /// A failed system call with what it was for.
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(SyscallError) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+
+    /// What the user may do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Init(InitError::Step { hint, .. } | InitError::Program(_, _, hint)) => *hint,
+            Self::Cgroup(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

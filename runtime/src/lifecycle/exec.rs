@@ -1,0 +1,277 @@
+//! exec: a further process in a running container.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::create::console_for;
+use super::error::RuntimeError;
+use super::foreground::Foreground;
+use super::launch::{compile_seccomp, send_pidfd, write_pid_file};
+use super::state::Container;
+use crate::config::linux::NamespaceKind;
+use crate::config::load::load;
+use crate::config::process::Process;
+use crate::config::spec::Spec;
+use crate::container::id::ContainerId;
+use crate::init::parent::{Resources, spawn};
+use crate::init::plan::compile_exec;
+use crate::process;
+use crate::sys::credentials::capget;
+use crate::sys::open::{CWD, OpenFlags, openat};
+
+/// Where the process is described.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file with a process object.
+    File(PathBuf),
+    /// The container's own process, changed.
+    Changed(Box<Changes>),
+}
+
+/// What differs from the container's own process.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// The working directory.
+    pub cwd: Option<String>,
+    /// Variables that are added or replaced.
+    pub env: Vec<String>,
+    /// Whether it gets a terminal; never taken from the config.
+    pub terminal: bool,
+    /// User, and group where given.
+    pub user: Option<(u32, Option<u32>)>,
+    /// Groups that are added.
+    pub additional_gids: Vec<u32>,
+    /// An SELinux label.
+    pub selinux_label: Option<String>,
+    /// An AppArmor profile.
+    pub apparmor_profile: Option<String>,
+    /// Whether exec may grant no privilege.
+    pub no_new_privileges: Option<bool>,
+    /// Capabilities that are added, as a mask.
+    pub capabilities: u64,
+}
+
+/// What exec is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The process.
+    pub source: Source,
+    /// Nobody waits for it.
+    pub detach: bool,
+    /// The socket that takes its terminal.
+    pub console_socket: Option<PathBuf>,
+    /// The socket that is sent its descriptor.
+    pub pidfd_socket: Option<PathBuf>,
+    /// The file to write its pid to.
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on it inherits.
+    pub preserve_fds: u32,
+    /// Sub-cgroups to join: `[CONTROLLER[,CONTROLLER…]:]PATH`.
+    pub cgroups: Vec<String>,
+    /// Start it though the container is paused.
+    pub ignore_paused: bool,
+}
+
+/// Starts a process in a container; gives its exit status as a shell shows it, 0 when detached.
+///
+/// # Errors
+/// Why it could not be started.
+pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, RuntimeError> {
+    let container = Container::open(root, id)?;
+    let status = container.status();
+    if let Some(text) = status.refuses_exec(request.ignore_paused) {
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
+    let spec = container.config()?;
+    let process = describe(&request.source, &spec)?;
+    let opened = container.state.process.open();
+    let init = opened.map_err(RuntimeError::system("the container process"))?;
+    let init = init.ok_or_else(|| {
+        RuntimeError::Refused("cannot exec in a stopped container".to_owned())
+    })?;
+
+    let (foreground, console) = match request.detach {
+        true => (None, console_for(process.terminal, request.console_socket.as_deref())?),
+        false if request.console_socket.is_some() => {
+            let text = "cannot use console socket if runc will not detach or allocate tty";
+            return Err(RuntimeError::Refused(text.to_owned()));
+        }
+        false => {
+            let (foreground, console) = Foreground::prepare(process.terminal)?;
+            (Some(foreground), console)
+        }
+    };
+    let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
+    let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
+    let context = process::plan::Context {
+        id: id.as_str(),
+        keep_keyring: true,
+        permitted: (!in_user_namespace).then_some(permitted),
+        personality: spec.linux.personality,
+        seccomp: compile_seccomp(&spec)?,
+        console_device: false,
+        own_streams: true,
+    };
+    let mut plan = compile_exec(&process, context, request.preserve_fds);
+    let kinds = container.state.namespaces.iter().fold(0, |all, kind| all | kind.flag());
+    let resources = Resources {
+        cgroups: open_cgroups(&container, &request.cgroups)?,
+        console,
+        join: Some((init, kinds)),
+        ..Resources::default()
+    };
+    let started = spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
+    let ready = started
+        .await_ready(&plan, || Ok(()))
+        .and_then(|()| started.set_limits(&plan, container.state.rootless))
+        .map_err(RuntimeError::Init)
+        .and_then(|()| match &request.pid_file {
+            Some(path) => write_pid_file(path, started.pid()),
+            None => Ok(()),
+        })
+        .and_then(|()| match &request.pidfd_socket {
+            Some(path) => send_pidfd(path, &started, b"setns"),
+            None => Ok(()),
+        })
+        .and_then(|()| {
+            let going = started.commit().and_then(|()| started.await_program(&plan));
+            going.map_err(RuntimeError::Init)
+        });
+    if let Err(error) = ready {
+        started.abandon();
+        return Err(error);
+    }
+    let Some(foreground) = foreground else { return Ok(0) };
+    Ok(foreground.wait(&started.into_child())?.shell_status())
+}
+
+fn describe(source: &Source, spec: &Spec) -> Result<Process, RuntimeError> {
+    match source {
+        Source::File(path) => Ok(Process::from_json(&load(path)?.json)?.value),
+        Source::Changed(changes) => {
+            if changes.args.is_empty() {
+                return Err(RuntimeError::Refused("process args cannot be empty".to_owned()));
+            }
+            Ok(changed(spec.process.clone().unwrap_or_default(), changes))
+        }
+    }
+}
+
+fn changed(mut process: Process, changes: &Changes) -> Process {
+    process.args.clone_from(&changes.args);
+    process.terminal = changes.terminal;
+    process.console_size = None;
+    process.env.extend(changes.env.iter().cloned());
+    process.user.additional_gids.extend(&changes.additional_gids);
+    if let Some(cwd) = &changes.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    if let Some((uid, gid)) = changes.user {
+        process.user.uid = uid;
+        process.user.gid = gid.unwrap_or(process.user.gid);
+    }
+    if let Some(label) = &changes.selinux_label {
+        process.selinux_label = Some(label.clone());
+    }
+    if let Some(profile) = &changes.apparmor_profile {
+        process.apparmor_profile = Some(profile.clone());
+    }
+    if let Some(on) = changes.no_new_privileges {
+        process.no_new_privileges = on;
+    }
+    if changes.capabilities != 0 {
+        // Never to the inheritable set: what a process inherits would outlive the exec that asked
+        // for it (CVE-2022-29162). So the ambient set gets only what was inheritable before.
+        let sets = process.capabilities.get_or_insert_default();
+        sets.bounding |= changes.capabilities;
+        sets.effective |= changes.capabilities;
+        sets.permitted |= changes.capabilities;
+        sets.ambient |= changes.capabilities & sets.inheritable;
+    }
+    process
+}
+
+/// The files through which a process enters the container's cgroups, or sub-cgroups of them.
+fn open_cgroups(container: &Container, below: &[String]) -> Result<Vec<OwnedFd>, RuntimeError> {
+    let choices = below.iter().map(|text| Choice::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let cgroups = container.cgroups();
+    let mut opened: Vec<&Path> = Vec::new();
+    let mut files = Vec::new();
+    for (key, directory) in cgroups.iter() {
+        if opened.contains(&directory) {
+            continue;
+        }
+        opened.push(directory);
+        let choice = choices.iter().find(|choice| choice.names(key));
+        let place = choice.map_or(directory.to_owned(), |choice| directory.join(&choice.path));
+        let file = place.join(if key.is_empty() { "cgroup.procs" } else { "tasks" });
+        let path = CString::new(file.as_os_str().as_encoded_bytes()).unwrap_or_default();
+        match openat(CWD, &path, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0) {
+            Ok(fd) => files.push(fd),
+            // Left out at creation for want of rights, and not asked for now.
+            Err(error) if choice.is_none() && error.errno == libc::ENOENT => {}
+            Err(error) => return Err(RuntimeError::system(file.display().to_string())(error)),
+        }
+    }
+    Ok(files)
+}
+
+/// One `--cgroup`: for which controllers, and where below the container's cgroup.
+struct Choice {
+    controllers: Vec<String>,
+    path: PathBuf,
+}
+
+impl Choice {
+    fn parse(text: &str) -> Result<Self, RuntimeError> {
+        let (controllers, path) = match text.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').map(str::to_owned).collect(), path),
+            None => (Vec::new(), text),
+        };
+        let mut below = PathBuf::new();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    let text = format!("bad --cgroup {text:?}: .. leads out of the container's cgroup");
+                    return Err(RuntimeError::Refused(text));
+                }
+                name => below.push(name),
+            }
+        }
+        Ok(Self { controllers, path: below })
+    }
+
+    fn names(&self, key: &str) -> bool {
+        self.controllers.is_empty() || self.controllers.iter().any(|name| name == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::process::Capabilities;
+
+    #[test]
+    fn never_adds_to_the_inheritable_set() {
+        let before = Process {
+            capabilities: Some(Capabilities { inheritable: 0b01, ..Capabilities::default() }),
+            ..Process::default()
+        };
+        let changes = Changes { capabilities: 0b11, ..Changes::default() };
+        let sets = changed(before, &changes).capabilities.unwrap_or_default();
+        assert_eq!(sets.inheritable, 0b01);
+        assert_eq!(sets.ambient, 0b01);
+        assert_eq!(sets.permitted, 0b11);
+    }
+
+    #[test]
+    fn refuses_a_cgroup_outside() {
+        assert!(Choice::parse("../other").is_err());
+        assert!(Choice::parse("cpu,memory:a/../../b").is_err());
+        assert!(Choice::parse("/sub").is_ok());
+    }
+}

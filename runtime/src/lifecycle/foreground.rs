@@ -1,0 +1,185 @@
+//! Waiting for a process in the foreground: signals go to it, and with a terminal every byte goes
+//! through this program. The wait is on a pidfd, so no end can be missed.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::error::RuntimeError;
+use crate::sys::open::{inherited, read, write_all};
+use crate::sys::process::{
+    Child, Ended, Watch, pidfd_send_signal, poll, reap_others, wait_child, wait_readable,
+};
+use crate::sys::signal::{all_as_descriptor, read_descriptor};
+use crate::sys::socket::receive_descriptor;
+use crate::sys::terminal::{self, Settings};
+
+/// What must be set up before the process is made.
+#[derive(Debug)]
+pub struct Foreground {
+    signals: OwnedFd,
+    console: Option<OwnedFd>,
+}
+
+impl Foreground {
+    /// Takes over the signals of this process, so that none is lost between now and [`wait`].
+    ///
+    /// [`wait`]: Foreground::wait
+    ///
+    /// # Errors
+    /// [`RuntimeError::System`].
+    pub fn prepare(terminal: bool) -> Result<(Self, Option<OwnedFd>), RuntimeError> {
+        let signals = all_as_descriptor().map_err(RuntimeError::system("signals"))?;
+        if !terminal {
+            return Ok((Self { signals, console: None }, None));
+        }
+        let pair = crate::sys::socket::seqpacket_pair();
+        let (ours, theirs) = pair.map_err(RuntimeError::system("the console"))?;
+        Ok((Self { signals, console: Some(ours) }, Some(theirs)))
+    }
+
+    /// The master of the container's terminal, which the process has sent by now.
+    fn receive_master(&self) -> Result<Option<OwnedFd>, RuntimeError> {
+        let Some(console) = &self.console else { return Ok(None) };
+        let failed = || RuntimeError::system("the console");
+        let master = match wait_readable(console, 0).map_err(failed())? {
+            true => receive_descriptor(console, &mut [0; 64]).map_err(failed())?.1,
+            false => None,
+        };
+        let master = master.ok_or_else(|| {
+            RuntimeError::Refused("the container process sent no terminal".to_owned())
+        })?;
+        terminal::clear_newline_translation(&master).map_err(failed())?;
+        Ok(Some(master))
+    }
+
+    /// Waits until the process ends.
+    ///
+    /// # Errors
+    /// [`RuntimeError::System`].
+    pub fn wait(self, child: &Child) -> Result<Ended, RuntimeError> {
+        let failed = || RuntimeError::system("waiting for the container process");
+        let master = self.receive_master()?;
+        let mut relay = match &master {
+            Some(master) => Some(Relay::begin(master.as_fd())?),
+            None => None,
+        };
+        loop {
+            let of_relay = relay.as_ref().map_or([None, None], Relay::watches);
+            let watch = |fd| Watch { fd, events: libc::POLLIN };
+            let watches = [
+                watch(Some(child.pidfd.as_fd())),
+                watch(Some(self.signals.as_fd())),
+                watch(of_relay[0]),
+                watch(of_relay[1]),
+            ];
+            let [ended, signalled, input, output] = poll(watches, -1).map_err(failed())?;
+            if let Some(relay) = &mut relay {
+                relay.carry(input != 0, output != 0);
+            }
+            if ended != 0 {
+                if let Some(relay) = &mut relay {
+                    relay.drain();
+                }
+                return wait_child(&child.pidfd).map_err(failed());
+            }
+            if signalled != 0 {
+                while let Some(signal) = read_descriptor(&self.signals).map_err(failed())? {
+                    deliver(signal, child, relay.as_ref());
+                }
+            }
+        }
+    }
+}
+
+/// What a signal to this program means for the process.
+fn deliver(signal: i32, child: &Child, relay: Option<&Relay<'_>>) {
+    match signal {
+        libc::SIGCHLD => reap_others(child.pid),
+        libc::SIGWINCH => {
+            if let Some(relay) = relay {
+                relay.resize();
+            }
+        }
+        // The scheduler of some language runtimes sends it to itself.
+        libc::SIGURG => {}
+        // The process may have ended meanwhile; then its end is what the next poll shows.
+        other => drop(pidfd_send_signal(&child.pidfd, other)),
+    }
+}
+
+/// Carries bytes between this program's streams and the master of a terminal.
+struct Relay<'fd> {
+    master: BorrowedFd<'fd>,
+    input: Option<BorrowedFd<'static>>,
+    output: Option<BorrowedFd<'static>>,
+    before: Option<Settings>,
+    open: bool,
+}
+
+impl<'fd> Relay<'fd> {
+    fn begin(master: BorrowedFd<'fd>) -> Result<Self, RuntimeError> {
+        let input = inherited(0).ok();
+        let before = match input {
+            Some(input) if terminal::is_terminal(input) => {
+                let raw = terminal::make_raw(input);
+                Some(raw.map_err(RuntimeError::system("standard input"))?)
+            }
+            _ => None,
+        };
+        let relay = Self { master, input, output: inherited(1).ok(), before, open: true };
+        relay.resize();
+        Ok(relay)
+    }
+
+    fn watches(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [self.input, self.open.then_some(self.master)]
+    }
+
+    fn resize(&self) {
+        // Without a terminal there is no size to hand on.
+        if let Some(size) = self.input.and_then(|input| terminal::size(input).ok()) {
+            let _ = terminal::set_size(self.master, size);
+        }
+    }
+
+    fn carry(&mut self, input: bool, output: bool) {
+        let mut buffer = [0; 8192];
+        if input && let Some(from) = self.input {
+            match read(from, &mut buffer) {
+                Ok(count) if count > 0 => {
+                    if write_all(self.master, &buffer[..count]).is_err() {
+                        self.input = None;
+                    }
+                }
+                _ => self.input = None,
+            }
+        }
+        if output {
+            match read(self.master, &mut buffer) {
+                Ok(count) if count > 0 => {
+                    let written = self.output.map(|to| write_all(to, &buffer[..count]));
+                    if matches!(written, Some(Err(_))) {
+                        self.output = None;
+                    }
+                }
+                // EIO: the last process that had the terminal open is gone.
+                _ => self.open = false,
+            }
+        }
+    }
+
+    /// What the process wrote before it ended.
+    fn drain(&mut self) {
+        while self.open && wait_readable(self.master, 0).unwrap_or(false) {
+            self.carry(false, true);
+        }
+    }
+}
+
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        if let (Some(input), Some(before)) = (inherited(0).ok(), &self.before) {
+            // There is nothing to be done for a terminal that is gone.
+            let _ = terminal::restore(input, before);
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! From a bundle to a process that is ready to execute its program: what create and run share.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::error::RuntimeError;
+use crate::arena::Arena;
+use crate::cgroup;
+use crate::config::error::{ConfigError, ConfigErrors, Kind};
+use crate::config::hooks::{Hooks, Point};
+use crate::config::linux::NamespaceKind;
+use crate::config::load::{Document, load};
+use crate::config::spec::Spec;
+use crate::container::id::ContainerId;
+use crate::container::process::ProcessIdentity;
+use crate::container::state_dir::StateDir;
+use crate::container::state_file::State;
+use crate::container::status::Status;
+use crate::hooks;
+use crate::init::parent::{Birthplace, HookError, InitError, Resources, Started, spawn};
+use crate::init::plan::{self, Plan};
+use crate::procfs::Procfs;
+use crate::sys::credentials::{Instruction, capget};
+use crate::sys::namespace::Kind as NamespaceFlags;
+use crate::sys::open::{CWD, OpenFlags, inherited, openat};
+use crate::sys::process::{geteuid, getpid};
+use crate::{process, rootfs, seccomp};
+
+/// What create and run are asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The new container's id.
+    pub id: ContainerId,
+    /// Where the states of containers are.
+    pub root: PathBuf,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The config, where it is not the bundle's `config.json`.
+    pub config: Option<PathBuf>,
+    /// The file to write the pid to.
+    pub pid_file: Option<PathBuf>,
+    /// The socket that is sent a pidfd of the container process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Enter the root by chroot(2).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserve_fds: u32,
+    /// Whether cgroups that may not be written to are tolerated; `None` decides by privilege.
+    pub rootless: Option<bool>,
+    /// The cgroups are systemd's to make.
+    pub systemd_cgroup: bool,
+}
+
+/// Whether the process waits for `start`, or its parent lets it go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// create.
+    AwaitStart,
+    /// run.
+    GoOn,
+}
+
+/// A container whose process is ready.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its directory, locked.
+    pub directory: StateDir,
+    /// What is recorded of it.
+    pub state: State,
+    /// Its hooks.
+    pub hooks: Hooks,
+    /// The plan that its process walks.
+    pub plan: Plan,
+    /// The process.
+    pub started: Started,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// A config as it was read: the file and its meaning.
+#[derive(Debug)]
+pub struct Loaded {
+    document: Document,
+    /// The meaning.
+    pub spec: Spec,
+    warnings: Vec<String>,
+}
+
+/// Reads and checks the config of a request.
+///
+/// # Errors
+/// [`RuntimeError::Load`] or [`RuntimeError::Config`], with all findings.
+pub fn load_config(bundle: &Path, config: Option<&Path>) -> Result<Loaded, RuntimeError> {
+    let path = config.map_or_else(|| bundle.join("config.json"), Path::to_owned);
+    let document = load(&path)?;
+    let checked = Spec::from_json(&document.json)?;
+    let spec = checked.value;
+    let missing = match &spec.process {
+        None => Some("process"),
+        Some(process) if process.args.is_empty() => Some("process.args"),
+        Some(_) => None,
+    };
+    if let Some(field) = missing {
+        let detail = "there is nothing to run".to_owned();
+        let error = ConfigError { field: field.to_owned(), kind: Kind::Missing, detail };
+        return Err(ConfigErrors(vec![error]).into());
+    }
+    Ok(Loaded { document, spec, warnings: checked.warnings })
+}
+
+/// What the compiler needs to know of the host.
+struct Host {
+    cgroups: cgroup::Plan,
+    cgroup_mounts: Vec<rootfs::plan::CgroupMount>,
+    root_parent_mount: String,
+    permitted: Option<u64>,
+    privileged: bool,
+}
+
+impl Host {
+    fn look(request: &Request, spec: &Spec) -> Result<Self, RuntimeError> {
+        let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
+        let privileged = permitted & 1 << CAP_SYS_ADMIN != 0;
+        let rootless = request.rootless.unwrap_or(!privileged);
+        let cgroups = plan_cgroups(spec, &request.id, rootless)?;
+        let cgroup_mounts = cgroup_mounts(&cgroups);
+        let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
+        Ok(Self {
+            cgroup_mounts,
+            root_parent_mount: root_parent_mount(request, spec)?,
+            permitted: (!in_user_namespace).then_some(permitted),
+            privileged,
+            cgroups,
+        })
+    }
+}
+
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// The plan of a request without doing any of it; needs no privilege.
+///
+/// # Errors
+/// As [`load_config`], and what the host's cgroups or seccomp cannot do.
+pub fn plan_only(request: &Request) -> Result<(Plan, cgroup::Plan, Vec<String>), RuntimeError> {
+    let loaded = load_config(&request.bundle, request.config.as_deref())?;
+    let mut host = Host::look(request, &loaded.spec)?;
+    host.permitted = None;
+    host.cgroups = plan_cgroups(&loaded.spec, &request.id, false)?;
+    let mut plan = compile(request, &loaded.spec, &host, Mode::AwaitStart, ("", ""))?;
+    let mut warnings = loaded.warnings;
+    warnings.append(&mut plan.warnings);
+    warnings.append(&mut host.cgroups.warnings);
+    Ok((plan, host.cgroups, warnings))
+}
+
+/// Does everything up to the point where the program could be executed: the container is recorded
+/// and its process waits for [`Started::commit`]. `console` gives the socket that takes the terminal,
+/// when told whether there is one.
+///
+/// # Errors
+/// Why not; nothing is left then.
+pub fn launch(
+    request: &Request,
+    mode: Mode,
+    console: impl FnOnce(bool) -> Result<Option<OwnedFd>, RuntimeError>,
+) -> Result<Launched, RuntimeError> {
+    let loaded = load_config(&request.bundle, request.config.as_deref())?;
+    let spec = &loaded.spec;
+    if request.systemd_cgroup {
+        let text = "--systemd-cgroup: the systemd cgroup driver is not supported yet";
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
+    for number in 0..request.preserve_fds {
+        let number = i32::try_from(number + 3).unwrap_or(i32::MAX);
+        inherited(number).map_err(|_| {
+            let total = request.preserve_fds;
+            let text = format!("unable to stat preserved-fd {} (of {total})", number - 3);
+            RuntimeError::Refused(text)
+        })?;
+    }
+    let console = console(spec.process.as_ref().is_some_and(|process| process.terminal))?;
+    let host = Host::look(request, spec)?;
+    let mut state = initial_state(request, spec, &host);
+    let hook_state = state.for_hooks(Status::Created.name(), 0);
+    let split = hook_state.find("\"pid\":0").map_or(0, |at| at + "\"pid\":".len());
+    let around_pid = (&hook_state[..split], hook_state.get(split + 1..).unwrap_or_default());
+    let mut plan = compile(request, spec, &host, mode, around_pid)?;
+
+    let directory = StateDir::create(&request.root, &request.id)?;
+    // Journalled first: whoever finds this record knows which cgroups may have been made.
+    let begun = directory.write_config(&loaded.document.bytes).and_then(|()| directory.write_state(&state));
+    if let Err(error) = begun {
+        return Err(undo(&directory, &state, error.into()));
+    }
+    let result = start_process(request, mode, &loaded, &host, &mut state, &mut plan, &directory, console);
+    let started = match result {
+        Ok(started) => started,
+        Err(error) => return Err(undo(&directory, &state, error)),
+    };
+    let mut warnings = loaded.warnings;
+    warnings.append(&mut plan.warnings);
+    warnings.extend(host.cgroups.warnings);
+    Ok(Launched { directory, state, hooks: loaded.spec.hooks, plan, started, warnings })
+}
+
+#[allow(clippy::too_many_arguments)]
+fn start_process(
+    request: &Request,
+    mode: Mode,
+    loaded: &Loaded,
+    host: &Host,
+    state: &mut State,
+    plan: &mut Plan,
+    directory: &StateDir,
+    console: Option<OwnedFd>,
+) -> Result<Started, RuntimeError> {
+    let spec = &loaded.spec;
+    let fifo = match mode {
+        Mode::AwaitStart => Some(directory.make_fifo()?),
+        Mode::GoOn => None,
+    };
+    let (cgroups, born_in) = to_enter(cgroup::apply(&host.cgroups)?);
+    let resources = Resources { cgroups, born_in, console, fifo, join: None };
+    let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
+    let ready = started
+        .map_ids(plan, host.privileged)
+        .and_then(|()| {
+            let mut run = || run_creation_hooks(spec, state, &started);
+            started.await_ready(plan, &mut run)
+        })
+        .and_then(|()| started.set_limits(plan, !host.privileged))
+        .map_err(RuntimeError::Init)
+        .and_then(|()| record(request, state, directory, &started));
+    match ready {
+        Ok(()) => Ok(started),
+        Err(error) => {
+            started.abandon();
+            Err(error)
+        }
+    }
+}
+
+/// What the child needs to enter its cgroups: on v1 it writes to a file of each, into v2 it is born.
+fn to_enter(applied: cgroup::Applied) -> (Vec<OwnedFd>, Option<Birthplace>) {
+    let mut files = Vec::new();
+    let mut born_in = None;
+    for member in applied.members {
+        match member.join {
+            cgroup::Join::Tasks(file) => files.push(file),
+            cgroup::Join::Procs(file) => {
+                born_in = Some(Birthplace { directory: member.directory, procs: file });
+            }
+        }
+    }
+    (files, born_in)
+}
+
+/// The commit point: once the state is on disk, the container exists.
+fn record(
+    request: &Request,
+    state: &mut State,
+    directory: &StateDir,
+    started: &Started,
+) -> Result<(), RuntimeError> {
+    let pid = started.pid();
+    state.process = ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, start_time: 0 });
+    directory.write_state(state)?;
+    if let Some(path) = &request.pid_file {
+        write_pid_file(path, pid)?;
+    }
+    if let Some(path) = &request.pidfd_socket {
+        send_pidfd(path, started, b"standard")?;
+    }
+    Ok(())
+}
+
+/// Sends a process's descriptor to whoever listens at `path`.
+///
+/// # Errors
+/// [`RuntimeError::System`], naming the socket.
+pub(super) fn send_pidfd(path: &Path, started: &Started, word: &[u8]) -> Result<(), RuntimeError> {
+    let failed = || RuntimeError::system(format!("--pidfd-socket {}", path.display()));
+    let socket = crate::sys::socket::connect_stream(path).map_err(failed())?;
+    crate::sys::socket::send_descriptor(&socket, word, started.pidfd()).map_err(failed())
+}
+
+/// Undoes what was begun, and tells the first error: a failure to clean up joins it.
+fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
+    let cleaned = super::delete::clear(directory, state);
+    match cleaned {
+        Ok(()) => error,
+        Err(second) => {
+            let causes = |error: &dyn std::error::Error| {
+                let mut text = error.to_string();
+                let mut next = error.source();
+                while let Some(cause) = next {
+                    text = format!("{text}: {cause}");
+                    next = cause.source();
+                }
+                text
+            };
+            let text = format!("{} (and cleaning up failed: {})", causes(&error), causes(&second));
+            RuntimeError::Refused(text)
+        }
+    }
+}
+
+fn plan_cgroups(
+    spec: &Spec,
+    id: &ContainerId,
+    rootless: bool,
+) -> Result<cgroup::Plan, RuntimeError> {
+    let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+    let layout = cgroup::layout(&procfs)?;
+    let location = cgroup::Location::new(spec.linux.cgroups_path.as_deref(), id.as_str())?;
+    let privilege = match rootless {
+        true => cgroup::Privilege::Rootless,
+        false => cgroup::Privilege::Full,
+    };
+    let resources = spec.linux.resources.clone().unwrap_or_default();
+    Ok(cgroup::plan(&resources, &layout, &location, privilege)?)
+}
+
+/// How a mount of type `cgroup` shows the hierarchies: one directory each, named as on the host.
+fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupMount> {
+    let single = cgroups.directories.len() == 1;
+    let mount = |directory: &cgroup::Directory| {
+        let name = directory.mount_point.file_name().unwrap_or_default().to_string_lossy();
+        let is_v2 = directory.keys.iter().any(String::is_empty);
+        let controllers: Vec<&str> = directory.keys.iter().map(String::as_str).collect();
+        let named = controllers.iter().any(|key| key.starts_with("name="));
+        let data = match (is_v2, named) {
+            (true, _) => String::new(),
+            (false, true) => format!("none,{}", controllers.join(",")),
+            (false, false) => controllers.join(","),
+        };
+        let links = controllers.iter().filter(|key| !is_v2 && !named && **key != name);
+        rootfs::plan::CgroupMount {
+            links: links.map(|key| (*key).to_owned()).collect(),
+            name: if single && is_v2 { String::new() } else { name.into_owned() },
+            path: directory.path().to_string_lossy().into_owned(),
+            kind: if is_v2 { "cgroup2" } else { "cgroup" },
+            data,
+        }
+    };
+    cgroups.directories.iter().map(mount).collect()
+}
+
+/// The mount point that holds the rootfs; asked for only where the root shall be shared.
+fn root_parent_mount(request: &Request, spec: &Spec) -> Result<String, RuntimeError> {
+    let shared = spec.linux.rootfs_propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0);
+    if !shared {
+        return Ok(String::new());
+    }
+    let rootfs = request.bundle.join(&spec.root_path);
+    let failed = |e: &std::io::Error| {
+        RuntimeError::Refused(format!("root.path ({}): {e}", rootfs.display()))
+    };
+    let rootfs = std::fs::canonicalize(&rootfs).map_err(|e| failed(&e))?;
+    let mounts = std::fs::read("/proc/self/mountinfo").map_err(|e| failed(&e))?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    // Field 5 is the mount point (proc_pid_mountinfo(5)); the longest that leads there counts.
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let holding = points.filter(|point| rootfs.starts_with(Path::new(point)));
+    Ok(holding.max_by_key(|point| point.len()).unwrap_or("/").to_owned())
+}
+
+fn compile(
+    request: &Request,
+    spec: &Spec,
+    host: &Host,
+    mode: Mode,
+    hook_state: (&str, &str),
+) -> Result<Plan, RuntimeError> {
+    let bundle = request.bundle.to_string_lossy();
+    let context = plan::Context {
+        rootfs: rootfs::plan::Context {
+            bundle: &bundle,
+            cgroups: &host.cgroup_mounts,
+            prepare_trees: host.privileged && spec.linux.namespace(NamespaceKind::User).is_some(),
+            root_parent_mount: &host.root_parent_mount,
+            no_pivot: request.no_pivot,
+        },
+        process: process::plan::Context {
+            id: request.id.as_str(),
+            keep_keyring: request.no_new_keyring,
+            permitted: host.permitted,
+            personality: spec.linux.personality,
+            seccomp: compile_seccomp(spec)?,
+            console_device: true,
+            own_streams: true,
+        },
+        await_start: mode == Mode::AwaitStart,
+        preserve_fds: request.preserve_fds,
+        hook_state,
+    };
+    Ok(plan::compile(spec, context))
+}
+
+/// The seccomp filter of a config.
+///
+/// # Errors
+/// What the profile asks for and cannot be had.
+pub(super) fn compile_seccomp(
+    spec: &Spec,
+) -> Result<Option<process::plan::Filter>, RuntimeError> {
+    let Some(profile) = &spec.linux.seccomp else { return Ok(None) };
+    let native = seccomp::native().ok_or_else(|| {
+        let text = "linux.seccomp: keel knows no system calls of this machine";
+        RuntimeError::Refused(text.to_owned())
+    })?;
+    let filter = seccomp::compile(profile, native)?;
+    if filter.listener.is_some() {
+        let text = "linux.seccomp: SCMP_ACT_NOTIFY: keel cannot hand over a listener yet";
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
+    let program = filter.program.iter().map(|i| Instruction {
+        code: i.code,
+        jt: i.jt,
+        jf: i.jf,
+        k: i.k,
+    });
+    Ok(Some(process::plan::Filter { program: program.collect(), flags: filter.flags }))
+}
+
+fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
+    let rootfs = request.bundle.join(&spec.root_path);
+    let paths = host.cgroups.paths().into_iter();
+    State {
+        id: request.id.as_str().to_owned(),
+        oci_version: spec.oci_version.clone(),
+        bundle: request.bundle.to_string_lossy().into_owned(),
+        rootfs: rootfs.to_string_lossy().into_owned(),
+        created: crate::timestamp::rfc3339_nano(SystemTime::now()),
+        owner: geteuid(),
+        process: ProcessIdentity::default(),
+        annotations: spec.annotations.clone(),
+        namespaces: spec.linux.namespaces.iter().map(|n| n.kind).collect(),
+        cgroup_paths: paths.map(|(key, path)| (key, path.to_string_lossy().into_owned())).collect(),
+        rootless: !host.privileged,
+    }
+}
+
+/// prestart and createRuntime in the runtime's namespaces, createContainer in the container's
+/// (runtime-spec, runtime.md, "Lifecycle", steps 3 to 5).
+fn run_creation_hooks(spec: &Spec, state: &State, started: &Started) -> Result<(), InitError> {
+    let text = state.for_hooks("creating", started.pid());
+    run_hooks(&spec.hooks, Point::Prestart, &text, None)?;
+    run_hooks(&spec.hooks, Point::CreateRuntime, &text, None)?;
+    let kinds = spec.linux.namespaces.iter().fold(0, |all, n| all | n.kind.flag());
+    run_hooks(&spec.hooks, Point::CreateContainer, &text, Some((started, kinds)))?;
+    Ok(())
+}
+
+/// Runs the hooks of one point in order, until one fails.
+///
+/// # Errors
+/// [`HookError`] for the first that failed.
+pub(super) fn run_hooks(
+    all: &Hooks,
+    point: Point,
+    state: &str,
+    inside: Option<(&Started, NamespaceFlags)>,
+) -> Result<(), HookError> {
+    let mut arena = Arena::default();
+    for hook in hooks::plan::compile(all, point, &[], &mut arena) {
+        let path = arena.c_str(hook.path);
+        let failed = |reason: String, output: String| HookError {
+            origin: hook.origin,
+            path: path.to_string_lossy().into_owned(),
+            reason,
+            output,
+        };
+        let program;
+        let place = match inside {
+            None => hooks::apply::Place::Here,
+            Some((started, kinds)) => {
+                // Opened here, because the path is one of the runtime namespace.
+                program = openat(CWD, path, OpenFlags::O_PATH, 0)
+                    .map_err(|e| failed(e.to_string(), String::new()))?;
+                // A pid namespace is for children of whoever enters it; hooks stay in this one.
+                let kinds = kinds & !NamespaceKind::Pid.flag();
+                hooks::apply::Place::Namespaces {
+                    of: started.pidfd(),
+                    kinds,
+                    program: program.as_fd(),
+                }
+            }
+        };
+        let mut output = hooks::apply::Output::default();
+        hooks::apply::run(&hook, &arena, place, state.as_bytes(), &mut output)
+            .map_err(|failure| failed(failure.to_string(), output.text()))?;
+    }
+    Ok(())
+}
+
+/// Writes a pid so that readers see the whole number or no file.
+///
+/// # Errors
+/// [`RuntimeError::System`], naming the file.
+pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<(), RuntimeError> {
+    let failed = || RuntimeError::system(format!("--pid-file {}", path.display()));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let c_string = |text: &[u8]| CString::new(text).unwrap_or_default();
+    let directory = c_string(directory.as_os_str().as_encoded_bytes());
+    let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY;
+    let directory = openat(CWD, &directory, flags, 0).map_err(failed())?;
+    let new = c_string(format!(".{name}.{}", getpid()).as_bytes());
+    let flags = OpenFlags::O_WRONLY | OpenFlags::O_CREAT | OpenFlags::O_EXCL;
+    openat(&directory, &new, flags, 0o666)
+        .and_then(|file| crate::sys::open::write_all(file, pid.to_string().as_bytes()))
+        .and_then(|()| {
+            crate::sys::open::renameat(&directory, &new, &c_string(name.as_bytes()))
+        })
+        .map_err(failed())
+}

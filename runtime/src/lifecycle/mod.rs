@@ -1,0 +1,13 @@
+//! The operations on a container, each in the order in which the specification numbers its steps
+//! (runtime-spec, runtime.md, "Lifecycle").
+
+pub mod create;
+pub mod delete;
+pub mod error;
+pub mod exec;
+pub mod foreground;
+pub mod kill;
+pub mod launch;
+pub mod run;
+pub mod start;
+pub mod state;

@@ -1,0 +1,91 @@
+//! run: create and start in one, without the detour over the FIFO, and the wait for the end.
+
+use std::path::Path;
+
+use super::create::console_for;
+use super::delete::clear;
+use super::error::RuntimeError;
+use super::foreground::Foreground;
+use super::launch::{Launched, Mode, Request, launch, run_hooks};
+use crate::config::hooks::Point;
+use crate::container::status::Status;
+use crate::sys::credentials::set_child_subreaper;
+
+/// How a run goes on once the program was executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Nobody waits for it.
+    Detach,
+    /// Wait for its end, and delete the container.
+    Wait {
+        /// Leave the stopped container behind.
+        keep: bool,
+        /// Take the container's orphans as children.
+        subreaper: bool,
+    },
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit status as a shell shows it; 0 when detached.
+    pub status: i32,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Makes a container, executes its program, and waits for its end unless told otherwise.
+///
+/// # Errors
+/// Why not; nothing is left then.
+pub fn run(
+    request: &Request,
+    console_socket: Option<&Path>,
+    after: After,
+) -> Result<Outcome, RuntimeError> {
+    let mut foreground = None;
+    let console = |terminal| match after {
+        After::Detach => console_for(terminal, console_socket),
+        After::Wait { .. } if console_socket.is_some() => {
+            let text = "cannot use console socket if runc will not detach or allocate tty";
+            Err(RuntimeError::Refused(text.to_owned()))
+        }
+        After::Wait { subreaper, .. } => {
+            if subreaper {
+                set_child_subreaper().map_err(RuntimeError::system("own process"))?;
+            }
+            let (waiting, console) = Foreground::prepare(terminal)?;
+            foreground = Some(waiting);
+            Ok(console)
+        }
+    };
+    let launched = launch(request, Mode::GoOn, console)?;
+    let executed = launched
+        .started
+        .commit()
+        .and_then(|()| launched.started.await_program(&launched.plan))
+        .map_err(RuntimeError::Init)
+        .and_then(|()| poststart(&launched));
+    if let Err(error) = executed {
+        launched.started.abandon();
+        clear(&launched.directory, &launched.state)?;
+        return Err(error);
+    }
+    let Launched { directory, state, hooks, started, mut warnings, .. } = launched;
+    let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };
+    let child = started.into_child();
+    let ended = foreground.wait(&child);
+    if !matches!(after, After::Wait { keep: true, .. }) {
+        clear(&directory, &state)?;
+        let text = state.for_hooks(Status::Stopped.name(), 0);
+        if let Err(error) = run_hooks(&hooks, Point::Poststop, &text, None) {
+            warnings.push(error.to_string());
+        }
+    }
+    Ok(Outcome { status: ended?.shell_status(), warnings })
+}
+
+fn poststart(launched: &Launched) -> Result<(), RuntimeError> {
+    let text = launched.state.for_hooks(Status::Running.name(), launched.started.pid());
+    Ok(run_hooks(&launched.hooks, Point::Poststart, &text, None)?)
+}

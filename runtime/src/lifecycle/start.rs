@@ -1,0 +1,49 @@
+//! start: the program is executed (runtime-spec, runtime.md, "Start").
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::error::RuntimeError;
+use super::launch::run_hooks;
+use super::state::Container;
+use crate::config::hooks::Point;
+use crate::container::id::ContainerId;
+use crate::container::status::Status;
+use crate::limits::START_WAIT_MS;
+use crate::sys::open::write_all;
+use crate::sys::process::{Watch, poll};
+
+/// Lets the process of a created container go, and returns when it has executed its program.
+///
+/// # Errors
+/// When the container is not `created`, or the process does not come to execute its program.
+pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
+    let container = Container::open(root, id)?;
+    container.directory.lock(true)?;
+    let status = container.status();
+    if let Some(text) = status.refuses_start() {
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
+    let stopped = || {
+        let text = Status::Stopped.refuses_start().unwrap_or_default();
+        RuntimeError::Refused(text.to_owned())
+    };
+    let fifo = container.directory.open_fifo()?.ok_or_else(stopped)?;
+    write_all(&fifo, b"0").map_err(RuntimeError::system("exec.fifo"))?;
+    container.directory.remove_fifo()?;
+    // The process holds the only other end; it is closed by execve, or by the process's end.
+    let watch = Watch { fd: Some(fifo.as_fd()), events: 0 };
+    let [closed] = poll([watch], START_WAIT_MS).map_err(RuntimeError::system("exec.fifo"))?;
+    if closed == 0 {
+        let text = "the container process does not come to execute its program".to_owned();
+        return Err(RuntimeError::Refused(text));
+    }
+    let Some(hooks) = container.hooks()? else { return Ok(()) };
+    let pid = container.state.process.pid;
+    let state = container.state.for_hooks(Status::Running.name(), pid);
+    run_hooks(&hooks, Point::Poststart, &state, None).map_err(|error| {
+        // runtime-spec, "Start": a failed poststart hook ends the container.
+        let _ = container.kill_all();
+        error.into()
+    })
+}

@@ -1,0 +1,143 @@
+//! state: what is known of a container, and what of it is still true.
+
+use std::path::{Path, PathBuf};
+
+use super::error::RuntimeError;
+use crate::cgroup;
+use crate::config::hooks::{Hooks, Point};
+use crate::config::linux::NamespaceKind;
+use crate::config::spec::Spec;
+use crate::container::id::ContainerId;
+use crate::container::state_dir::{StateDir, StateError};
+use crate::container::state_file::State;
+use crate::container::status::Status;
+use crate::limits::KILL_WAIT_MS;
+use crate::sys::process::{pidfd_send_signal, wait_readable};
+
+/// A container that is on disk.
+#[derive(Debug)]
+pub struct Container {
+    /// Its directory.
+    pub directory: StateDir,
+    /// What was recorded.
+    pub state: State,
+}
+
+impl Container {
+    /// Finds a container.
+    ///
+    /// # Errors
+    /// [`StateError::NotFound`] when there is none, or none that was ever recorded.
+    pub fn open(root: &Path, id: &ContainerId) -> Result<Self, RuntimeError> {
+        let directory = StateDir::open(root, id)?;
+        let state = directory.read_state()?.ok_or(StateError::NotFound)?;
+        Ok(Self { directory, state })
+    }
+
+    /// The container's status now: the record is a hint, the process is the truth.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        if !self.state.process.is_alive() {
+            Status::Stopped
+        } else if self.cgroups().is_frozen().unwrap_or(false) {
+            Status::Paused
+        } else if self.directory.has_fifo() {
+            Status::Created
+        } else {
+            Status::Running
+        }
+    }
+
+    /// The container's cgroups.
+    #[must_use]
+    pub fn cgroups(&self) -> cgroup::Paths {
+        paths_of(&self.state)
+    }
+
+    /// The hooks of the config as it was at creation; `None` when it has none.
+    ///
+    /// # Errors
+    /// When the copy of the config cannot be read.
+    pub fn hooks(&self) -> Result<Option<Hooks>, RuntimeError> {
+        let bytes = self.directory.read_config()?;
+        // Nearly all configs have none, and need not be read again to know it.
+        if !bytes.windows(7).any(|window| window == b"\"hooks\"") {
+            return Ok(None);
+        }
+        Ok(Some(self.parse(&bytes)?.hooks))
+    }
+
+    /// The config as it was at creation.
+    ///
+    /// # Errors
+    /// When the copy cannot be read.
+    pub fn config(&self) -> Result<Spec, RuntimeError> {
+        self.parse(&self.directory.read_config()?)
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Spec, RuntimeError> {
+        let json = serde_json::from_slice(bytes).map_err(|source| {
+            let path = PathBuf::from(&self.state.id).join("config.json");
+            crate::config::load::LoadError::Syntax { path, source }
+        })?;
+        Ok(Spec::from_json(&json)?.value)
+    }
+
+    /// Whether the container has a pid namespace of its own, in which all ends with the first
+    /// process.
+    #[must_use]
+    pub fn owns_pid_namespace(&self) -> bool {
+        self.state.namespaces.contains(&NamespaceKind::Pid)
+            && self.config().is_ok_and(|spec| spec.linux.creates(NamespaceKind::Pid))
+    }
+
+    /// Kills every process of the container and waits until the first one has ended.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn kill_all(&self) -> Result<(), RuntimeError> {
+        let opened = self.state.process.open();
+        let pidfd = opened.map_err(RuntimeError::system("the container process"))?;
+        if let Some(pidfd) = &pidfd {
+            match pidfd_send_signal(pidfd, libc::SIGKILL) {
+                Err(error) if error.errno != libc::ESRCH => {
+                    return Err(RuntimeError::system("the container process")(error));
+                }
+                _ => {}
+            }
+        }
+        kill_in(&self.cgroups())?;
+        if let Some(pidfd) = pidfd {
+            let ended = wait_readable(&pidfd, KILL_WAIT_MS)
+                .map_err(RuntimeError::system("the container process"))?;
+            if !ended {
+                let pid = self.state.process.pid;
+                let text = format!("the container process (pid {pid}) does not end after SIGKILL");
+                return Err(RuntimeError::Refused(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether hooks wait for the container's deletion.
+    ///
+    /// # Errors
+    /// As [`Container::hooks`].
+    pub fn poststop_hooks(&self) -> Result<Option<Hooks>, RuntimeError> {
+        Ok(self.hooks()?.filter(|hooks| !hooks.at(Point::Poststop).is_empty()))
+    }
+}
+
+/// Kills what is in the cgroups; a container without any has nothing else to kill.
+pub(super) fn kill_in(cgroups: &cgroup::Paths) -> Result<(), RuntimeError> {
+    match cgroups.signal_all(libc::SIGKILL) {
+        Err(cgroup::CgroupError::Missing { .. }) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// The cgroups that a state names.
+pub(super) fn paths_of(state: &State) -> cgroup::Paths {
+    let pairs = state.cgroup_paths.iter();
+    cgroup::Paths::new(pairs.map(|(key, path)| (key.clone(), PathBuf::from(path))))
+}
