@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use keel::cgroup::{self, Applied, CgroupError, Layout, Location, Paths, Privilege, apply, plan};
 use keel::config::field::{Field, Findings};
 use keel::config::resources::Resources;
+use keel::sys::process::{Clone3, clone3};
 use serde_json::{Value, json};
 
 fn layout() -> Layout {
@@ -352,4 +353,34 @@ fn confines_devices_by_a_program_on_v2() {
     }
     fs::remove_dir_all(&nodes).unwrap();
     applied.paths().remove().unwrap();
+}
+
+/// The way of a container process: cloned into the v2 directory, and into the others by itself.
+#[test]
+fn enters_by_clone_and_by_its_own_hand() {
+    let scratch = Scratch::new("clone");
+    let applied = scratch.apply(&json!({})).unwrap();
+    let unified = applied.unified();
+    let joins: Vec<_> = applied.joins(unified.is_some()).collect();
+    let (wait, release) = keel::sys::open::pipe().unwrap();
+    let options = Clone3 { cgroup: unified, ..Clone3::default() };
+    let child = clone3(&options, || {
+        let entered = joins.iter().all(|join| keel::sys::open::write_all(join, b"0").is_ok());
+        // The parent has its own end for writing; this one would keep the pipe open.
+        let _ = keel::sys::open::dup_onto(&wait, release.as_raw_fd());
+        let _ = keel::sys::open::read(&wait, &mut [0]);
+        i32::from(!entered)
+    })
+    .unwrap();
+    let line = format!("/{}/box", scratch.parent);
+    wait_until(|| {
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", child.pid)).unwrap();
+        text.lines().filter(|found| found.ends_with(&line)).count() == applied.members.len()
+    });
+    assert_eq!(applied.paths().all_pids().unwrap(), [child.pid]);
+    drop(release);
+    let ended = keel::sys::process::wait_child(&child.pidfd).unwrap();
+    assert_eq!(ended, keel::sys::process::Ended::Exited(0));
+    applied.undo();
+    assert!(scratch.left().is_empty());
 }

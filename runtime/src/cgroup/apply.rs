@@ -1,5 +1,8 @@
-//! Makes what a plan says. Every directory is made and used through a descriptor of its hierarchy's
-//! mount point, and what was made is removed again when a later step fails.
+//! Makes what a plan says. Files are opened relative to their directory's descriptor; what was made is
+//! removed again when a later step fails.
+//!
+//! Directories are made by absolute paths, one call each: cgroup file systems have no links that could
+//! lead elsewhere, and a path below a mount point has only components that `location.rs` checked.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,6 +12,7 @@ use super::error::CgroupError;
 use super::file;
 use super::paths::Paths;
 use super::plan::{Directory, DirectoryKind, Missing, Plan, Write};
+use super::procs;
 use crate::sys::bpf::{bpf_prog_attach_cgroup_device, bpf_prog_load_cgroup_device};
 use crate::sys::error::{Result as SyscallResult, SyscallError};
 use crate::sys::open::{CWD, OpenFlags, mkdirat, openat, rmdirat, write_all};
@@ -138,21 +142,18 @@ fn make(plan: &Plan, index: usize, made: &mut Vec<PathBuf>) -> Result<Member, Cg
     let planned = &plan.directories[index];
     let path = planned.path();
     let failed = |source| CgroupError::Make { path: path.clone(), source };
-    let mount = file::open_absolute(&planned.mount_point).map_err(failed)?;
     if let DirectoryKind::V2 { enable } = &planned.kind {
-        enable_controllers(&mount, planned, enable, made).map_err(failed)?;
+        enable_controllers(planned, enable, made).map_err(failed)?;
     }
-    let is_new = make_path(&mount, planned, &planned.below, made).map_err(failed)?;
-    let directory = file::open_directory(&mount, &planned.below).map_err(failed)?;
+    let is_new = make_path(planned, &planned.below, made).map_err(failed)?;
+    let directory = file::open_directory(&path).map_err(failed)?;
     if !is_new {
-        super::procs::refuse_in_use(&directory, &path)?;
+        procs::refuse_in_use(&directory, &path)?;
     }
     if let DirectoryKind::V1Cpuset { cpus, mems } = planned.kind {
-        for name in [cpus, mems] {
-            let configured =
-                plan.writes.iter().any(|write| write.directory == index && write.file == name);
-            cpuset::fill(&mount, planned, name, !configured, is_new)?;
-        }
+        let is_free = |name| !plan.writes.iter().any(|w| w.directory == index && w.file == name);
+        let names = [(cpus, is_free(cpus)), (mems, is_free(mems))];
+        cpuset::fill(planned, &directory, names, is_new)?;
     }
     let open = |name: &str| {
         let fd = file::open_for_writing(&directory, name);
@@ -166,29 +167,27 @@ fn make(plan: &Plan, index: usize, made: &mut Vec<PathBuf>) -> Result<Member, Cg
 }
 
 /// Makes `below` and, where they are missing, its parents. Says whether it was not there before.
-fn make_path(
-    mount: &OwnedFd,
-    planned: &Directory,
-    below: &str,
-    made: &mut Vec<PathBuf>,
-) -> SyscallResult<bool> {
-    let make =
-        |below: &str, made: &mut Vec<PathBuf>| match mkdirat(mount, &file::c_path(below)?, 0o755) {
-            Ok(()) => {
-                made.push(planned.mount_point.join(below));
-                Ok(true)
-            }
-            Err(error) if error.errno == libc::EEXIST => Ok(false),
-            Err(error) => Err(error),
-        };
-    match make(below, made) {
+fn make_path(planned: &Directory, below: &str, made: &mut Vec<PathBuf>) -> SyscallResult<bool> {
+    match make_one(planned, below, made) {
         Err(error) if error.errno == libc::ENOENT => {
             for parent in parents(below) {
-                make(parent, made)?;
+                make_one(planned, parent, made)?;
             }
-            make(below, made)
+            make_one(planned, below, made)
         }
         other => other,
+    }
+}
+
+fn make_one(planned: &Directory, below: &str, made: &mut Vec<PathBuf>) -> SyscallResult<bool> {
+    let path = planned.mount_point.join(below);
+    match mkdirat(CWD, &file::c_path(&path)?, 0o755) {
+        Ok(()) => {
+            made.push(path);
+            Ok(true)
+        }
+        Err(error) if error.errno == libc::EEXIST => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -200,25 +199,23 @@ pub(super) fn parents(below: &str) -> impl Iterator<Item = &str> {
 /// Enables controllers in the root and in every parent, each of which is made first. What a parent
 /// cannot give is found out when a file is missing, so that only the making is checked.
 fn enable_controllers(
-    mount: &OwnedFd,
     planned: &Directory,
     controllers: &[String],
     made: &mut Vec<PathBuf>,
 ) -> SyscallResult<()> {
+    const NAME: &str = "cgroup.subtree_control";
     if controllers.is_empty() {
         return Ok(());
     }
+    let all: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
     for parent in std::iter::once("").chain(parents(&planned.below)) {
         if !parent.is_empty() {
-            make_path(mount, planned, parent, made)?;
+            make_path(planned, parent, made)?;
         }
-        let directory = if parent.is_empty() { "." } else { parent };
-        let directory = file::open_directory(mount, directory)?;
-        let all: String = controllers.iter().map(|controller| format!("+{controller} ")).collect();
-        if file::write(&directory, "cgroup.subtree_control", all.trim_end()).is_err() {
-            for controller in controllers {
-                let _ =
-                    file::write(&directory, "cgroup.subtree_control", &format!("+{controller}"));
+        let directory = file::open_directory(planned.mount_point.join(parent))?;
+        if file::write(&directory, NAME, &all.join(" ")).is_err() {
+            for one in &all {
+                let _ = file::write(&directory, NAME, one);
             }
         }
     }

@@ -9,50 +9,79 @@ use super::file;
 use super::plan::Directory;
 use crate::sys::error::SyscallError;
 
-/// Fills the file `name` of every parent of a directory where it is empty and, if `leaf`, of the
-/// directory itself, which is known to be empty when it `is_new`.
+/// One of the two files, and whether the directory itself is to be filled too: not when the config
+/// says what it holds.
+pub(super) type Name = (&'static str, bool);
+
+/// Fills the files of every parent where they are empty, and of the directory, which `is_new` and
+/// hence empty, or is looked at.
 pub(super) fn fill(
-    mount: &OwnedFd,
     planned: &Directory,
-    name: &'static str,
-    leaf: bool,
+    directory: &OwnedFd,
+    names: [Name; 2],
     is_new: bool,
 ) -> Result<(), CgroupError> {
-    let failed = |below: &str, source: SyscallError| CgroupError::File {
-        file: planned.mount_point.join(below).join(name),
-        source,
-    };
-    let ancestors: Vec<&str> = parents(&planned.below).collect();
-    let read = |below: &str| {
-        let directory = if below.is_empty() { "." } else { below };
-        let text = file::open_directory(mount, directory).and_then(|dir| file::read(dir, name));
-        text.map(|text| text.trim().to_owned()).map_err(|source| failed(below, source))
-    };
-    let write = |below: &str, value: &str| {
-        let directory = file::open_directory(mount, below);
-        let result = directory.and_then(|directory| file::write(directory, name, value));
-        result.map_err(|source| failed(below, source))
-    };
-    // The nearest that has some: in most cases the first asked.
-    let mut value = String::new();
-    let mut empty = ancestors.len();
-    while empty > 0 && value.is_empty() {
-        value = read(ancestors[empty - 1])?;
+    let cpuset = Cpuset { planned };
+    let ancestors: Vec<&str> = std::iter::once("").chain(parents(&planned.below)).collect();
+    let nearest = ancestors.last().copied().unwrap_or_default();
+    let parent = cpuset.open(nearest)?;
+    for (name, leaf) in names {
+        let mut value = cpuset.read(&parent, nearest, name)?;
         if value.is_empty() {
-            empty -= 1;
+            value = cpuset.fill_ancestors(&ancestors, name)?;
         }
-    }
-    if value.is_empty() {
-        if !leaf && ancestors.is_empty() {
-            return Ok(());
+        if leaf && (is_new || cpuset.read(directory, &planned.below, name)?.is_empty()) {
+            cpuset.write(directory, &planned.below, name, &value)?;
         }
-        value = read("")?;
-    }
-    for below in &ancestors[empty..] {
-        write(below, &value)?;
-    }
-    if leaf && (is_new || read(&planned.below)?.is_empty()) {
-        write(&planned.below, &value)?;
     }
     Ok(())
+}
+
+/// The hierarchy, for messages.
+struct Cpuset<'a> {
+    planned: &'a Directory,
+}
+
+impl Cpuset<'_> {
+    fn failed(&self, below: &str, name: &str, source: SyscallError) -> CgroupError {
+        CgroupError::File { file: self.planned.mount_point.join(below).join(name), source }
+    }
+
+    fn open(&self, below: &str) -> Result<OwnedFd, CgroupError> {
+        let directory = file::open_directory(self.planned.mount_point.join(below));
+        directory.map_err(|source| self.failed(below, "", source))
+    }
+
+    fn read(&self, directory: &OwnedFd, below: &str, name: &str) -> Result<String, CgroupError> {
+        let text = file::read(directory, name);
+        text.map(|text| text.trim().to_owned()).map_err(|source| self.failed(below, name, source))
+    }
+
+    fn write(
+        &self,
+        directory: &OwnedFd,
+        below: &str,
+        name: &str,
+        value: &str,
+    ) -> Result<(), CgroupError> {
+        file::write(directory, name, value).map_err(|source| self.failed(below, name, source))
+    }
+
+    /// Fills a file from the nearest ancestor that has a value down to the nearest ancestor of all.
+    /// `ancestors` starts with the root, whose files are never empty.
+    fn fill_ancestors(&self, ancestors: &[&str], name: &str) -> Result<String, CgroupError> {
+        let mut empty = ancestors.len();
+        let mut value = String::new();
+        while let Some(below) = empty.checked_sub(1).and_then(|at| ancestors.get(at)) {
+            value = self.read(&self.open(below)?, below, name)?;
+            if !value.is_empty() {
+                break;
+            }
+            empty -= 1;
+        }
+        for below in ancestors.iter().skip(empty) {
+            self.write(&self.open(below)?, below, name, &value)?;
+        }
+        Ok(value)
+    }
 }

@@ -19,14 +19,9 @@ pub(super) fn c_path(path: impl AsRef<Path>) -> Result<CString> {
 
 /// The directory itself, good for opening what is in it and for cloning into it. The last component
 /// is not followed if it were a link, which cgroup file systems do not have.
-pub(super) fn open_directory(base: impl AsFd, path: impl AsRef<Path>) -> Result<OwnedFd> {
+pub(super) fn open_directory(path: impl AsRef<Path>) -> Result<OwnedFd> {
     let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
-    openat(base, &c_path(path)?, flags, 0)
-}
-
-/// A directory by its absolute path.
-pub(super) fn open_absolute(path: impl AsRef<Path>) -> Result<OwnedFd> {
-    open_directory(CWD, path)
+    openat(CWD, &c_path(path)?, flags, 0)
 }
 
 pub(super) fn open_for_writing(directory: impl AsFd, file: &str) -> Result<OwnedFd> {

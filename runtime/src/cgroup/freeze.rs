@@ -42,7 +42,7 @@ pub(super) fn is_frozen(freezer: Freezer<'_>) -> Result<bool, CgroupError> {
         Freezer::V1(path) => (path, "freezer.self_freezing"),
         Freezer::V2(path) => (path, "cgroup.freeze"),
     };
-    match file::open_absolute(path).and_then(|directory| file::read(directory, name)) {
+    match file::open_directory(path).and_then(|directory| file::read(directory, name)) {
         Ok(text) => Ok(text.trim() == "1"),
         Err(error) if is_gone(error) => Ok(false),
         Err(source) => Err(CgroupError::File { file: path.join(name), source }),
@@ -51,14 +51,14 @@ pub(super) fn is_frozen(freezer: Freezer<'_>) -> Result<bool, CgroupError> {
 
 fn write(path: &Path, name: &str, value: &str) -> Result<(), CgroupError> {
     let result =
-        file::open_absolute(path).and_then(|directory| file::write(directory, name, value));
+        file::open_directory(path).and_then(|directory| file::write(directory, name, value));
     result.map_err(|source| CgroupError::File { file: path.join(name), source })
 }
 
 fn freeze_v1(path: &Path) -> Result<(), CgroupError> {
     const NAME: &str = "freezer.state";
     let failed = |source| CgroupError::File { file: path.join(NAME), source };
-    let directory = file::open_absolute(path).map_err(failed)?;
+    let directory = file::open_directory(path).map_err(failed)?;
     let deadline = Instant::now() + Duration::from_secs(SECONDS_MAX.into());
     loop {
         // Written anew each time: a process that is forked meanwhile keeps the state at FREEZING
@@ -91,7 +91,7 @@ pub(super) fn wait_for_event(
 ) -> Result<bool, CgroupError> {
     const NAME: &str = "cgroup.events";
     let failed = |source| CgroupError::File { file: path.join(NAME), source };
-    let directory = file::open_absolute(path).map_err(failed)?;
+    let directory = file::open_directory(path).map_err(failed)?;
     let deadline = Instant::now() + at_most;
     loop {
         // Opened before it is read, so that a change after the reading wakes the poll.

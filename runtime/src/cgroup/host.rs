@@ -26,7 +26,7 @@ pub fn layout(proc: impl AsFd) -> Result<Layout, CgroupError> {
     // The child is cloned from this thread, which on v1 may be elsewhere than the rest.
     let mut layout = Layout::parse(&read("thread-self/cgroup")?, &read("thread-self/mountinfo")?)?;
     if let Some(mount_point) = layout.v2_mount_point().map(PathBuf::from) {
-        let controllers = file::open_absolute(&mount_point)
+        let controllers = file::open_directory(&mount_point)
             .and_then(|directory| file::read(directory, "cgroup.controllers"))
             .map_err(|source| CgroupError::Host {
                 file: mount_point.join("cgroup.controllers"),

@@ -27,7 +27,7 @@ pub(super) fn signal_all(paths: &Paths, signal: i32) -> Result<(), CgroupError> 
 /// processes are in the v2 directory too, but nothing keeps one from leaving it there alone.
 fn kill_unified(paths: &Paths) -> bool {
     let Some(path) = paths.get("") else { return false };
-    file::open_absolute(path)
+    file::open_directory(path)
         .and_then(|directory| file::write(directory, "cgroup.kill", "1"))
         .is_ok()
 }

@@ -11,7 +11,7 @@ use crate::sys::error::SyscallError;
 /// Empty when the directory is gone.
 pub(super) fn pids(path: &Path) -> Result<Vec<i32>, CgroupError> {
     let failed = |source| CgroupError::File { file: path.join("cgroup.procs"), source };
-    let directory = match file::open_absolute(path) {
+    let directory = match file::open_directory(path) {
         Err(error) if is_gone(error) => return Ok(Vec::new()),
         other => other.map_err(failed)?,
     };

@@ -26,7 +26,7 @@ pub(super) fn remove(path: &Path) -> Result<(), CgroupError> {
     };
     let failed = |source| CgroupError::Remove { path: path.to_owned(), source };
     // Before anything below it is touched: the path comes from a file.
-    let magic = file::open_absolute(path).and_then(filesystem_magic);
+    let magic = file::open_directory(path).and_then(filesystem_magic);
     match magic {
         Ok(CGROUP_V1 | CGROUP_V2) => {}
         Ok(_) => return Err(CgroupError::NoCgroup { path: path.to_owned() }),
