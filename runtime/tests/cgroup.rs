@@ -384,3 +384,37 @@ fn enters_by_clone_and_by_its_own_hand() {
     applied.undo();
     assert!(scratch.left().is_empty());
 }
+
+#[test]
+fn kills_a_process_that_left_the_v2_cgroup() {
+    let scratch = Scratch::new("stray");
+    let applied = scratch.apply(&json!({})).unwrap();
+    let paths = applied.paths();
+    let Some(unified) = paths.get("").filter(|_| paths.directories().count() > 1) else { return };
+    let mut child = enter(&applied);
+    let root = unified.parent().and_then(Path::parent).unwrap();
+    fs::write(root.join("cgroup.procs"), child.id().to_string()).unwrap();
+    paths.signal_all(9).unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
+    paths.remove().unwrap();
+}
+
+#[test]
+fn refuses_a_place_in_use_before_anything_is_made() {
+    let scratch = Scratch::new("unused");
+    let plan =
+        plan(&Resources::default(), &scratch.layout, &scratch.location, Privilege::Full).unwrap();
+    cgroup::check_unused(&plan).unwrap();
+    let applied = apply(&plan).unwrap();
+    cgroup::check_unused(&plan).unwrap();
+    let mut child = enter(&applied);
+    let error = cgroup::check_unused(&plan).unwrap_err().to_string();
+    assert!(error.ends_with("is not empty: 1 process(es) found"), "{error}");
+    applied.paths().signal_all(9).unwrap();
+    child.wait().unwrap();
+    cgroup::check_unused(&plan).unwrap();
+    applied.paths().freeze().unwrap();
+    assert!(matches!(cgroup::check_unused(&plan), Err(CgroupError::Frozen { .. })));
+    applied.paths().thaw().unwrap();
+    applied.paths().remove().unwrap();
+}

@@ -96,6 +96,23 @@ pub fn apply(plan: &Plan) -> Result<Applied, CgroupError> {
     }
 }
 
+/// Refuses a place where processes are, or where none would run. To be asked before the plan's paths
+/// are journalled, because whoever finds them in a journal kills what is there and removes it;
+/// [`apply`] asks once more.
+///
+/// # Errors
+/// [`CgroupError::NotEmpty`], [`CgroupError::Frozen`], [`CgroupError::File`].
+pub fn check_unused(plan: &Plan) -> Result<(), CgroupError> {
+    for directory in &plan.directories {
+        let path = directory.path();
+        // Not there in most cases; whatever else is wrong will be said when it is made.
+        if let Ok(open) = file::open_directory(&path) {
+            procs::refuse_in_use(open, &path)?;
+        }
+    }
+    Ok(())
+}
+
 fn undo(made: &[PathBuf]) {
     for path in made.iter().rev() {
         // Nothing to be done: the error that led here is the one to report.

@@ -79,6 +79,12 @@ pub enum CgroupError {
         /// What is missing.
         what: &'static str,
     },
+    /// Freezing would stop the process that asks for it, for good.
+    #[error("this process is itself in cgroup {}", path.display())]
+    Inside {
+        /// Which one.
+        path: PathBuf,
+    },
     /// The kernel did not get there in time.
     #[error("cgroup {} is not {state} after {seconds} s", path.display())]
     Timeout {

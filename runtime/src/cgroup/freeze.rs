@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::error::CgroupError;
 use super::file;
 use super::paths::Freezer;
-use super::procs::is_gone;
+use super::procs::{all_pids, is_gone};
 use crate::sys::error::Result as SyscallResult;
-use crate::sys::process::{Watch, poll};
+use crate::sys::process::{Watch, getpid, poll};
 
 /// How long freezing may take, in seconds, as in runc.
 const SECONDS_MAX: u32 = 10;
@@ -19,6 +19,10 @@ const SECONDS_MAX: u32 = 10;
 const LOOK_MS: i32 = 1;
 
 pub(super) fn freeze(freezer: Freezer<'_>) -> Result<(), CgroupError> {
+    let (Freezer::V1(path) | Freezer::V2(path)) = freezer;
+    if all_pids(path)?.contains(&getpid()) {
+        return Err(CgroupError::Inside { path: path.to_owned() });
+    }
     let result = match freezer {
         Freezer::V1(path) => freeze_v1(path),
         Freezer::V2(path) => freeze_v2(path),

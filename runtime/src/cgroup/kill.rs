@@ -3,33 +3,50 @@
 use super::error::CgroupError;
 use super::file;
 use super::paths::Paths;
+use super::procs;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// Without a freezer, how often the list is read again for processes that were forked meanwhile.
 const ROUNDS_MAX: u32 = 16;
 
 pub(super) fn signal_all(paths: &Paths, signal: i32) -> Result<(), CgroupError> {
-    if signal == libc::SIGKILL && kill_unified(paths) && paths.freezer_is_unified() {
-        return Ok(());
+    let was_frozen = paths.is_frozen()?;
+    if signal == libc::SIGKILL && kill_unified(paths) {
+        if was_frozen {
+            paths.thaw()?;
+        }
+        if !has_strays(paths)? {
+            return Ok(());
+        }
     }
-    let frozen_before = paths.is_frozen()?;
-    let freezes = frozen_before || paths.freeze().is_ok();
+    let freezes = paths.freeze().is_ok();
     let result = signal_listed(paths, signal, freezes);
     // What is frozen does not see the signal. A container that was paused stays so, unless it is to
     // die: v1 delivers not even SIGKILL to a frozen process.
-    if freezes && (!frozen_before || signal == libc::SIGKILL) {
+    if freezes && (!was_frozen || signal == libc::SIGKILL) {
         paths.thaw()?;
     }
     result
 }
 
-/// Linux 5.14: one write kills all, forks included. On a host with both versions the container's
-/// processes are in the v2 directory too, but nothing keeps one from leaving it there alone.
+/// Linux 5.14: one write kills all that is in the v2 directory and below it, forks included.
 fn kill_unified(paths: &Paths) -> bool {
     let Some(path) = paths.get("") else { return false };
     file::open_directory(path)
         .and_then(|directory| file::write(directory, "cgroup.kill", "1"))
         .is_ok()
+}
+
+/// Whether a process is in the container's v1 cgroups and not in its v2 one: nothing keeps a
+/// privileged container from moving there. Those that are just dying are in both.
+fn has_strays(paths: &Paths) -> Result<bool, CgroupError> {
+    let Some(unified) = paths.get("") else { return Ok(true) };
+    let listed = paths.all_pids()?;
+    if listed.is_empty() {
+        return Ok(false);
+    }
+    let dying = procs::all_pids(unified)?;
+    Ok(listed.iter().any(|pid| dying.binary_search(pid).is_err()))
 }
 
 fn signal_listed(paths: &Paths, signal: i32, frozen: bool) -> Result<(), CgroupError> {
@@ -45,10 +62,4 @@ fn signal_listed(paths: &Paths, signal: i32, frozen: bool) -> Result<(), CgroupE
         }
     }
     Ok(())
-}
-
-impl Paths {
-    fn freezer_is_unified(&self) -> bool {
-        matches!(self.freezer(), Some(super::paths::Freezer::V2(_)))
-    }
 }

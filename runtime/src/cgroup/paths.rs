@@ -80,7 +80,7 @@ impl Paths {
     ///
     /// # Errors
     /// [`CgroupError::Missing`] where nothing can freeze; [`CgroupError::Timeout`], after which they
-    /// run again; [`CgroupError::File`].
+    /// run again; [`CgroupError::Inside`] for one's own cgroup; [`CgroupError::File`].
     pub fn freeze(&self) -> Result<(), CgroupError> {
         freeze::freeze(self.freezer().ok_or(CgroupError::Missing { what: "a freezer" })?)
     }

@@ -262,8 +262,12 @@ fn is_member(kind: &HierarchyKind, names: &[&str]) -> bool {
     }
 }
 
-/// The part of a cgroup's path that is seen below a mount whose root is `root`.
+/// The part of a cgroup's path that is seen below a mount whose root is `root`. A cgroup outside of
+/// the cgroup namespace has a path with `..`, which leads nowhere here (cgroup_namespaces(7)).
 fn below_root(path: &str, root: &str) -> Option<String> {
+    if path.split('/').any(|component| component == "..") {
+        return None;
+    }
     let root = root.trim_end_matches('/');
     let rest = path.strip_prefix(root)?;
     match rest {
@@ -453,6 +457,7 @@ pub(super) mod tests {
         assert_eq!((inside.own.as_str(), inside.mount_point.to_str()), ("/b", Some("/cg x")));
         assert_eq!(parse("1:pids:/docker/a\n", mounts).own, "/");
         assert_eq!(parse("1:pids:/docker/ab\n", mounts).own, "/");
+        assert_eq!(parse("1:pids:/docker/a/../b\n", mounts).own, "/");
         let twice = "1 2 0:3 /docker /a rw - cgroup cgroup rw,pids\n\
                      2 2 0:3 / /b rw - cgroup cgroup rw,pids\n";
         assert_eq!(parse("1:pids:/other/c\n", twice).mount_point, Path::new("/b"));

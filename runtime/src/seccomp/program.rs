@@ -9,19 +9,8 @@ use super::filter::SeccompError;
 use super::profile::{Chain, Condition, Decision, Section, UNLISTED};
 use crate::config::seccomp::Operator;
 
-/// One instruction: `struct sock_filter` of linux/filter.h.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SockFilter {
-    /// The operation, `BPF_*`.
-    pub code: u16,
-    /// Instructions to skip when the comparison holds.
-    pub jt: u8,
-    /// Instructions to skip when it does not.
-    pub jf: u8,
-    /// The operand.
-    pub k: u32,
-}
+/// One instruction, as seccomp(2) takes it.
+pub use crate::sys::credentials::Instruction as SockFilter;
 
 /// `BPF_MAXINSNS`: the kernel refuses longer programs.
 pub(super) const INSTRUCTIONS_MAX: usize = 4096;
