@@ -1,7 +1,6 @@
 //! The command `keel`: everything it does is in the library, see [`keel::cli`].
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    keel::cli::main()
-}
+#[path = "sys/entry.rs"]
+mod entry;

@@ -15,7 +15,8 @@ use crate::failure::{Failure, Finding, Result};
 use crate::limits::{PATH_BYTES_MAX, SYMLINKS_MAX};
 use crate::sys::error::{Call, SyscallError};
 use crate::sys::open::{
-    self, CWD, Node, OpenFlags, Resolve, fstat, mkdirat, mknodat, openat, openat2, readlinkat,
+    self, CWD, Node, OpenFlags, Resolve, fstat, leave_open, mkdirat, mknodat, openat, openat2,
+    readlinkat,
 };
 
 /// The root directory of a container.
@@ -90,9 +91,14 @@ impl Root {
             {
                 Err(Finding::NotOrdinaryDirectory.into())
             }
-            Err(Failure::Syscall(error)) if error.errno == libc::ENOENT || error.is_unsupported() => {
-                self.walk(path, make, links)
+            Err(Failure::Syscall(error)) if error.errno == libc::ENOENT => {
+                match self.make_last(path, make) {
+                    Ok(fd) => Ok(Place { fd, existed: false }),
+                    // A parent is missing too, or the name is a link that leads nowhere.
+                    Err(_) => self.walk(path, make, links),
+                }
             }
+            Err(Failure::Syscall(error)) if error.is_unsupported() => self.walk(path, make, links),
             Err(other) => Err(other),
         }
     }
@@ -114,6 +120,29 @@ impl Root {
             resolve |= Resolve::RESOLVE_NO_SYMLINKS;
         }
         Ok(openat2(self.fd(), path, OpenFlags::O_PATH, resolve)?)
+    }
+
+    /// The common case of something missing: its parent is there.
+    fn make_last(&self, path: &CStr, make: Make) -> Result<OwnedFd> {
+        let mut parent = PathBuffer::default();
+        parent.push(path.to_bytes())?;
+        let name = parent.pop();
+        if matches!(name.as_bytes(), b"" | b"." | b"..") {
+            return Err(SyscallError { call: Call::Mkdir, errno: libc::EINVAL }.into());
+        }
+        let parent = self.lookup(parent.as_c_str_or_dot(), Links::Follow)?;
+        let mut flags = OpenFlags::O_PATH | OpenFlags::O_NOFOLLOW;
+        match make {
+            Make::Nothing => {}
+            Make::Directory => {
+                mkdirat(&parent, name.as_c_str(), 0o755)?;
+                flags |= OpenFlags::O_DIRECTORY;
+            }
+            Make::File => mknodat(&parent, name.as_c_str(), Node::File, 0o755)?,
+        }
+        let made = openat(&parent, name.as_c_str(), flags, 0);
+        leave_open(parent);
+        Ok(made?)
     }
 
     fn walk(&self, path: &CStr, make: Make, links: Links) -> Result<Place> {
@@ -218,8 +247,8 @@ impl Root {
         if matches!(name.as_bytes(), b"" | b"." | b"..") {
             return Err(SyscallError { call: Call::Openat2, errno: libc::EINVAL }.into());
         }
-        let path = if parent.bytes().is_empty() { c"." } else { parent.as_c_str() };
-        let place = self.find_or_make(path, Make::Directory, Links::Follow)?;
+        let place =
+            self.find_or_make(parent.as_c_str_or_dot(), Make::Directory, Links::Follow)?;
         Ok((place.fd, name))
     }
 }
@@ -295,6 +324,10 @@ impl PathBuffer {
 
     fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes[self.start..]).unwrap_or(c"")
+    }
+
+    fn as_c_str_or_dot(&self) -> &CStr {
+        if self.bytes().is_empty() { c"." } else { self.as_c_str() }
     }
 
     fn clear(&mut self) {

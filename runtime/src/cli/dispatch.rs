@@ -2,7 +2,6 @@
 //! reports what went wrong.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use super::command::{Command, Global, RootOrigin};
 use super::error::CommandError;
@@ -16,13 +15,13 @@ use super::{create, exec, features, help, list, log, plan, seal, spec, state, ve
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
 
-/// The command `keel`, with the arguments and streams of this process.
+/// The command `keel`, with the arguments and streams of this process. Returns the exit code.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     crate::sys::probe::read_environment();
     let mut arguments = std::env::args_os();
     let program = Program::from_argv0(arguments.next().as_deref());
-    run(&program, arguments, &mut Output::of_process()).into()
+    run(&program, arguments, &mut Output::of_process())
 }
 
 /// The command `keel`, with the given arguments and streams. Returns the exit code.

@@ -1,8 +1,11 @@
 //! A process by its identity: its number and when it started, because numbers are used again.
 
-use crate::sys::error::SyscallError;
-use crate::sys::process::pidfd_open;
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
+
+use crate::sys::error::SyscallError;
+use crate::sys::open::{CWD, OpenFlags, openat, read};
+use crate::sys::process::pidfd_open;
 
 /// A process that was there once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,7 +57,12 @@ fn stat(pid: i32) -> Option<Stat> {
     if pid <= 0 {
         return None;
     }
-    parse_stat(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
+    let file = openat(CWD, &path, OpenFlags::O_RDONLY, 0).ok()?;
+    // One read gives the whole line: a name of 64 bytes and 52 numbers.
+    let mut line = [0; 2048];
+    let length = read(&file, &mut line).ok()?;
+    parse_stat(&line[..length])
 }
 
 /// The name of the program stands in parentheses and may hold any byte, so the fields are counted

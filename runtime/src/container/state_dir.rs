@@ -247,7 +247,7 @@ impl StateDir {
     /// # Errors
     /// The errno of a call.
     pub fn remove(&self) -> Result<(), StateError> {
-        for name in [STATE, STATE_NEW, CONFIG, FIFO] {
+        for name in [STATE, CONFIG] {
             match unlinkat(&self.fd, name) {
                 Err(error) if error.errno == libc::ENOENT => {}
                 other => other.map_err(|source| self.failed(Some(name), source))?,
@@ -257,7 +257,8 @@ impl StateDir {
             .and_then(|root| rmdirat(&root, &c_string(self.id.as_str())));
         match removed {
             Err(error) if error.errno == libc::ENOENT => Ok(()),
-            // Something that is not ours; the standard library removes it without following links.
+            // The FIFO of a container that was never started, or something that is not ours; the
+            // standard library removes all of it without following links.
             Err(error) if error.errno == libc::ENOTEMPTY => {
                 std::fs::remove_dir_all(self.path(None))
                     .map_err(|e| self.failed(None, from_io(&e)))

@@ -32,6 +32,8 @@ pub struct State {
     pub annotations: Vec<(String, String)>,
     /// The kinds of namespaces that the config names, which exec joins.
     pub namespaces: Vec<NamespaceKind>,
+    /// Whether the container made its pid namespace, so that all its processes end with the first.
+    pub owns_pid_namespace: bool,
     /// Controller → directory, in the shape of runc. Written before the directories are made.
     pub cgroup_paths: Vec<(String, String)>,
     /// Whether missing rights on cgroups were tolerated.
@@ -88,6 +90,7 @@ impl State {
                 "bundle": self.bundle,
                 "owner": self.owner,
                 "annotations": map(&self.annotations),
+                "owns_pid_namespace": self.owns_pid_namespace,
                 "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             },
         })
@@ -129,6 +132,9 @@ impl State {
                 .into_iter()
                 .filter(|kind| kinds.iter().any(|name| name == kind.name()))
                 .collect(),
+            owns_pid_namespace: own["owns_pid_namespace"]
+                .as_bool()
+                .ok_or(InvalidState::Member("keel.owns_pid_namespace"))?,
             cgroup_paths: pairs(&json["cgroup_paths"])
                 .ok_or(InvalidState::Member("cgroup_paths"))?,
             rootless: json["rootless"].as_bool().ok_or(InvalidState::Member("rootless"))?,
@@ -177,6 +183,7 @@ mod tests {
             process: ProcessIdentity { pid: 7, start_time: 42 },
             annotations: vec![("a".to_owned(), "1".to_owned())],
             namespaces: vec![NamespaceKind::Pid, NamespaceKind::Mount],
+            owns_pid_namespace: true,
             cgroup_paths: vec![("cpu".to_owned(), "/sys/fs/cgroup/cpu/web".to_owned())],
             rootless: false,
         }

@@ -9,9 +9,10 @@ use crate::failure::{Failure, Result};
 use crate::hooks;
 use crate::process::command::Program;
 use crate::procfs::Procfs;
+use crate::root::Root;
 use crate::sys::credentials::{set_dumpable, set_name};
 use crate::sys::namespace::{Kind, setns};
-use crate::sys::open::{self, close_range_on_exec, read, write_all};
+use crate::sys::open::{self, OpenFlags, close_range_on_exec, read, write_all};
 use crate::sys::process::{execve, set_umask};
 use crate::sys::signal::{stop_ignoring, unblock_all};
 use crate::{namespaces, process, rootfs};
@@ -46,6 +47,7 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
     let mut child = Child {
         inherited,
         rootfs: rootfs::apply::Live::default(),
+        own_root: None,
         process: process::apply::Live {
             console: inherited.console.as_ref().map(AsFd::as_fd),
             procfs: inherited.procfs.as_ref(),
@@ -73,6 +75,8 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
 struct Child<'a> {
     inherited: &'a Inherited,
     rootfs: rootfs::apply::Live,
+    /// The root of the container whose namespaces were joined.
+    own_root: Option<Root>,
     process: process::apply::Live<'a>,
     committed: bool,
 }
@@ -96,6 +100,8 @@ impl Child<'_> {
         }
         if let Some((pidfd, kinds)) = &self.inherited.join {
             setns(pidfd, *kinds)?;
+            let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY;
+            self.own_root = Some(Root::new(open::openat(open::CWD, c"/", flags, 0)?));
         }
         set_umask(0);
         Ok(())
@@ -126,11 +132,7 @@ impl Child<'_> {
                 Message::HooksDone.expect(&inherited.socket)
             }
             Step::Process(step) => {
-                let own = open_own_root(&self.rootfs)?;
-                let root = match &own {
-                    Some(root) => Some(root),
-                    None => self.rootfs.root().ok(),
-                };
+                let root = self.own_root.as_ref().or(self.rootfs.root().ok());
                 process::apply::apply(step, &plan.arena, &mut plan.process, root, &mut self.process)
             }
             Step::Ready => {
@@ -166,15 +168,6 @@ impl Child<'_> {
             }
         }
     }
-}
-
-/// A process of exec finds its root where it is: it has joined the container's mounts.
-fn open_own_root(rootfs: &rootfs::apply::Live) -> Result<Option<crate::root::Root>> {
-    if rootfs.root().is_ok() {
-        return Ok(None);
-    }
-    let flags = open::OpenFlags::O_PATH | open::OpenFlags::O_DIRECTORY;
-    Ok(Some(crate::root::Root::new(open::openat(open::CWD, c"/", flags, 0)?)))
 }
 
 /// Every descriptor of this program is close-on-exec from birth; this is for those that somebody

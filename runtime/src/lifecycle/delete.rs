@@ -67,8 +67,15 @@ fn discard(
 /// What could not be removed; the record stays then, so that it can be tried again.
 pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeError> {
     let cgroups = paths_of(state);
-    kill_in(&cgroups)?;
-    cgroups.remove()?;
+    let may_hold_processes = !state.owns_pid_namespace || state.process.is_alive();
+    if may_hold_processes || state.process.pid == 0 {
+        kill_in(&cgroups)?;
+    }
+    if cgroups.remove().is_err() {
+        // Somebody else's process may have been put there.
+        kill_in(&cgroups)?;
+        cgroups.remove()?;
+    }
     directory.remove()?;
     Ok(())
 }

@@ -30,7 +30,7 @@ pub fn kill(root: &Path, id: &ContainerId, signal: i32, all: bool) -> Result<(),
     if status == Status::Stopped {
         return Err(RuntimeError::Refused("container not running".to_owned()));
     }
-    if signal == libc::SIGKILL && !container.owns_pid_namespace() {
+    if signal == libc::SIGKILL && !container.state.owns_pid_namespace {
         return container.kill_all();
     }
     pidfd_send_signal(&pidfd, signal).map_err(|error| match error.errno {

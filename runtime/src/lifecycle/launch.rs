@@ -440,6 +440,7 @@ fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
         process: ProcessIdentity::default(),
         annotations: spec.annotations.clone(),
         namespaces: spec.linux.namespaces.iter().map(|n| n.kind).collect(),
+        owns_pid_namespace: spec.linux.creates(NamespaceKind::Pid),
         cgroup_paths: paths.map(|(key, path)| (key, path.to_string_lossy().into_owned())).collect(),
         rootless: !host.privileged,
     }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use super::error::RuntimeError;
 use crate::cgroup;
 use crate::config::hooks::{Hooks, Point};
-use crate::config::linux::NamespaceKind;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
 use crate::container::state_dir::{StateDir, StateError};
@@ -81,14 +80,6 @@ impl Container {
             crate::config::load::LoadError::Syntax { path, source }
         })?;
         Ok(Spec::from_json(&json)?.value)
-    }
-
-    /// Whether the container has a pid namespace of its own, in which all ends with the first
-    /// process.
-    #[must_use]
-    pub fn owns_pid_namespace(&self) -> bool {
-        self.state.namespaces.contains(&NamespaceKind::Pid)
-            && self.config().is_ok_and(|spec| spec.linux.creates(NamespaceKind::Pid))
     }
 
     /// Kills every process of the container and waits until the first one has ended.

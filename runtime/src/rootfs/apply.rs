@@ -16,14 +16,16 @@ use crate::sys::mount::{
     self, ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID,
     ATTR_RDONLY, Attributes, MountFlags,
 };
-use crate::sys::open::{self, CWD, Node, OpenFlags, fchownat, fstat, lstatat, mknodat, openat};
+use crate::sys::open::{
+    self, CWD, Node, OpenFlags, fchownat, fstat, leave_open, lstatat, mkdirat, mknodat, openat,
+};
 use crate::sys::process::{chdir, chroot_here, fchdir};
 
 /// What the steps leave for one another.
 #[derive(Debug, Default)]
 pub struct Live {
     root: Option<Root>,
-    devices: Option<OwnedFd>,
+    directory: Option<OwnedFd>,
     null: Option<OwnedFd>,
     empty_directory: Option<OwnedFd>,
 }
@@ -37,8 +39,8 @@ impl Live {
         self.root.as_ref().ok_or_else(|| missing().into())
     }
 
-    fn devices(&self) -> Result<BorrowedFd<'_>> {
-        self.devices.as_ref().map(AsFd::as_fd).ok_or_else(|| missing().into())
+    fn directory(&self) -> Result<BorrowedFd<'_>> {
+        self.directory.as_ref().map(AsFd::as_fd).ok_or_else(|| missing().into())
     }
 }
 
@@ -77,16 +79,15 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             mount_new(live.root()?, text(target), links, &request)
         }
         Step::Bind { tree, recursive, target, on_procfs } => {
-            let opened;
-            let tree = match tree {
-                Tree::Path(path) => {
-                    opened = mount::open_tree_clone(CWD, text(path), recursive)?;
-                    opened.as_fd()
-                }
-                Tree::Prepared(index) => prepared_tree(prepared, index)?,
-            };
-            bind(live.root()?, tree, text(target), on_procfs)
+            with_tree(tree, recursive, arena, prepared, |tree| {
+                bind(live.root()?, tree, text(target), on_procfs)
+            })
         }
+        Step::BindInto { tree, name } => with_tree(tree, false, arena, prepared, |tree| {
+            let directory = live.directory()?;
+            mkdirat(directory, text(name), 0o755)?;
+            Ok(mount::move_mount_below(tree, directory, text(name))?)
+        }),
         Step::Attributes { target, attributes, recursive } => {
             let place = live.root()?.find(text(target))?;
             set_attributes(&place, attributes, recursive)
@@ -95,25 +96,21 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             let place = live.root()?.find(text(target))?;
             set_propagation(&place, flags)
         }
-        Step::OpenDevices(path) => {
+        Step::OpenDirectory(path) => {
             let root = live.root()?;
             let place = root.find_or_make(text(path), Make::Directory, Links::Follow)?;
-            live.devices = Some(place.fd);
+            live.directory = Some(place.fd);
             Ok(())
         }
         Step::Device { name, node, mode, uid, gid } => {
-            make_device(live.devices()?, text(name), node, mode, (uid, gid))
+            make_device(live.directory()?, text(name), node, mode, (uid, gid))
         }
         Step::DeviceAt { path, node, mode, uid, gid } => {
             let (parent, name) = live.root()?.parent_of(text(path))?;
             make_device(parent.as_fd(), name.as_c_str(), node, mode, (uid, gid))
         }
         Step::Link { name, target, replace } => {
-            make_link(live.devices()?, text(name), text(target), replace)
-        }
-        Step::LinkAt { path, target } => {
-            let (parent, name) = live.root()?.parent_of(text(path))?;
-            make_link(parent.as_fd(), name.as_c_str(), text(target), false)
+            make_link(live.directory()?, text(name), text(target), replace)
         }
         Step::Mask(path) => mask(live, text(path)),
         Step::Readonly(path) => make_readonly(live.root()?, text(path)),
@@ -133,6 +130,24 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
         }
         Step::PropagateRoot(flags) => {
             Ok(mount::mount_propagation(c"/", propagation(flags))?)
+        }
+    }
+}
+
+fn with_tree(
+    tree: Tree,
+    recursive: bool,
+    arena: &Arena,
+    prepared: &[OwnedFd],
+    attach: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
+) -> Result<()> {
+    match tree {
+        Tree::Prepared(index) => attach(prepared_tree(prepared, index)?),
+        Tree::Path(path) => {
+            let tree = mount::open_tree_clone(CWD, arena.c_str(path), recursive)?;
+            let attached = attach(tree.as_fd());
+            leave_open(tree);
+            attached
         }
     }
 }
@@ -161,6 +176,7 @@ fn attach_root(
             let place = place?;
             let copy = mount::open_tree_clone(&place, c"", true)?;
             mount::move_mount(&copy, &place)?;
+            leave_open(place);
             copy
         }
         (Tree::Prepared(index), Ok(place)) => {
@@ -188,7 +204,7 @@ struct NewMount<'a> {
 
 fn mount_new(root: &Root, target: &CStr, links: Links, request: &NewMount<'_>) -> Result<()> {
     let place = root.find_or_make(target, Make::Directory, links)?;
-    if links == Links::Follow && is_on_procfs(&place.fd)? {
+    if links == Links::Follow && place.existed && is_on_procfs(&place.fd)? {
         return Err(Finding::OnProcfs.into());
     }
     let mut buffer = [0_u8; 4096];
@@ -198,6 +214,7 @@ fn mount_new(root: &Root, target: &CStr, links: Links, request: &NewMount<'_>) -
         data = append_mode(&mut buffer, request.data.to_bytes(), mode)?;
     }
     fchdir(&place.fd)?;
+    leave_open(place.fd);
     let data = (!data.is_empty()).then_some(data);
     Ok(mount::mount(request.source, c".", request.kind, request.flags, data)?)
 }
@@ -220,10 +237,12 @@ fn bind(root: &Root, tree: BorrowedFd<'_>, target: &CStr, procfs_allowed: bool) 
     let is_directory = fstat(tree)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
     let make = if is_directory { Make::Directory } else { Make::File };
     let place = root.find_or_make(target, make, Links::Follow)?;
-    if !procfs_allowed && is_on_procfs(&place.fd)? {
+    if !procfs_allowed && place.existed && is_on_procfs(&place.fd)? {
         return Err(Finding::OnProcfs.into());
     }
-    Ok(mount::move_mount(tree, &place.fd)?)
+    let moved = mount::move_mount(tree, &place.fd);
+    leave_open(place.fd);
+    Ok(moved?)
 }
 
 /// mount_setattr(2), or before Linux 5.12 a remount, which can do one mount only.
@@ -372,7 +391,7 @@ fn mask(live: &mut Live, path: &CStr) -> Result<()> {
         other => other?,
     };
     if fstat(&place)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
-        return mask_directory(live, &place);
+        return mask_directory(live, place);
     }
     let null = match live.null.take() {
         Some(null) => null,
@@ -380,19 +399,28 @@ fn mask(live: &mut Live, path: &CStr) -> Result<()> {
     };
     let cover = mount::open_tree_clone(&null, c"", false)?;
     live.null = Some(null);
-    Ok(mount::move_mount(&cover, &place)?)
+    lay(cover, place)
 }
 
 /// One empty tmpfs serves all directories: each gets a copy of the mount, not a superblock.
-fn mask_directory(live: &mut Live, place: &OwnedFd) -> Result<()> {
+fn mask_directory(live: &mut Live, place: OwnedFd) -> Result<()> {
     if let Some(first) = &live.empty_directory {
         let cover = mount::open_tree_clone(first, c"", false)?;
-        return Ok(mount::move_mount(&cover, place)?);
+        return lay(cover, place);
     }
     let cover = mount::empty_readonly_tmpfs()?;
-    mount::move_mount(&cover, place)?;
+    mount::move_mount(&cover, &place)?;
+    leave_open(place);
     live.empty_directory = Some(cover);
     Ok(())
+}
+
+/// Lays a mount over a place; neither is needed again.
+fn lay(cover: OwnedFd, place: OwnedFd) -> Result<()> {
+    let laid = mount::move_mount(&cover, &place);
+    leave_open(cover);
+    leave_open(place);
+    Ok(laid?)
 }
 
 fn make_readonly(root: &Root, path: &CStr) -> Result<()> {
@@ -403,7 +431,10 @@ fn make_readonly(root: &Root, path: &CStr) -> Result<()> {
     let copy = mount::open_tree_clone(&place, c"", true)?;
     mount::move_mount(&copy, &place)?;
     let attributes = Attributes { set: ATTR_RDONLY, ..Attributes::default() };
-    set_attributes(&copy, attributes, false)
+    let set = set_attributes(&copy, attributes, false);
+    leave_open(copy);
+    leave_open(place);
+    set
 }
 
 fn pivot(root: &Root, leave_peers: bool) -> Result<()> {

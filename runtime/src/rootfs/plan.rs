@@ -120,6 +120,13 @@ pub enum Step {
         /// The destination is a file of procfs that may be covered.
         on_procfs: bool,
     },
+    /// Makes a directory in the open one and attaches a tree of the host to it.
+    BindInto {
+        /// The tree, without mounts below it.
+        tree: Tree,
+        /// The new directory's name.
+        name: Text,
+    },
     /// Changes attributes of the mount at a path.
     Attributes {
         /// The mount.
@@ -136,8 +143,8 @@ pub enum Step {
         /// `MS_*` type, with `MS_REC` for all mounts below it.
         flags: u64,
     },
-    /// Opens the directory in which the following device steps work.
-    OpenDevices(Text),
+    /// Opens the directory in which the following steps work that give a name only.
+    OpenDirectory(Text),
     /// Makes a device node in the open directory.
     Device {
         /// Name in the directory.
@@ -172,13 +179,6 @@ pub enum Step {
         target: Text,
         /// Replace what is there.
         replace: bool,
-    },
-    /// Makes a symbolic link at a path.
-    LinkAt {
-        /// Path in the container.
-        path: Text,
-        /// What it points to.
-        target: Text,
     },
     /// Hides a path: a file behind the null device, a directory behind an empty tmpfs.
     Mask(Text),
@@ -435,13 +435,19 @@ impl Compiler<'_> {
             inherit_mode: false,
         };
         self.step(origin, step);
+        self.step(origin, Step::OpenDirectory(target));
         for cgroup in self.context.cgroups {
-            let below = self.arena.add(format!("{destination}/{}", cgroup.name));
-            self.hierarchy(origin, cgroup, below, flags, own_view);
+            let name = self.arena.add(&cgroup.name);
+            if own_view {
+                let below = self.arena.add(format!("{destination}/{}", cgroup.name));
+                self.hierarchy(origin, cgroup, below, flags, own_view);
+            } else {
+                let tree = self.tree(origin, &cgroup.path, false);
+                self.step(origin, Step::BindInto { tree, name });
+            }
             for link in &cgroup.links {
-                let path = self.arena.add(format!("{destination}/{link}"));
-                let points_to = self.arena.add(&cgroup.name);
-                self.step(origin, Step::LinkAt { path, target: points_to });
+                let link = self.arena.add(link);
+                self.step(origin, Step::Link { name: link, target: name, replace: false });
             }
         }
         // One call for the tmpfs and all hierarchies below it.
@@ -473,10 +479,8 @@ impl Compiler<'_> {
         } else {
             let tree = self.tree(origin, &cgroup.path, false);
             self.step(origin, Step::Bind { tree, recursive: false, target, on_procfs: false });
-            if cgroup.name.is_empty() {
-                let attributes = attributes(flags, 0);
-                self.step(origin, Step::Attributes { target, attributes, recursive: false });
-            }
+            let attributes = attributes(flags, 0);
+            self.step(origin, Step::Attributes { target, attributes, recursive: false });
         }
     }
 
@@ -487,7 +491,7 @@ impl Compiler<'_> {
         }
         let origin = Origin::field("default devices");
         let dev = self.arena.add("dev");
-        self.step(origin, Step::OpenDevices(dev));
+        self.step(origin, Step::OpenDirectory(dev));
         for (name, major, minor) in DEVICES {
             let overridden = |path: &str| path.strip_prefix("/dev/") == Some(name);
             if self.spec.linux.devices.iter().any(|d| overridden(&d.path)) {
@@ -640,6 +644,9 @@ impl fmt::Display for Shown<'_> {
                 let verb = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{verb} {} → {}", tree(source), text(*target))
             }
+            Step::BindInto { tree: source, name } => {
+                write!(f, "bind {} → {}", tree(source), text(*name))
+            }
             Step::Attributes { target, attributes, recursive } => {
                 let scope = if *recursive { " and below" } else { "" };
                 write!(f, "attributes {}{scope}", text(*target))?;
@@ -648,11 +655,11 @@ impl fmt::Display for Shown<'_> {
             Step::Propagate { target, flags } => {
                 write!(f, "propagation {} {}", text(*target), propagation_name(*flags))
             }
-            Step::OpenDevices(path) => write!(f, "devices in {}", text(*path)),
+            Step::OpenDirectory(path) => write!(f, "in {}", text(*path)),
             Step::Device { name: path, node, mode, .. } | Step::DeviceAt { path, node, mode, .. } => {
                 write!(f, "device {} {node:?} {mode:04o}", text(*path))
             }
-            Step::Link { name: path, target, .. } | Step::LinkAt { path, target } => {
+            Step::Link { name: path, target, .. } => {
                 write!(f, "link {} → {}", text(*path), text(*target))
             }
             Step::Mask(path) => write!(f, "mask {}", text(*path)),

@@ -81,6 +81,15 @@ pub fn move_mount(tree: impl AsFd, target: impl AsFd) -> Result<()> {
     rustix::mount::move_mount(tree, c"", target, c"", flags).named(Call::MoveMount)
 }
 
+/// Attaches the detached mount `tree` to `name` in `directory`; a link there is not followed.
+///
+/// # Errors
+/// The errno of the call.
+pub fn move_mount_below(tree: impl AsFd, directory: impl AsFd, name: &CStr) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(tree, c"", directory, name, flags).named(Call::MoveMount)
+}
+
 /// Attaches the detached mount `tree` to the root directory of this process.
 ///
 /// # Errors

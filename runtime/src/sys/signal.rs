@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::error::{Call, Named, Result};
 
@@ -15,23 +14,11 @@ pub fn all_as_descriptor() -> Result<OwnedFd> {
     let all = SigSet::all();
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None)
         .named(Call::Sigprocmask)?;
-    let fd = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .named(Call::Signalfd)?;
-    Ok(super::open::adopt(std::os::fd::IntoRawFd::into_raw_fd(IntoFd(fd).into_owned()?)))
-}
-
-/// `SignalFd` owns its descriptor but does not hand it out: a duplicate does.
-struct IntoFd(SignalFd);
-
-impl IntoFd {
-    fn into_owned(self) -> Result<OwnedFd> {
-        self.0
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|e| super::error::SyscallError {
-                call: Call::Dup,
-                errno: e.raw_os_error().unwrap_or(libc::EMFILE),
-            })
+    let mask: *const libc::sigset_t = all.as_ref();
+    // SAFETY: the set lives through the call. nix's type keeps the descriptor to itself.
+    match unsafe { libc::signalfd(-1, mask, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) } {
+        -1 => Err(super::error::SyscallError::last(Call::Signalfd)),
+        fd => Ok(super::open::adopt(fd)),
     }
 }
 
