@@ -84,6 +84,7 @@ pub mod spec;
 pub mod archive;
 pub mod blob;
 pub mod bundle;
+pub mod flatten;
 pub mod fsroot;
 pub mod layer;
 pub mod snapshot;

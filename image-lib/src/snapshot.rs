@@ -171,7 +171,7 @@ impl Overlay<'_> {
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn open(lowers: &[PathBuf]) -> Result<Root, MountError> {
+    pub fn open(lowers: &[PathBuf]) -> Result<Root, MountError> {
         let target = Path::new("(detached)");
         match lowers {
             [] => Err(MountError::Empty),
@@ -276,7 +276,7 @@ fn bind(source: &Path, target: &Path, flags: MountFlags) -> Result<(), Errno> {
 
 /// The root directory of a mount has the upper directory's attributes, so those must be the
 /// image's: of the highest layer that says what they are, otherwise of the lowest.
-fn adopt_root_attributes(lowers: &[PathBuf], upper: &Path) -> Result<(), FsError> {
+pub(crate) fn adopt_root_attributes(lowers: &[PathBuf], upper: &Path) -> Result<(), FsError> {
     let says = |tree: &&PathBuf| {
         tree.parent().is_some_and(|layer| layer.join(crate::store::ROOT_ENTRY_MARK).exists())
     };

@@ -1,2 +1,115 @@
-//! The command `keel-image`.
-fn main() {}
+//! The command `keel-image`: docker's verbs on a store without a daemon. Every command is one file
+//! and little more than one call of the library.
+
+mod build;
+mod bundle;
+mod container_flags;
+mod failure;
+mod history;
+mod images;
+mod import;
+mod inspect;
+mod load;
+mod output;
+mod progress;
+mod rmi;
+mod run;
+mod save;
+mod table;
+mod tag;
+mod template;
+mod units;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use keel_image::store::Store;
+
+use failure::Failure;
+
+/// Build, keep, move and run container images without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "keel-image", version, propagate_version = true, disable_help_subcommand = true)]
+struct Arguments {
+    /// The store [default: $KEEL_IMAGE_ROOT, /var/lib/keel, or ~/.local/share/keel]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build an image from a Dockerfile
+    #[command(disable_help_flag = true)]
+    Build {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0.., value_name = "OPTION|PATH")]
+        arguments: Vec<OsString>,
+    },
+    /// Make a bundle that an OCI runtime starts
+    Bundle(bundle::Arguments),
+    /// Show the steps that made an image
+    History(history::Arguments),
+    /// List images
+    #[command(visible_alias = "ls")]
+    Images(images::Arguments),
+    /// Make an image of a root file system
+    Import(import::Arguments),
+    /// Show all that is known of images
+    Inspect(inspect::Arguments),
+    /// Load images from an archive
+    Load(load::Arguments),
+    /// Remove images
+    Rmi(rmi::Arguments),
+    /// Run a command in a new container
+    Run(run::Arguments),
+    /// Write images to an archive
+    Save(save::Arguments),
+    /// Give an image a further name
+    Tag(tag::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Docker's code for a command line that makes no sense; help is no error.
+            let code = if error.use_stderr() { 125 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let root = arguments.root.unwrap_or_else(Store::default_root);
+    match dispatch(arguments.command, &root) {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failure> {
+    if let Command::Build { arguments } = command {
+        let mut parser = lexopt::Parser::from_args(arguments);
+        build::run(&mut parser, root)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let store = Store::open(root)?;
+    match command {
+        Command::Build { .. } => {}
+        Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
+        Command::History(arguments) => history::run(&store, &arguments)?,
+        Command::Images(arguments) => images::run(&store, &arguments)?,
+        Command::Import(arguments) => import::run(&store, &arguments)?,
+        Command::Inspect(arguments) => inspect::run(&store, &arguments)?,
+        Command::Load(arguments) => load::run(&store, &arguments)?,
+        Command::Rmi(arguments) => rmi::run(&store, &arguments)?,
+        Command::Run(arguments) => return run::run(&store, &arguments),
+        Command::Save(arguments) => save::run(&store, &arguments)?,
+        Command::Tag(arguments) => tag::run(&store, &arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -173,9 +173,17 @@ pub enum StepError {
         /// Whether the command had a network.
         networked: bool,
     },
-    /// The runtime could not start the command.
+    /// The runtime itself could not be run.
     #[error("cannot run {runtime}: {reason}")]
     Runtime {
+        /// The runtime.
+        runtime: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The runtime could not start the command.
+    #[error("{runtime} could not start the command: {reason}")]
+    Start {
         /// The runtime.
         runtime: String,
         /// What it said.

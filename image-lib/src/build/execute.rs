@@ -131,7 +131,7 @@ impl Executor for RuntimeExecutor {
         if code != 0
             && let Some(reason) = logged_error(&log_file(execution))
         {
-            return Err(self.failure(reason));
+            return Err(StepError::Start { runtime: self.name(), reason });
         }
         Ok(code)
     }

@@ -70,6 +70,10 @@ impl StageBuilder<'_, '_> {
     }
 
     fn loan(&self, mount: &Mount) -> Result<Loan, StepError> {
+        if matches!(mount.kind, MountKind::Secret | MountKind::Ssh) {
+            let what = format!("RUN --mount=type={}", mount.kind.word());
+            return Err(StepError::Unsupported { what });
+        }
         let word =
             |text: &String| Ok::<_, StepError>(self.state.expand(text, self.build.escape())?.text);
         let optional = |text: &Option<String>| text.as_ref().map(word).transpose();
@@ -82,17 +86,13 @@ impl StageBuilder<'_, '_> {
         let what = match mount.kind {
             MountKind::Bind => self.bind(mount, source.as_deref().unwrap_or("/"))?,
             MountKind::Tmpfs => What::Tmpfs { size: optional(&mount.size)? },
-            MountKind::Cache => {
+            _ => {
                 if mount.from.is_some() || source.is_some() {
                     let what = "RUN --mount=type=cache with from or source".to_owned();
                     return Err(StepError::Unsupported { what });
                 }
                 let id = optional(&mount.id)?.unwrap_or_else(|| target.clone());
                 self.cache_loan(mount, &id)?
-            }
-            MountKind::Secret | MountKind::Ssh => {
-                let what = format!("RUN --mount=type={}", mount.kind.word());
-                return Err(StepError::Unsupported { what });
             }
         };
         Ok(Loan { target, what })

@@ -65,8 +65,17 @@ pub fn build_image(
     let step = reporter.begin("[internal] load build definition from Dockerfile");
     let nothing = store.scratch().map_err(BuildError::Store)?;
     let directory = options.context.as_deref().unwrap_or(nothing.path());
-    let context = Context::open(directory, &options.dockerfile, &cache)?;
-    let dockerfile = dockerfile::parse(&context.dockerfile_name, &context.dockerfile_text)?;
+    let opened = Context::open(directory, &options.dockerfile, &cache).and_then(|context| {
+        let dockerfile = dockerfile::parse(&context.dockerfile_name, &context.dockerfile_text)?;
+        Ok((context, dockerfile))
+    });
+    let (context, dockerfile) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            reporter.failed(step, error.to_string().lines().next().unwrap_or_default());
+            return Err(error);
+        }
+    };
     reporter.done(step);
     for warning in &dockerfile.warnings {
         reporter.warning(&warning.to_string());

@@ -12,7 +12,7 @@ use super::dockerfile::instruction::{Command, Instruction};
 use super::error::{BuildError, StepError};
 use super::metadata;
 use super::owner;
-use super::plan::{Origin, PlannedStage, shorten, step_error};
+use super::plan::{Origin, PlannedStage, makes_layer, shorten, step_error};
 use super::progress::Step;
 use super::solve::Build;
 use super::state::StageState;
@@ -42,9 +42,15 @@ pub(super) fn build_stage(
         .map_err(|source| step_error(build.dockerfile, from.place.line, &from.text, source))?;
     for instruction in &plan.instructions {
         let line = instruction.place.line;
-        builder
-            .instruction(instruction)
-            .map_err(|source| step_error(build.dockerfile, line, &instruction.text, source))?;
+        let begun = builder.steps_begun;
+        builder.instruction(instruction).map_err(|source| {
+            // What fails before its step begins is shown as a step, too.
+            if makes_layer(&instruction.command) && builder.steps_begun == begun {
+                let step = builder.begin(&instruction.text);
+                build.fail_step(step, &source);
+            }
+            step_error(build.dockerfile, line, &instruction.text, source)
+        })?;
     }
     Ok(builder.state)
 }

@@ -1,6 +1,7 @@
 //! The `config.json` of a container of an image.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::config::{
     Capabilities, Cpu, DeviceRule, Linux, Memory, Mount, Namespace, Pids, Process, Resources,
@@ -226,8 +227,14 @@ fn mounts(options: &Options) -> Vec<Mount> {
 }
 
 fn namespaces(network: Network) -> Vec<Namespace> {
-    let kinds = ["mount", "network", "uts", "pid", "ipc", "cgroup"];
-    let kept = kinds.into_iter().filter(|kind| *kind != "network" || network == Network::None);
+    // As Docker: on a host with cgroup version 1 a container sees the host's cgroup paths.
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let wanted = |kind: &&str| match *kind {
+        "network" => network == Network::None,
+        "cgroup" => unified,
+        _ => true,
+    };
+    let kept = ["mount", "network", "uts", "pid", "ipc", "cgroup"].into_iter().filter(wanted);
     kept.map(|kind| Namespace { kind }).collect()
 }
 

@@ -1,0 +1,130 @@
+//! What goes wrong, as it is told: the chain of causes once, then what one can do about it.
+
+use std::error::Error;
+
+use keel_image::archive::ArchiveError;
+use keel_image::bundle::BundleError;
+use keel_image::flatten::FlattenError;
+use keel_image::snapshot::MountError;
+use keel_image::store::StoreError;
+
+use crate::{build, output};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    /// The exit code.
+    pub(crate) code: u8,
+}
+
+/// The errors of a chain, joined; a text that repeats its cause's is left out.
+fn chain(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.ends_with(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = cause.source();
+    }
+    message
+}
+
+impl Failure {
+    /// A failure in words.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: 1 }
+    }
+
+    /// A failure with its causes.
+    pub(crate) fn of(error: &dyn Error) -> Self {
+        Self::new(chain(error))
+    }
+
+    /// A failure with its causes, and what was attempted.
+    pub(crate) fn at(operation: &str, path: &std::path::Path, error: &dyn Error) -> Self {
+        Self::new(format!("cannot {operation} {path:?}: {}", chain(error)))
+    }
+
+    /// What is told, without the hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What one can do about it.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+
+    /// Another exit code.
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Tells it on the standard error.
+    pub(crate) fn print(&self) {
+        output::error_line(&format!("Error: {}", self.message));
+        if let Some(hint) = &self.hint {
+            output::error_line(&format!("hint: {hint}"));
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let failure = Self::of(&error);
+        match error {
+            StoreError::Io { ref source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                failure.with_hint("run as root, or name a store of your own with --root")
+            }
+            StoreError::Mismatch(_) => {
+                failure.with_hint("the image was damaged on its way or on the disk; load it again")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Store(error) => error.into(),
+            error => Self::of(&error),
+        }
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl From<MountError> for Failure {
+    fn from(error: MountError) -> Self {
+        let failure = Self::of(&error);
+        if rustix::process::geteuid().is_root() {
+            return failure;
+        }
+        failure.with_hint("mounting the layers of an image needs root")
+    }
+}
+
+impl From<FlattenError> for Failure {
+    fn from(error: FlattenError) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl From<build::Failure> for Failure {
+    fn from(error: build::Failure) -> Self {
+        Self { message: chain(&error), hint: error.hint(), code: error.code() }
+    }
+}

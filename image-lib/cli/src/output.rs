@@ -1,0 +1,32 @@
+//! What is printed. Who closes the pipe early has read enough: that is no error.
+
+use std::io::{self, Write};
+
+use crate::failure::Failure;
+
+/// Writes `text` to the standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to the standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to the standard output.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n"))
+}
+
+/// Writes a value as indented JSON.
+pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
+    line(&format!("{value:#}"))
+}
+
+/// Writes a line to the standard error.
+pub(crate) fn error_line(text: &str) {
+    // There is nobody left to tell.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,61 @@
+//! Progress on the standard error: a bar per layer on a terminal, otherwise nothing but warnings.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use keel_image::identity::Digest;
+use keel_image::store::{Event, Progress};
+
+use crate::output;
+
+/// Shows how far the layers are.
+#[derive(Debug)]
+pub(crate) struct Bars {
+    all: Option<MultiProgress>,
+    by_blob: Mutex<HashMap<Digest, ProgressBar>>,
+}
+
+impl Bars {
+    /// Bars on the standard error, if it is a terminal and `quiet` is not asked for.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let shown = !quiet && io::stderr().is_terminal();
+        Self { all: shown.then(MultiProgress::new), by_blob: Mutex::default() }
+    }
+}
+
+impl Progress for Bars {
+    fn note(&self, event: Event<'_>) {
+        if let Event::Warning(text) = event {
+            match &self.all {
+                Some(all) => drop(all.println(format!("warning: {text}"))),
+                None => output::error_line(&format!("warning: {text}")),
+            }
+        }
+        let Some(all) = &self.all else { return };
+        let mut bars = self.by_blob.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Begin { blob, bytes } => {
+                let bar = all.add(ProgressBar::new(bytes));
+                let style = "{prefix}: unpacking [{bar:30}] {bytes}/{total_bytes}";
+                if let Ok(style) = ProgressStyle::with_template(style) {
+                    bar.set_style(style.progress_chars("=> "));
+                }
+                bar.set_prefix(blob.short().to_owned());
+                bars.insert(blob.clone(), bar);
+            }
+            Event::Advance { blob, bytes } => {
+                if let Some(bar) = bars.get(blob) {
+                    bar.inc(bytes);
+                }
+            }
+            Event::End { blob } => {
+                if let Some(bar) = bars.remove(blob) {
+                    bar.finish();
+                }
+            }
+            Event::Warning(_) => {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `keel-image save`: images into an archive.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use keel_image::archive::save;
+use keel_image::reference::Reference;
+use keel_image::store::{Image, Store};
+
+use crate::failure::Failure;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Names or ids; a name without a tag means all its tags
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Write to a file instead of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
+    let _hold = store.hold()?;
+    let images = select(store, &arguments.images)?;
+    if let Some(path) = arguments.output.as_deref().filter(|path| path.as_os_str() != "-") {
+        return to_file(store, &images, path);
+    }
+    if io::stdout().is_terminal() {
+        return Err(Failure::new(
+            "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+        ));
+    }
+    let mut stdout = BufWriter::with_capacity(128 << 10, io::stdout().lock());
+    save(store, &images, &mut stdout)?;
+    stdout.flush().map_err(|error| Failure::of(&error))
+}
+
+/// The images of all names, each once with all the names that were asked for.
+fn select(store: &Store, names: &[String]) -> Result<Vec<(Image, Vec<Reference>)>, Failure> {
+    let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+    let mut add = |image: Image, reference: Option<Reference>| {
+        let known = images.iter().position(|(known, _)| known.descriptor() == image.descriptor());
+        let at = known.unwrap_or_else(|| {
+            images.push((image, Vec::new()));
+            images.len() - 1
+        });
+        if let Some(reference) = reference.filter(|r| !images[at].1.contains(r)) {
+            images[at].1.push(reference);
+        }
+    };
+    let records = store.records()?;
+    for name in names {
+        let reference = name.parse::<Reference>().ok();
+        let bare = reference.as_ref().filter(|r| r.tag().is_none() && r.digest().is_none());
+        let mut all = Vec::new();
+        if let Some(bare) = bare {
+            let same = |r: &&Reference| r.name() == bare.name();
+            for record in &records {
+                if let Some(reference) = record.reference.as_ref().filter(same) {
+                    all.push((store.read(&record.descriptor)?, Some(reference.clone())));
+                }
+            }
+        }
+        if all.is_empty() {
+            let image = store.resolve(name)?;
+            let references = store.references(&image)?;
+            // An image that was asked for by its id keeps no name.
+            all.push((image, reference.filter(|r| references.contains(r))));
+        }
+        all.into_iter().for_each(|(image, reference)| add(image, reference));
+    }
+    Ok(images)
+}
+
+/// A file appears when it is complete.
+fn to_file(store: &Store, images: &[(Image, Vec<Reference>)], path: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::at("write", path, &error);
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        // A device or a pipe cannot be replaced.
+        let mut file = File::options().write(true).open(path).map_err(failed)?;
+        return Ok(save(store, images, &mut file)?);
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.partial", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let write = || -> Result<(), Failure> {
+        let file = File::create(&temporary).map_err(failed)?;
+        let mut file = BufWriter::with_capacity(128 << 10, file);
+        save(store, images, &mut file)?;
+        file.flush().map_err(failed)?;
+        fs::rename(&temporary, path).map_err(failed)
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
