@@ -189,8 +189,8 @@ pub enum StepError {
         /// What it said.
         reason: String,
     },
-    /// Another stage failed first.
-    #[error("cancelled, because another stage failed")]
+    /// Another stage failed first, or the caller ended the build.
+    #[error("cancelled")]
     Cancelled,
 }
 

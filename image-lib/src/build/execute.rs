@@ -1,9 +1,12 @@
 //! Running the command of a `RUN`. This is the only room of the library that starts a process, and
 //! it does so through [`Executor`] alone.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, PipeReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::error::StepError;
 
@@ -11,7 +14,8 @@ use super::error::StepError;
 ///
 /// Laws: `run` returns only when the container and all its processes are gone and nothing of it is
 /// left outside `bundle` and `state`; it reads nothing from the standard input; it may be called
-/// from several threads at once with different ids.
+/// from several threads at once with different ids; once `cancelled` says so, it ends the container
+/// and returns within a second.
 pub trait Executor: Sync {
     /// What the user knows it by, for messages.
     fn name(&self) -> String;
@@ -29,7 +33,7 @@ pub trait Executor: Sync {
 }
 
 /// What is run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Execution<'a> {
     /// The OCI bundle.
     pub bundle: &'a Path,
@@ -37,7 +41,18 @@ pub struct Execution<'a> {
     pub state: &'a Path,
     /// A name that no other container has.
     pub id: &'a str,
+    /// Whether nobody waits for the result any more.
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
 }
+
+impl std::fmt::Debug for Execution<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Execution").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How long a container may run on after it was cancelled: the wait for output is cut so often.
+const CANCEL_LATENCY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Runs any runtime with runc's command line.
 #[derive(Debug, Clone)]
@@ -80,6 +95,16 @@ impl RuntimeExecutor {
         command
     }
 
+    /// Runs a command of the runtime on the container, whose outcome does not matter: the container
+    /// may be gone already.
+    fn quietly(&self, execution: &Execution<'_>, words: &[&str]) {
+        let mut command = self.command(execution);
+        let (verb, flags) = words.split_at(1);
+        command.args(verb).args(flags.iter().filter(|word| word.starts_with('-')));
+        command.arg(execution.id).args(flags.iter().filter(|word| !word.starts_with('-')));
+        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+
     fn failure(&self, reason: impl Into<String>) -> StepError {
         StepError::Runtime { runtime: self.name(), reason: reason.into() }
     }
@@ -112,17 +137,11 @@ impl Executor for RuntimeExecutor {
             .map_err(|error| self.failure(error.to_string()))?;
         // The command's ends of the pipe would keep it open for ever.
         drop(command);
-        let copied = copy_lines(BufReader::new(reader), output);
+        let source = Cancellable { pipe: reader, executor: self, execution, killed: false };
+        let copied = copy_lines(BufReader::new(source), output);
         let status = child.wait();
         // A runtime that was killed could not clean up after its container.
-        let _ = self
-            .command(execution)
-            .arg("delete")
-            .arg("--force")
-            .arg(execution.id)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        self.quietly(execution, &["delete", "--force"]);
         copied.map_err(|error| self.failure(error.to_string()))?;
         let status = status.map_err(|error| self.failure(error.to_string()))?;
         let Some(code) = status.code() else {
@@ -134,6 +153,32 @@ impl Executor for RuntimeExecutor {
             return Err(StepError::Start { runtime: self.name(), reason });
         }
         Ok(code)
+    }
+}
+
+/// The output of a container, which is killed when nobody waits for it any more. Then its output
+/// ends, and with it the reading.
+struct Cancellable<'a> {
+    pipe: PipeReader,
+    executor: &'a RuntimeExecutor,
+    execution: &'a Execution<'a>,
+    killed: bool,
+}
+
+impl Read for Cancellable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut pipe = [PollFd::new(&self.pipe, PollFlags::IN)];
+            match poll(&mut pipe, Some(&CANCEL_LATENCY)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return self.pipe.read(buffer),
+                Err(errno) => return Err(errno.into()),
+            }
+            if !self.killed && (self.execution.cancelled)() {
+                self.killed = true;
+                self.executor.quietly(self.execution, &["kill", "KILL"]);
+            }
+        }
     }
 }
 

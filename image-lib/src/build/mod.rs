@@ -13,6 +13,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::identity::ImageId;
 use crate::reference::Reference;
@@ -80,6 +82,8 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// The network of `RUN` where the instruction says nothing else.
     pub network: Network,
+    /// Set it, from any thread, to end the build: what runs is killed, and nothing is left behind.
+    pub cancelled: Arc<AtomicBool>,
 }
 
 impl BuildOptions {
@@ -95,6 +99,7 @@ impl BuildOptions {
             labels: BTreeMap::new(),
             no_cache: false,
             network: Network::Default,
+            cancelled: Arc::default(),
         }
     }
 }

@@ -142,9 +142,11 @@ impl StageBuilder<'_, '_> {
         };
         let id = container_id(&workspace);
         let spec = self.spec(&workspace, invocation, network, mounts, &id)?;
-        write(&workspace.bundle().join("config.json"), &spec.to_json())?;
+        write(&workspace.bundle().join("config.json"), &spec)?;
         let state = workspace.directory("state")?;
-        let execution = Execution { bundle: workspace.bundle(), state: &state, id: &id };
+        let cancelled = || self.build.is_cancelled();
+        let execution =
+            Execution { bundle: workspace.bundle(), state: &state, id: &id, cancelled: &cancelled };
         let mut tail = VecDeque::new();
         let code = self.build.executor.run(&execution, &mut |line| {
             if tail.len() == TAIL_LINES {
@@ -153,6 +155,9 @@ impl StageBuilder<'_, '_> {
             tail.push_back(line.to_owned());
             self.build.reporter.output(step, line);
         })?;
+        if cancelled() {
+            return Err(StepError::Cancelled);
+        }
         if code == 0 {
             return Ok(workspace);
         }
@@ -172,7 +177,7 @@ impl StageBuilder<'_, '_> {
         network: Network,
         mounts: Vec<Mount>,
         id: &str,
-    ) -> Result<bundle::Spec, StepError> {
+    ) -> Result<Vec<u8>, StepError> {
         let mut config = self.state.image.execution();
         let mut environment = self.state.environment.clone();
         for (name, value) in self.build.arguments.proxies() {
@@ -192,8 +197,20 @@ impl StageBuilder<'_, '_> {
             cgroups_path: Some(format!("/{id}")),
             ..bundle::Options::default()
         };
-        Ok(bundle::Spec::new(&config, workspace.root(), &options)?)
+        let spec = bundle::Spec::new(&config, workspace.root(), &options)?.to_json();
+        Ok(with_umask(spec))
     }
+}
+
+/// Gives the command Docker's umask. A runtime would hand on the caller's, and what a build makes
+/// must not depend on who builds.
+fn with_umask(spec: Vec<u8>) -> Vec<u8> {
+    const UMASK: u32 = 0o022;
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&spec) else { return spec };
+    if let Some(user) = value.pointer_mut("/process/user") {
+        user["umask"] = UMASK.into();
+    }
+    serde_json::to_vec(&value).unwrap_or(spec)
 }
 
 /// Ids are names of cgroups and state directories; the scratch directory's name is unique.

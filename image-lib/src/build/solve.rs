@@ -36,7 +36,7 @@ pub(super) struct Build<'a> {
     pub(super) epoch: Option<Timestamp>,
     pub(super) stage_count: usize,
     /// Set when a stage fails: the others end at their next instruction.
-    pub(super) failed: AtomicBool,
+    failed: AtomicBool,
     steps: AtomicUsize,
     cached: AtomicUsize,
     results: Results,
@@ -108,6 +108,7 @@ pub fn build_image(
     build.stage_count = plan.stages.len();
     let state = build.solve(&plan)?;
     context.tree.save_stat_cache();
+    build.retain(&plan);
     build.warn_of_unused_arguments(&plan);
     build.export(&state)
 }
@@ -133,6 +134,11 @@ impl Build<'_> {
         self.dockerfile.directives.escape
     }
 
+    /// Whether the build is over: a stage failed, or the caller wants no more of it.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.options.cancelled.load(Ordering::Relaxed)
+    }
+
     pub(super) fn begin(&self, title: &str) -> Step {
         self.steps.fetch_add(1, Ordering::Relaxed);
         self.reporter.begin(title)
@@ -145,6 +151,9 @@ impl Build<'_> {
 
     pub(super) fn fail_step(&self, step: Step, error: &StepError) {
         let text = error.to_string();
+        if matches!(error, StepError::Cancelled) {
+            return self.reporter.failed(step, "CANCELED");
+        }
         self.reporter.failed(step, text.lines().next().unwrap_or_default());
     }
 
@@ -221,6 +230,28 @@ impl Build<'_> {
             option: "build".to_owned(),
             reason: "a stage ended without a result".to_owned(),
         })
+    }
+
+    /// Protects the layers of all stages from garbage collection until this Dockerfile is built
+    /// again: those of earlier stages belong to no image, and still are worth their time.
+    fn retain(&self, plan: &Plan) {
+        if self.steps.load(Ordering::Relaxed) == self.cached.load(Ordering::Relaxed) {
+            return;
+        }
+        let results = self.results.by_stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let layers =
+            plan.stages.iter().filter_map(|stage| results.get(&stage.index)?.as_ref().ok());
+        let digests: BTreeSet<Digest> = layers
+            .flat_map(|state| &state.layers)
+            .flat_map(|layer| [layer.descriptor.digest.clone(), layer.diff_id.digest().clone()])
+            .collect();
+        let path =
+            self.options.context.as_deref().and_then(|path| std::fs::canonicalize(path).ok());
+        let path = path.unwrap_or_default();
+        let dockerfile = format!("{path:?} {:?}", self.options.dockerfile);
+        let name = format!("build-{}", Digest::of(dockerfile.as_bytes()).hex());
+        // Without the protection a later build may have to do a step again, and no worse.
+        let _ = self.store.retain(&name, &digests.into_iter().collect::<Vec<_>>());
     }
 
     fn warn_of_unused_arguments(&self, plan: &Plan) {

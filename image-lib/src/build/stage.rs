@@ -4,7 +4,6 @@
 //! is no result a workspace is made, filled and committed. The others change the configuration.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use super::cache::StepRecord;
 use super::cache_key::{CacheKey, KeyMaker};
@@ -75,7 +74,7 @@ impl StageBuilder<'_, '_> {
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), StepError> {
-        if self.build.failed.load(Ordering::Relaxed) {
+        if self.build.is_cancelled() {
             return Err(StepError::Cancelled);
         }
         let escape = self.build.escape();
