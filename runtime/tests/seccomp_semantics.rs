@@ -278,6 +278,16 @@ fn decides_as_the_rules_say_for_docker_on_every_machine() {
 }
 
 #[test]
+fn answers_every_call_alike_without_rules() {
+    let mut profile = random_profile(&mut Dice(3));
+    profile.syscalls.clear();
+    for action in ACTIONS {
+        profile.default_action = *action;
+        assert!(check(&profile, &mut Dice(5), 1));
+    }
+}
+
+#[test]
 fn jumps_over_any_distance() {
     let rule = |name: &str, value: u64, op: Operator| Rule {
         names: vec![name.to_owned()],

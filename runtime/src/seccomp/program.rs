@@ -52,6 +52,8 @@ pub(super) fn assemble(
             break;
         }
     }
+    // Where all architectures get the same answer there was nothing to compare, and no return yet.
+    writer.near(otherwise, 1);
     writer.push(code::LOAD, OFFSET_ARCH);
     let mut program = writer.reversed;
     if program.len() > INSTRUCTIONS_MAX {
