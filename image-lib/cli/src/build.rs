@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use keel_image::build::{
@@ -17,6 +19,7 @@ use keel_image::reference::Reference;
 use keel_image::spec::Platform;
 use keel_image::store::Store;
 use lexopt::prelude::{Long, Short, Value};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// What `keel-image build --help` prints.
 pub(crate) const HELP: &str = "\
@@ -37,6 +40,8 @@ Options:
       --progress MODE        auto, plain, tty or quiet
   -q, --quiet                Print nothing but the image's id
       --iidfile FILE         Write the image's id to FILE
+      --root DIR             The store (default $KEEL_IMAGE_ROOT, /var/lib/keel, or
+                             ~/.local/share/keel)
       --runtime PATH         What runs RUN: keel, runc or another with its command line
   -h, --help                 Print this
 ";
@@ -111,6 +116,7 @@ struct Call {
     display: Display,
     image_id_file: Option<PathBuf>,
     runtime: Option<PathBuf>,
+    root: Option<PathBuf>,
 }
 
 /// How progress is shown.
@@ -136,6 +142,7 @@ pub(crate) fn run(parser: &mut lexopt::Parser, root: &Path) -> Result<(), Failur
     let Some(call) = read_call(parser)? else {
         return print(HELP);
     };
+    let root = call.root.as_deref().unwrap_or(root);
     let store = Store::open(root).map_err(|error| Failure::Build(BuildError::Store(error)))?;
     let outcome = build(&store, &call.options, call.runtime, call.display)?;
     let id = outcome.image_id.to_string();
@@ -158,12 +165,38 @@ pub(crate) fn build(
 ) -> Result<BuildOutcome, Failure> {
     let executor = runtime.map_or_else(RuntimeExecutor::find, RuntimeExecutor::new);
     let mut progress = Printer::new(display);
-    let outcome = build_image(store, options, &executor, &mut progress).map_err(Failure::Build)?;
+    let interrupts = Interrupts::cancel(&options.cancelled);
+    let outcome = build_image(store, options, &executor, &mut progress).map_err(Failure::Build);
+    drop(interrupts);
+    let outcome = outcome?;
     if display != Display::Quiet {
         let BuildOutcome { steps, cached, .. } = &outcome;
         progress.line(&format!("{cached} of {steps} steps from the cache"));
     }
     Ok(outcome)
+}
+
+/// While it lives, the signals that ask a program to end cancel the build, so that nothing is left
+/// behind. A second one does nothing more: some senders send two at once.
+struct Interrupts(Vec<signal_hook::SigId>);
+
+impl Interrupts {
+    fn cancel(flag: &Arc<AtomicBool>) -> Self {
+        let mut ids = Vec::new();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // Where no handler can be set, the signal does what it always did.
+            ids.extend(signal_hook::flag::register(signal, Arc::clone(flag)));
+        }
+        Self(ids)
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        for id in self.0.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -180,6 +213,7 @@ fn read_call(parser: &mut lexopt::Parser) -> Result<Option<Call>, Failure> {
     let mut display = None;
     let mut image_id_file = None;
     let mut runtime = None;
+    let mut root = None;
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(None),
@@ -203,6 +237,7 @@ fn read_call(parser: &mut lexopt::Parser) -> Result<Option<Call>, Failure> {
             Long("progress") => display = read_display(&text(parser)?)?,
             Short('q') | Long("quiet") => display = Some(Display::Quiet),
             Long("iidfile") => image_id_file = Some(PathBuf::from(parser.value()?)),
+            Long("root") => root = Some(PathBuf::from(parser.value()?)),
             Long("runtime") => runtime = Some(PathBuf::from(parser.value()?)),
             Long(
                 name @ ("pull" | "push" | "output" | "secret" | "ssh" | "cache-from" | "cache-to"
@@ -224,7 +259,7 @@ fn read_call(parser: &mut lexopt::Parser) -> Result<Option<Call>, Failure> {
     };
     (options.context, options.dockerfile) = read_sources(context, file)?;
     let display = display.unwrap_or_else(Display::fitting);
-    Ok(Some(Call { options, display, image_id_file, runtime }))
+    Ok(Some(Call { options, display, image_id_file, runtime, root }))
 }
 
 fn text(parser: &mut lexopt::Parser) -> Result<String, Failure> {
