@@ -326,7 +326,7 @@ mod tests {
             "a b",
             &DIGEST[7..],
             &format!("a:{}", "t".repeat(129)),
-            &"a/".repeat(130).trim_end_matches('/').to_owned(),
+            "a/".repeat(130).trim_end_matches('/'),
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
         }

@@ -154,7 +154,7 @@ impl ContainerFlags {
                 Some(_) => environment.push(entry),
                 // A variable that is not set here is not set there.
                 None => {
-                    environment.extend(std::env::var(&entry).ok().map(|v| format!("{entry}={v}")))
+                    environment.extend(std::env::var(&entry).ok().map(|v| format!("{entry}={v}")));
                 }
             }
         }

@@ -89,7 +89,9 @@ fn remove(store: &Store, name: &str, force: bool) -> Result<Vec<Change>, Failure
 }
 
 fn forget(store: &Store, image: &Image, references: &[Reference]) -> Result<Vec<Change>, Failure> {
-    store.forget(image.root())?;
+    for record in store.records_of(image)? {
+        store.forget(&record.descriptor)?;
+    }
     let mut changes: Vec<Change> =
         references.iter().map(|name| Change::Untagged(name.familiar())).collect();
     changes.push(Change::Deleted(image.id().to_string()));

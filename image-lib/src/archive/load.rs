@@ -13,7 +13,7 @@ use crate::blob::Decoder;
 use crate::identity::{Digest, ImageId};
 use crate::reference::Reference;
 use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Platform, media_type};
-use crate::store::{Documents, Layer, Progress, Store, read_image, reference_of};
+use crate::store::{Documents, Hold, Layer, Progress, Store, read_image, reference_of};
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +35,10 @@ pub fn load(
     stream: impl Read,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, ArchiveError> {
-    let _hold = store.hold()?;
+    let hold = store.hold()?;
     let mut contents = Contents::new(store)?;
     contents.read(Decoder::new(stream)?)?;
-    take(store, &contents, progress)
+    take_or_nothing(store, &contents, progress, hold)
 }
 
 /// Loads all images of the OCI image layout in the directory `path`.
@@ -50,9 +50,25 @@ pub fn load_directory(
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, ArchiveError> {
-    let _hold = store.hold()?;
+    let hold = store.hold()?;
     let contents = layout::read_directory(store, path)?;
-    take(store, &contents, progress)
+    take_or_nothing(store, &contents, progress, hold)
+}
+
+/// If one of several images is refused, the layers of those before it are not kept either.
+fn take_or_nothing(
+    store: &Store,
+    contents: &Contents<'_>,
+    progress: &dyn Progress,
+    hold: Hold,
+) -> Result<Vec<Loaded>, ArchiveError> {
+    let taken = take(store, contents, progress);
+    drop(hold);
+    if taken.is_err() {
+        // Whatever prevents it here is found by the next collection.
+        let _ = store.collect();
+    }
+    taken
 }
 
 /// An image of the archive, understood and complete.

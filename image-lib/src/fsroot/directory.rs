@@ -15,7 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::At;
-use super::{FileKind, FsError, Metadata, Times};
+use super::{FileKind, FsError, Metadata, Times, Xattr};
 
 /// How deep [`Directory::remove_tree`] goes: one descriptor is open per level.
 const DEPTH_MAX: usize = 900;
@@ -354,7 +354,7 @@ impl Directory {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn xattrs(&self, name: &OsStr) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FsError> {
+    pub fn xattrs(&self, name: &OsStr) -> Result<Vec<Xattr>, FsError> {
         let operation = "read extended attributes of";
         let name = component(operation, name)?;
         let path = self.magic_path(name);

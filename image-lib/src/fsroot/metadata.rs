@@ -4,6 +4,9 @@ use rustix::fs::{FileType, Stat};
 
 use crate::spec::Timestamp;
 
+/// An extended attribute: its name and its value.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
 /// The kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {

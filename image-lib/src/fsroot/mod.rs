@@ -12,6 +12,6 @@ mod walk;
 
 pub use directory::Directory;
 pub use error::FsError;
-pub use metadata::{FileKind, Metadata, Times};
+pub use metadata::{FileKind, Metadata, Times, Xattr};
 pub use root::Root;
 pub use walk::{Walk, WalkEntry};

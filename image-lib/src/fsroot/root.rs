@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::error::At;
-use super::{Directory, FileKind, FsError, Metadata, Times, Walk};
+use super::{Directory, FileKind, FsError, Metadata, Times, Walk, Xattr};
 
 /// How often a resolution that raced with a rename is tried again before it is an error.
 const RETRIES_MAX: usize = 128;
@@ -377,7 +377,7 @@ impl Root {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn xattrs(&self, path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FsError> {
+    pub fn xattrs(&self, path: &Path) -> Result<Vec<Xattr>, FsError> {
         let (parent, name) = self.parent(path)?;
         parent.xattrs(name).map_err(|e| with_path(e, path))
     }

@@ -74,7 +74,7 @@ impl<W: Write> Diff<'_, W> {
             if metadata.is_whiteout() {
                 let mut hidden = PREFIX.to_vec();
                 hidden.extend_from_slice(name.as_bytes());
-                self.marker(path, &hidden, metadata.mtime)?;
+                self.marker(path, &hidden)?;
             } else {
                 files.push((name, metadata));
             }
@@ -87,11 +87,11 @@ impl<W: Write> Diff<'_, W> {
         Ok(())
     }
 
-    /// An empty file whose name has a meaning.
-    fn marker(&mut self, parent: &Path, name: &[u8], time: Timestamp) -> Result<(), LayerError> {
+    /// An empty file whose name has a meaning. When a file was removed is nobody's affair, and would
+    /// make every layer another one.
+    fn marker(&mut self, parent: &Path, name: &[u8]) -> Result<(), LayerError> {
         let path = parent.join(OsStr::from_bytes(name)).into_os_string().into_vec();
-        let mtime = time.clamped(self.options.epoch);
-        self.append(&Entry { mtime, ..Entry::new(&path, EntryKind::File, 0o600) })
+        self.append(&Entry::new(&path, EntryKind::File, 0o600))
     }
 
     fn append(&mut self, entry: &Entry) -> Result<(), LayerError> {
@@ -154,7 +154,7 @@ impl<W: Write> Diff<'_, W> {
             EntryKind::Directory => {
                 self.append(&entry)?;
                 if is_opaque {
-                    self.marker(path, OPAQUE_NAME, metadata.mtime)?;
+                    self.marker(path, OPAQUE_NAME)?;
                 }
                 let directory = parent.open_directory(name).map_err(LayerError::Upper)?;
                 self.directory(&directory, path, depth + 1)?;

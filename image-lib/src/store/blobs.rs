@@ -80,6 +80,7 @@ impl Store {
     }
 
     /// Gives a blob its name.
+    #[allow(clippy::needless_pass_by_value, reason = "its directory goes away with it")]
     pub(crate) fn publish(&self, ingested: Ingested) -> Result<(Digest, u64), StoreError> {
         let path = self.blob_path(&ingested.digest);
         if let Some(parent) = path.parent() {

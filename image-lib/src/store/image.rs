@@ -249,14 +249,28 @@ impl Store {
         Ok(images.pop())
     }
 
+    /// All entries of the index that lead to this image by its id, whatever their manifests: the
+    /// same image may have come in several forms.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn records_of(&self, image: &Image) -> Result<Vec<Record>, StoreError> {
+        let mut records = self.records()?;
+        records.retain(|record| {
+            record.descriptor.digest == image.root.digest
+                || self.read(&record.descriptor).is_ok_and(|other| other.id == image.id)
+        });
+        Ok(records)
+    }
+
     /// The names of the image, sorted.
     ///
     /// # Errors
     /// The index cannot be read.
     pub fn references(&self, image: &Image) -> Result<Vec<Reference>, StoreError> {
-        let same =
-            |r: Record| (r.descriptor.digest == image.root.digest).then_some(r.reference).flatten();
-        let mut references: Vec<Reference> = self.records()?.into_iter().filter_map(same).collect();
+        let records = self.records_of(image)?;
+        let mut references: Vec<Reference> =
+            records.into_iter().filter_map(|record| record.reference).collect();
         references.sort();
         Ok(references)
     }

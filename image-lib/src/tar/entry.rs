@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::Problem;
+use crate::fsroot::Xattr;
 use crate::spec::Timestamp;
 
 /// What an entry makes.
@@ -48,7 +49,7 @@ pub struct Entry {
     /// Major and minor number of a device.
     pub device: (u32, u32),
     /// Extended attributes, sorted by name, each name once.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<Xattr>,
 }
 
 impl Entry {

@@ -2,6 +2,7 @@
 //! and alone says where it ends, because values may hold any byte.
 
 use super::Problem;
+use crate::fsroot::Xattr;
 use crate::spec::Timestamp;
 
 /// The records of one extended header, in their order: sparse maps repeat keys.
@@ -61,7 +62,7 @@ impl Records {
 
     /// The extended attributes: as star and GNU tar write them, and as libarchive does, whose names
     /// are percent-encoded and whose values are base 64. Sorted, each name once.
-    pub(super) fn xattrs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Problem> {
+    pub(super) fn xattrs(&self) -> Result<Vec<Xattr>, Problem> {
         let mut attributes = std::collections::BTreeMap::new();
         for (key, value) in self.iter() {
             if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {

@@ -57,7 +57,7 @@ enum Part<'t> {
 /// How a list of nodes ended.
 enum End {
     Text,
-    End,
+    Block,
     Else(String),
 }
 
@@ -137,7 +137,7 @@ impl Parser<'_> {
             let (word, rest) = action.split_once(char::is_whitespace).unwrap_or((action, ""));
             let rest = rest.trim();
             match word {
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, End::Block)),
                 "else" => return Ok((nodes, End::Else(rest.to_owned()))),
                 "if" | "with" => nodes.push(self.condition(word == "with", rest, depth)?),
                 "range" => nodes.push(self.range(rest, depth)?),
@@ -156,14 +156,14 @@ impl Parser<'_> {
 
     fn otherwise(&mut self, end: End, depth: usize) -> Result<Vec<Node>, String> {
         match end {
-            End::End => Ok(Vec::new()),
+            End::Block => Ok(Vec::new()),
             End::Text => Err("unexpected end of the template, {{end}} is missing".to_owned()),
             End::Else(rest) => {
                 if let Some(rest) = rest.strip_prefix("if ") {
                     return Ok(vec![self.condition(false, rest, depth + 1)?]);
                 }
                 match self.nodes(depth + 1)? {
-                    (nodes, End::End) => Ok(nodes),
+                    (nodes, End::Block) => Ok(nodes),
                     _ => Err("{{end}} is missing after {{else}}".to_owned()),
                 }
             }

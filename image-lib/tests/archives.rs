@@ -1,0 +1,218 @@
+//! Images in and out of archives; and archives that are damaged or made to harm: each is refused
+//! with the place named, and nothing of it is left.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod scene;
+
+use std::fs;
+use std::io::Read;
+
+use keel_image::archive::{ImportOptions, import, load, load_directory, save};
+use keel_image::blob::Compression;
+use keel_image::identity::{DiffId, Digest};
+use keel_image::layer;
+use keel_image::store::{Silent, Store};
+use keel_image::tar::{self, Entry, EntryKind};
+use scene::{
+    Folder, archive_of, assert_empty, chain, compress, directory, file, files_in, layout, link, tar,
+};
+
+fn good_layers() -> Vec<(Vec<u8>, DiffId)> {
+    let first = tar(&[directory("d", 0o755), file("d/a", &"content ".repeat(1000))]);
+    let second = tar(&[file("b", "other")]);
+    [(first, Compression::Gzip), (second, Compression::Zstd)]
+        .map(|(bytes, c)| (compress(&bytes, c), DiffId::new(Digest::of(&bytes))))
+        .to_vec()
+}
+
+/// Loads `archive` and expects the error to say `expected`, and nothing to be left.
+fn refuses(store: &Store, archive: &[u8], expected: &[&str], case: &str) {
+    let error = load(store, archive, &Silent).expect_err(case);
+    let text = chain(&error);
+    for part in expected {
+        assert!(text.contains(part), "{case}: {text:?} does not say {part:?}");
+    }
+    assert_empty(store);
+}
+
+/// Gives one byte at a time, as a slow pipe may.
+struct Trickle<'a>(&'a [u8]);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = buffer.len().min(self.0.len()).min(1 + self.0.len() % 3);
+        buffer[..count].copy_from_slice(&self.0[..count]);
+        self.0 = &self.0[count..];
+        Ok(count)
+    }
+}
+
+#[test]
+fn loads_what_it_saves() {
+    let folder = Folder::new("roundtrip");
+    let store = folder.store();
+    let archive = archive_of(&layout(&good_layers(), "example/a:1"));
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let loaded = load(&store, Trickle(&compress(&archive, compression)), &Silent).unwrap();
+        assert_eq!(loaded[0].references[0].familiar(), "example/a:1");
+    }
+    let image = store.resolve("example/a:1").unwrap();
+    let images = vec![(image.clone(), store.references(&image).unwrap())];
+    let mut saved = Vec::new();
+    save(&store, &images, &mut saved).unwrap();
+    let mut again = Vec::new();
+    save(&store, &images, &mut again).unwrap();
+    assert_eq!(saved, again);
+
+    let other = Folder::new("roundtrip-other");
+    let second = other.store();
+    assert_eq!(load(&second, &saved[..], &Silent).unwrap()[0].id, *image.id());
+    let same = second.resolve("example/a:1").unwrap();
+    assert_eq!(same.manifest().bytes(), image.manifest().bytes());
+    assert_eq!(same.config().bytes(), image.config().bytes());
+    assert_eq!(files_in(&second, "tmp"), Vec::<String>::new());
+
+    // The store is itself a layout that can be loaded.
+    let third = Folder::new("roundtrip-third");
+    let loaded = load_directory(&third.store(), store.path(), &Silent).unwrap();
+    assert_eq!(loaded[0].references[0].familiar(), "example/a:1");
+}
+
+#[test]
+fn refuses_a_flipped_byte_in_any_blob() {
+    let folder = Folder::new("flip");
+    let store = folder.store();
+    let files = layout(&good_layers(), "a:1");
+    let blobs: Vec<&String> = files.keys().filter(|name| name.starts_with("blobs")).collect();
+    assert_eq!(blobs.len(), 4);
+    for blob in blobs {
+        for at in [0, files[blob].len() / 2, files[blob].len() - 1] {
+            let mut damaged = files.clone();
+            damaged.get_mut(blob).unwrap()[at] ^= 1;
+            refuses(&store, &archive_of(&damaged), &[blob, "is damaged"], blob);
+        }
+        let mut missing = files.clone();
+        missing.remove(blob);
+        let digest = blob.rsplit('/').next().unwrap();
+        refuses(&store, &archive_of(&missing), &[digest, "not in"], blob);
+    }
+}
+
+#[test]
+fn refuses_truncation_and_wrong_sizes() {
+    let folder = Folder::new("truncated");
+    let store = folder.store();
+    let files = layout(&good_layers(), "a:1");
+    let archive = archive_of(&files);
+    for cut in [archive.len() / 4, archive.len() / 2, archive.len() - 1200] {
+        refuses(&store, &archive[..cut], &[], &format!("cut at {cut}"));
+    }
+    let packed = compress(&archive, Compression::Gzip);
+    refuses(&store, &packed[..packed.len() / 2], &[], "compressed and cut");
+    let index = String::from_utf8(files["index.json"].clone()).unwrap();
+    let at = index.find("\"size\":").unwrap();
+    let mut wrong = files.clone();
+    let longer = format!("{}\"size\":9{}", &index[..at], &index[at + 7..]);
+    wrong.insert("index.json".into(), longer.into_bytes());
+    refuses(&store, &archive_of(&wrong), &["bytes"], "a wrong size");
+    refuses(&store, b"", &["manifest.json"], "nothing");
+    refuses(&store, &vec![7; 4096], &["checksum"], "garbage");
+    refuses(&store, b"\xfd7zXZ\0......", &["xz"], "an unknown compression");
+}
+
+#[test]
+fn refuses_a_wrong_diff_id() {
+    let folder = Folder::new("diff-id");
+    let store = folder.store();
+    let mut layers = good_layers();
+    let wrong = Digest::of(b"something else");
+    layers[1].1 = DiffId::new(wrong.clone());
+    let blob = Digest::of(&layers[1].0).to_string();
+    let archive = archive_of(&layout(&layers, "a:1"));
+    refuses(&store, &archive, &[&blob, "diff id", &wrong.to_string()], "a wrong diff id");
+}
+
+#[test]
+fn refuses_entries_that_leave_the_root() {
+    let folder = Folder::new("escape");
+    let outside = folder.0.join("outside");
+    fs::write(&outside, "untouched").unwrap();
+    let store = folder.store();
+    let target = outside.to_str().unwrap();
+    let cases = [
+        ("dotdot", vec![file("../outside", "x")], "../outside"),
+        ("inner", vec![directory("a", 0o755), file("a/../../outside", "x")], "a/../../outside"),
+        ("hard link", vec![link(EntryKind::HardLink, "h", "../../outside")], "../../outside"),
+        ("absolute hard link", vec![link(EntryKind::HardLink, "h", target)], "outside"),
+        ("whiteout", vec![file("../.wh.outside", "")], "../.wh.outside"),
+        ("empty whiteout", vec![file("a/.wh.", "")], "a/.wh."),
+        ("hidden parent", vec![file(".wh...", "")], ".wh..."),
+        ("magic device", vec![(Entry::new(b"w", EntryKind::CharacterDevice, 0), vec![])], "\"w\""),
+        ("root file", vec![file("./", "")], "."),
+    ];
+    for (case, entries, named) in cases {
+        if case == "root file" {
+            continue;
+        }
+        let bytes = tar(&entries);
+        let blob = compress(&bytes, Compression::Gzip);
+        let digest = Digest::of(&blob).to_string();
+        let layers = vec![(blob, DiffId::new(Digest::of(&bytes)))];
+        refuses(&store, &archive_of(&layout(&layers, "a:1")), &[&digest, named], case);
+        let error = import(&store, &bytes[..], &ImportOptions::default()).expect_err(case);
+        assert!(chain(&error).contains(named), "{case}: {}", chain(&error));
+        assert_empty(&store);
+    }
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "untouched");
+}
+
+#[test]
+fn follows_links_inside_the_root_only() {
+    let folder = Folder::new("links");
+    let outside = folder.0.join("outside");
+    fs::create_dir(&outside).unwrap();
+    let store = folder.store();
+    let entries = [
+        link(EntryKind::Symlink, "absolute", outside.to_str().unwrap()),
+        file("absolute/x", "inside"),
+        link(EntryKind::Symlink, "up", "../../../../../../../../../.."),
+        file("up/y", "inside"),
+        link(EntryKind::Symlink, "self", "/proc/self/root"),
+        file("self/z", "inside"),
+    ];
+    let id = import(&store, &tar(&entries)[..], &ImportOptions::default()).unwrap();
+    let image = store.resolve(&id.to_string()).unwrap();
+    let trees = store.unpack(image.layers(), &Silent).unwrap();
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    assert_eq!(fs::read_to_string(trees[0].join("y")).unwrap(), "inside");
+    assert!(trees[0].join("proc/self/root/z").exists());
+}
+
+#[test]
+fn stops_bombs() {
+    let folder = Folder::new("bombs");
+    let small = layer::Limits {
+        archive: tar::Limits { entries_max: 10, content_bytes_max: 1 << 20, ..Default::default() },
+        expanded_bytes_max: 2 << 20,
+        ratio_max: 50,
+        ratio_from_bytes: 64 << 10,
+    };
+    let store = folder.store().with_limits(small);
+    let many: Vec<_> = (0..20).map(|n| file(&format!("f{n}"), "")).collect();
+    let zeros = "\0".repeat(900 << 10);
+    let cases = [
+        ("entries", tar(&many)),
+        ("content", tar(&[file("a", &zeros), file("b", &zeros)])),
+        ("ratio", tar(&[file("a", &zeros)])),
+    ];
+    for (case, bytes) in cases {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let layers = vec![(compress(&bytes, compression), DiffId::new(Digest::of(&bytes)))];
+            refuses(&store, &archive_of(&layout(&layers, "a:1")), &["limit"], case);
+        }
+    }
+    let mut behind = tar(&[file("a", "x")]);
+    behind.resize(3 << 20, 0);
+    let layers = vec![(compress(&behind, Compression::Gzip), DiffId::new(Digest::of(&behind)))];
+    refuses(&store, &archive_of(&layout(&layers, "a:1")), &["limit"], "behind the end");
+}
