@@ -67,7 +67,8 @@ impl StageBuilder<'_, '_> {
                 let image = self.build.image(name)?;
                 let layers = image.layers().to_vec();
                 self.state = StageState::start(image.config().value().clone(), layers);
-                self.build.reporter.done(step);
+                // An image of the store is there; nothing is done for it.
+                self.build.cached_step(step);
             }
         }
         Ok(())
