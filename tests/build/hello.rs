@@ -18,7 +18,7 @@ fn the_example_greets_and_is_cached() {
         store.finish(command).succeeds()
     };
     let first = run();
-    for word in ["ello", "hostname", "pid 1"] {
+    for word in ["ello", "hostname", "pid: 1"] {
         let text = first.stdout.to_lowercase();
         assert!(text.contains(word), "{word}\n{}", first.report());
     }

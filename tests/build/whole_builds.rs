@@ -138,7 +138,7 @@ fn other_tools_unpack_the_same_tree() {
     store.tool("umoci", &["unpack", "--image", "out:app", "unpacked"]);
     let wanted: BTreeSet<String> = listing(&store.beside("unpacked/rootfs")).into_iter().collect();
     let seen: BTreeSet<String> =
-        listing(&store.bundle("app:1").join("rootfs")).into_iter().collect();
+        listing(&store.bundle("app:1", &["/bin/true"]).join("rootfs")).into_iter().collect();
     let differs: Vec<&String> = wanted.symmetric_difference(&seen).take(20).collect();
     assert!(wanted.len() > 3000 && differs.is_empty(), "{differs:#?}");
 }

@@ -19,13 +19,15 @@ const SHIM: &str = "--log BUNDLE/log.json --log-format json";
 #[test]
 fn containerds_shim() {
     let container = Container::sleeping(|_| ());
-    say(&container, &format!("{SHIM} create --bundle BUNDLE --pid-file BUNDLE/init.pid ID")).succeeds();
+    say(&container, &format!("{SHIM} create --bundle BUNDLE --pid-file BUNDLE/init.pid ID"))
+        .succeeds();
     say(&container, &format!("{SHIM} start ID")).succeeds();
     let pid = fs::read_to_string(container.path("init.pid")).expect("a pid file");
     assert_eq!(pid, container.pid().to_string());
     let process = json!({"args": ["sleep", "100003"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}});
     fs::write(container.path("process"), process.to_string()).expect("a file");
-    let exec = format!("{SHIM} exec --process BUNDLE/process --detach --pid-file BUNDLE/exec.pid ID");
+    let exec =
+        format!("{SHIM} exec --process BUNDLE/process --detach --pid-file BUNDLE/exec.pid ID");
     say(&container, &exec).succeeds();
     let exec = fs::read_to_string(container.path("exec.pid")).expect("a pid file");
     let arguments = fs::read_to_string(format!("/proc/{exec}/cmdline")).expect("a process");
@@ -41,7 +43,8 @@ fn containerds_shim() {
 #[test]
 fn containerds_cri() {
     let container = Container::sleeping(|_| ());
-    say(&container, &format!("{SHIM} create --bundle BUNDLE --pid-file BUNDLE/init.pid ID")).succeeds();
+    say(&container, &format!("{SHIM} create --bundle BUNDLE --pid-file BUNDLE/init.pid ID"))
+        .succeeds();
     say(&container, &format!("{SHIM} start ID")).succeeds();
     say(&container, &format!("{SHIM} kill --all ID 9")).succeeds();
     container.becomes("stopped");
@@ -67,10 +70,14 @@ fn podmans_conmon() {
 #[test]
 fn a_failed_create_is_told_and_cleaned() {
     let container = Container::new(|config| config["process"]["args"] = json!(["nosuchprogram"]));
-    say(&container, &format!("{SHIM} create --bundle BUNDLE --pid-file BUNDLE/init.pid ID")).exits(1);
+    say(&container, &format!("{SHIM} create --bundle BUNDLE --pid-file BUNDLE/init.pid ID"))
+        .exits(1);
     let log = fs::read_to_string(container.path("log.json")).expect("a log");
     let last = log.lines().last().expect("a record");
-    assert!(last.contains("\"level\":\"error\"") && last.contains("executable file not found"), "{log}");
+    assert!(
+        last.contains("\"level\":\"error\"") && last.contains("executable file not found"),
+        "{log}"
+    );
     say(&container, &format!("{SHIM} delete --force ID")).succeeds();
     container.assert_nothing_left();
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -230,7 +231,11 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         if self.state_root().join(self.id()).exists() {
-            self.delete(&["--force"]);
+            // A second panic while the first one unwinds would abort the whole test program.
+            let deleted = catch_unwind(AssertUnwindSafe(|| self.delete(&["--force"])));
+            if deleted.is_err() {
+                eprintln!("{}: delete --force did not end", self.id());
+            }
         }
         let left = self.left();
         if left.is_empty() {

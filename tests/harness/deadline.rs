@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::Outcome;
 
 /// Long enough for the slowest machine; it ends a hang and measures nothing.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a command to its end and captures what it wrote.
 ///

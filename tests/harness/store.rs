@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::{Value, json};
-
 use crate::{Outcome, Runtime, Scratch, output_within, program};
 
 /// One image store and the commands on it.
@@ -69,28 +67,22 @@ impl ImageStore {
     /// The bundle is used for one run only and is deleted with its mount by the scratch folder.
     #[track_caller]
     pub fn run_on(&self, runtime: &str, image: &str, args: &[&str]) -> Outcome {
-        let bundle = self.bundle(image);
-        let path = bundle.join("config.json");
-        let config = std::fs::read_to_string(&path).expect("the bundle has a config.json");
-        let mut config: Value = serde_json::from_str(&config).expect("JSON");
-        if !args.is_empty() {
-            config["process"]["args"] = json!(args);
-        }
-        config["process"]["terminal"] = json!(false);
-        std::fs::write(&path, config.to_string()).expect("config.json");
+        let bundle = self.bundle(image, args);
         let id = bundle.file_name().expect("a name").to_string_lossy().into_owned();
         let mut command = Runtime::named(runtime).command();
         command.arg("--root").arg(self.beside("state")).arg("run").arg("-b").arg(&bundle).arg(id);
         self.finish(command)
     }
 
-    /// A fresh bundle of an image, beside the store.
+    /// A fresh bundle of an image, beside the store, with a command in place of the image's unless it is empty.
     #[track_caller]
-    pub fn bundle(&self, image: &str) -> PathBuf {
+    pub fn bundle(&self, image: &str, args: &[&str]) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self.beside(&format!("{}-b{number}", self.name()));
-        self.call(&["bundle", image, text(&path)]).succeeds();
+        let mut words = vec!["bundle", image, text(&path)];
+        words.extend_from_slice(args);
+        self.call(&words).succeeds();
         path
     }
 

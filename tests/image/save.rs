@@ -21,7 +21,7 @@ fn skopeo_and_umoci_read_it() {
     store.tool("umoci", &["unpack", "--image", "out:box", "unpacked"]);
     let wanted: BTreeSet<String> = listing(&store.beside("unpacked/rootfs")).into_iter().collect();
     let seen: BTreeSet<String> =
-        listing(&store.bundle("box:1").join("rootfs")).into_iter().collect();
+        listing(&store.bundle("box:1", &["/bin/true"]).join("rootfs")).into_iter().collect();
     let differs: Vec<&String> = wanted.symmetric_difference(&seen).take(20).collect();
     assert!(wanted.len() > 100 && differs.is_empty(), "{differs:#?}");
 }
