@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use keel_image::build::{BuildOptions, BuildOutcome};
 use keel_image::bundle::{Mount, Options, Spec};
@@ -52,6 +54,8 @@ pub(crate) struct Arguments {
 const NOT_STARTED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// How long a container has to end after a signal: docker's time for stopping one.
+const GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<ExitCode, Failure> {
     start(store, arguments).map_err(|failure| match failure.code {
@@ -224,15 +228,12 @@ impl Container<'_> {
             command.stdin(Stdio::null());
         }
         let mut child = command.spawn().map_err(failed)?;
-        let status = wait(&mut child, signals).map_err(failed)?;
+        let status = self.wait(&mut child, signals).map_err(failed)?;
         let code = exit_code(status);
         let reason = if code == 0 { None } else { failure_in(&log) };
         if status.code().is_none() || reason.is_some() {
             // A runtime that failed or was killed may have left the container behind.
-            let mut delete = Command::new(self.runtime);
-            delete.args(["delete", "--force", self.id]);
-            let quiet = delete.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            quiet.status().map_err(failed)?;
+            self.ask_runtime(&["delete", "--force", self.id]);
         }
         Ok(match reason {
             // The runtime's own code for its own failures is 1; any other is the command's.
@@ -247,34 +248,76 @@ fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(NOT_STARTED)
 }
 
-/// Waits for the runtime and hands signals on to it, which hands them on to the container.
-fn wait(child: &mut Child, mut signals: Signals) -> io::Result<ExitStatus> {
-    let handle = signals.handle();
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    // From a terminal these two reach the runtime anyway.
-    let from_terminal = io::stdin().is_terminal();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for signal in signals.forever() {
-                if from_terminal && matches!(signal, SIGINT | SIGQUIT) {
-                    continue;
+/// What the one who waits is told.
+enum News {
+    Ended(io::Result<ExitStatus>),
+    Signal(i32),
+}
+
+impl Container<'_> {
+    /// Waits for the runtime and hands signals on to it, which hands them on to the container. One
+    /// that does not end by them is killed: after a while, or at once by a second signal.
+    fn wait(&self, child: &mut Child, mut signals: Signals) -> io::Result<ExitStatus> {
+        let handle = signals.handle();
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let (sender, news) = mpsc::channel();
+        let of_signals = sender.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for signal in signals.forever() {
+                    // Nobody listens any more when the container has ended.
+                    let _ = of_signals.send(News::Signal(signal));
                 }
-                let signal = match signal {
-                    SIGINT => Signal::INT,
-                    SIGQUIT => Signal::QUIT,
-                    SIGHUP => Signal::HUP,
-                    _ => Signal::TERM,
+            });
+            scope.spawn(move || sender.send(News::Ended(child.wait())));
+            let mut deadline: Option<Instant> = None;
+            let status = loop {
+                let next = match deadline {
+                    Some(at) => news.recv_timeout(at.saturating_duration_since(Instant::now())),
+                    None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 };
-                if let Some(pid) = pid {
-                    // It may just have ended.
-                    let _ = kill_process(pid, signal);
+                match next {
+                    Ok(News::Ended(status)) => break status,
+                    Ok(News::Signal(signal)) if deadline.is_none() => {
+                        hand_on(pid, signal);
+                        deadline = Some(Instant::now() + GRACE);
+                    }
+                    Ok(News::Signal(_)) | Err(RecvTimeoutError::Timeout) => {
+                        self.ask_runtime(&["kill", self.id, "KILL"]);
+                        deadline = Some(Instant::now() + GRACE);
+                    }
+                    // The waiting thread always tells how it went.
+                    Err(RecvTimeoutError::Disconnected) => {
+                        break Err(io::Error::from(io::ErrorKind::BrokenPipe));
+                    }
                 }
-            }
-        });
-        let status = child.wait();
-        handle.close();
-        status
-    })
+            };
+            handle.close();
+            status
+        })
+    }
+
+    /// Runs a further command of the runtime, whose answer does not matter.
+    fn ask_runtime(&self, arguments: &[&str]) {
+        let mut command = Command::new(self.runtime);
+        let quiet = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        let _ = quiet.stderr(Stdio::null()).status();
+    }
+}
+
+fn hand_on(pid: Option<Pid>, signal: i32) {
+    let signal = match signal {
+        // From a terminal these two reach the runtime anyway.
+        SIGINT | SIGQUIT if io::stdin().is_terminal() => return,
+        SIGINT => Signal::INT,
+        SIGQUIT => Signal::QUIT,
+        SIGHUP => Signal::HUP,
+        _ => Signal::TERM,
+    };
+    if let Some(pid) = pid {
+        // It may just have ended.
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Why the runtime failed, by its log; nothing if it did not.
