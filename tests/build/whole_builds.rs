@@ -9,7 +9,7 @@ use keel_tests::{ImageStore, fixture, listing};
 
 const ON_BUSYBOX: &str = r#"FROM busybox:1 AS tools
 ARG VERSION=1.2
-RUN mkdir -p /out/bin && echo "version $VERSION" > /out/version && chmod 0640 /out/version
+RUN mkdir -p /out/bin && echo "version $VERSION" > /out/version && chmod 0604 /out/version
 RUN printf '#!/bin/sh\necho built-tool "$@"\n' > /out/bin/tool && chmod 755 /out/bin/tool && ln -s tool /out/bin/alias
 
 FROM busybox:1
