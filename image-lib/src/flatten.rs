@@ -29,7 +29,7 @@ pub fn flatten(layers: &[PathBuf], target: &Path) -> Result<(), FlattenError> {
     let copied = |error| FlattenError::Copy(error);
     let to = Root::open(target).map_err(copied)?;
     if layers.is_empty() {
-        return Ok(());
+        return set_root_attributes(layers, target).map_err(copied);
     }
     let merged = Overlay::open(layers).map_err(FlattenError::Layers)?;
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();

@@ -280,7 +280,9 @@ pub(crate) fn adopt_root_attributes(lowers: &[PathBuf], upper: &Path) -> Result<
     let says = |tree: &&PathBuf| {
         tree.parent().is_some_and(|layer| layer.join(crate::store::ROOT_ENTRY_MARK).exists())
     };
-    let Some(source) = lowers.iter().rev().find(says).or(lowers.first()) else { return Ok(()) };
+    let Some(source) = lowers.iter().rev().find(says).or(lowers.first()) else {
+        return set_plain_root(upper);
+    };
     let metadata = Root::open(source)?.directory().stat_self()?;
     let (Some(parent), Some(name)) = (upper.parent(), upper.file_name()) else { return Ok(()) };
     let parent: Directory = Root::open(parent)?.directory().try_clone()?;
@@ -288,4 +290,10 @@ pub(crate) fn adopt_root_attributes(lowers: &[PathBuf], upper: &Path) -> Result<
     parent.set_owner(name, metadata.uid, metadata.gid)?;
     parent.set_mode(name, metadata.mode)?;
     parent.set_times(name, Times::both(metadata.mtime))
+}
+
+/// The root directory of an image without layers, whatever the umask was when it was made.
+pub(crate) fn set_plain_root(upper: &Path) -> Result<(), FsError> {
+    let (Some(parent), Some(name)) = (upper.parent(), upper.file_name()) else { return Ok(()) };
+    Root::open(parent)?.directory().set_mode(name, 0o755)
 }

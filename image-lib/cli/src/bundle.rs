@@ -40,6 +40,8 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     if existed && fs::read_dir(directory).map_err(failed)?.next().is_some() {
         return Err(Failure::new(format!("{directory:?} is not empty")));
     }
+    // The copy is made from layers that must stay until it is complete.
+    let _hold = store.hold()?;
     let layers = store.unpack(image.layers(), &Bars::new(arguments.json))?;
     let rootfs = directory.join("rootfs");
     fs::create_dir_all(&rootfs).map_err(failed)?;

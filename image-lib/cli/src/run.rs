@@ -15,6 +15,7 @@ use keel_image::fsroot::Root;
 use keel_image::identity::Digest;
 use keel_image::reference::Reference;
 use keel_image::snapshot::Overlay;
+use keel_image::spec::Platform;
 use keel_image::store::{Image, Scratch, Store};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -24,6 +25,7 @@ use signal_hook::iterator::Signals;
 use crate::build;
 use crate::container_flags::ContainerFlags;
 use crate::failure::Failure;
+use crate::output;
 use crate::progress::Bars;
 
 #[derive(Debug, clap::Args)]
@@ -71,10 +73,15 @@ fn start(store: &Store, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let runtime = find_runtime(arguments.runtime.as_deref())?;
     let (image, args) = match (&arguments.build, arguments.words.split_first()) {
         (Some(directory), _) => (build_first(store, directory, &runtime)?, &arguments.words[..]),
+        (None, Some((flag, _))) if flag.starts_with('-') => {
+            return Err(Failure::new(format!("unknown flag: {flag}"))
+                .with_hint("keel-image run --help lists the flags"));
+        }
         (None, Some((name, args))) => (store.resolve(name)?, args),
         (None, None) => return Err(Failure::new("\"run\" requires an image, or --build")),
     };
     let mut options = arguments.container.options(args)?;
+    warn_of_platform(&image);
     // From here on nothing of the image may be collected, until the container is gone.
     let scratch = store.scratch()?;
     store.protect(&scratch, &digests(&image))?;
@@ -104,6 +111,17 @@ fn digests(image: &Image) -> Vec<Digest> {
     let blobs = manifest.layers.iter().chain([&manifest.config, image.descriptor(), image.root()]);
     let blobs = blobs.map(|descriptor| descriptor.digest.clone());
     blobs.chain(image.layers().iter().map(|layer| layer.diff_id.digest().clone())).collect()
+}
+
+/// A program for another processor fails with a message that nobody understands.
+fn warn_of_platform(image: &Image) {
+    let (host, of_image) = (Platform::host(), image.config().value().platform());
+    if host.preference(&of_image).is_none() {
+        output::error_line(&format!(
+            "WARNING: The requested image's platform ({of_image}) does not match the detected host \
+             platform ({host}); it runs only with an emulator registered in binfmt_misc"
+        ));
+    }
 }
 
 fn build_first(store: &Store, directory: &Path, runtime: &Path) -> Result<Image, Failure> {

@@ -80,7 +80,7 @@ pub enum ArchiveError {
     },
     /// The archive could not be written.
     #[error("cannot write the archive")]
-    Write(#[source] io::Error),
+    Write(#[source] TarError),
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -48,7 +48,8 @@ pub fn save(
     // The documents stand first, so that a reader of a pipe knows at once what comes.
     let mut writer = Writer::new(stream);
     for directory in ["blobs/", "blobs/sha256/"] {
-        writer.append(&Entry::new(directory.as_bytes(), EntryKind::Directory, 0o755))?;
+        let entry = Entry::new(directory.as_bytes(), EntryKind::Directory, 0o755);
+        writer.append(&entry).map_err(ArchiveError::Write)?;
     }
     let documents = [
         ("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}".to_vec()),
@@ -65,7 +66,7 @@ pub fn save(
         // The copy stops at the announced size; whether the digest is right shows at the end.
         reader.drain().map_err(|error| store.reading(digest, error))?;
     }
-    writer.finish()?;
+    writer.finish().map_err(ArchiveError::Write)?;
     Ok(())
 }
 
@@ -76,7 +77,7 @@ fn append(
     content: &mut dyn Read,
 ) -> Result<(), ArchiveError> {
     let entry = Entry { size, ..Entry::new(name.as_bytes(), EntryKind::File, 0o644) };
-    Ok(writer.append_content(&entry, content)?)
+    writer.append_content(&entry, content).map_err(ArchiveError::Write)
 }
 
 fn blob_path(digest: &Digest) -> String {

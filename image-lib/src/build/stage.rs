@@ -63,12 +63,12 @@ impl StageBuilder<'_, '_> {
             Origin::Scratch => {}
             Origin::Stage(index) => self.state = self.build.finished(*index)?.continued(),
             Origin::Image(name) => {
-                let step = self.begin(text);
+                // It is shown and not counted: an image of the store is there, and no result of a step.
+                let step = self.build.reporter.begin(&self.title(text));
                 let image = self.build.image(name)?;
                 let layers = image.layers().to_vec();
                 self.state = StageState::start(image.config().value().clone(), layers);
-                // An image of the store is there; nothing is done for it.
-                self.build.cached_step(step);
+                self.build.reporter.done(step);
             }
         }
         Ok(())
@@ -90,8 +90,14 @@ impl StageBuilder<'_, '_> {
         }
     }
 
-    /// Begins a step, named as progress shows it.
+    /// Begins a step.
     pub(super) fn begin(&mut self, text: &str) -> Step {
+        let title = self.title(text);
+        self.build.begin(&title)
+    }
+
+    /// The next step, named as progress shows it.
+    fn title(&mut self, text: &str) -> String {
         self.steps_begun += 1;
         let total = self.plan.steps();
         let several = self.build.stage_count > 1;
@@ -101,8 +107,7 @@ impl StageBuilder<'_, '_> {
             None => String::new(),
         };
         let width = total.to_string().len();
-        let title = format!("[{name}{:>width$}/{total}] {}", self.steps_begun, shorten(text));
-        self.build.begin(&title)
+        format!("[{name}{:>width$}/{total}] {}", self.steps_begun, shorten(text))
     }
 
     /// The beginning of a key: what the step starts from.

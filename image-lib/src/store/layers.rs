@@ -95,9 +95,8 @@ impl Store {
             let age = fs::metadata(folder.join(NOTE)).and_then(|m| m.modified());
             let age = age.ok().and_then(|modified| modified.elapsed().ok());
             if age.is_some_and(|age| age > SETTLED) {
-                let file = File::open(folder).at("open", folder)?;
-                rustix::fs::syncfs(&file).at("write out", folder)?;
-                File::create(&mark).at("create", &mark)?;
+                // If it cannot be marked now, the next use tries again.
+                let _ = mark_durable(folder);
             }
             return Ok(true);
         }
@@ -170,6 +169,12 @@ impl Store {
         }
         Ok(layers)
     }
+}
+
+/// Waits until the tree is on the disk, and says so.
+fn mark_durable(folder: &Path) -> io::Result<()> {
+    rustix::fs::syncfs(File::open(folder)?)?;
+    File::create(folder.join(DURABLE_MARK)).map(drop)
 }
 
 fn read_note(folder: &Path) -> Option<Note> {

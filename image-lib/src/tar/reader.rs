@@ -128,9 +128,11 @@ impl<R: Read> Reader<R> {
             return Err(self.refuse(Problem::Path));
         }
         let kind = self.kind(header.flag, &path)?;
-        let stored = match kind {
+        let stored = match header.flag {
+            // Also of a file that turns out to be a directory by its name: what follows it is its
+            // content and no header.
+            b'0' | b'\0' | b'7' | b'S' => self.pax(records.number("size"))?.unwrap_or(header.size),
             // A size of what has no content means nothing, as Go's reader has it.
-            EntryKind::File => self.pax(records.number("size"))?.unwrap_or(header.size),
             _ => 0,
         };
         let id = |key: &'static str, plain: i128| -> Result<u32, Problem> {
@@ -144,7 +146,7 @@ impl<R: Read> Reader<R> {
             mode: header.mode,
             uid: self.pax(id("uid", header.uid))?,
             gid: self.pax(id("gid", header.gid))?,
-            size: stored,
+            size: 0,
             mtime,
             device: header.device,
             xattrs: self.pax(records.xattrs())?,

@@ -128,3 +128,13 @@ fn keeps_to_its_limits() {
         };
     }
 }
+
+#[test]
+fn skips_the_content_of_a_directory_that_was_a_file() {
+    let mut bytes = archive(&[(file("d", b"hello"), b"hello"), (file("b", b""), b"")]);
+    bytes[1] = b'/';
+    set_flag(&mut bytes, b'0');
+    let read = read_all(&bytes).unwrap();
+    assert_eq!(read[0].0.kind, EntryKind::Directory);
+    assert_eq!(read[1].0.path, b"b");
+}
