@@ -84,6 +84,9 @@ impl From<StoreError> for Failure {
             {
                 failure.with_hint("run as root, or name a store of your own with --root")
             }
+            StoreError::Layer { .. } if !rustix::process::geteuid().is_root() => {
+                failure.with_hint("unpacking the layers of an image needs root")
+            }
             StoreError::Mismatch(_) => {
                 failure.with_hint("the image was damaged on its way or on the disk; load it again")
             }

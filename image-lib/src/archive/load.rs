@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::contents::Contents;
 use super::docker::{self, OldImage};
 use super::{ArchiveError, layout};
-use crate::blob::Decoder;
 use crate::identity::{Digest, ImageId};
+use crate::layer::Bounded;
 use crate::reference::Reference;
 use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Platform, media_type};
 use crate::store::{Documents, Hold, Layer, Progress, Store, read_image, reference_of};
@@ -37,7 +37,7 @@ pub fn load(
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let hold = store.hold()?;
     let mut contents = Contents::new(store)?;
-    contents.read(Decoder::new(stream)?)?;
+    contents.read(Bounded::new(stream, store.limits())?)?;
     take_or_nothing(store, &contents, progress, hold)
 }
 

@@ -103,12 +103,19 @@ fn decode(bytes: &[u8]) -> Option<StepRecord> {
     Some(StepRecord { created, layer })
 }
 
+/// Makes a directory of the cache. Nobody else may reach into it: what containers leave in cache
+/// mounts can be set-user-id programs.
+pub(super) fn make_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
 /// Writes a file so that it is seen whole or not at all. It is not forced to the disk: what a
 /// crash takes from a cache is made again.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let missing = || io::Error::from(io::ErrorKind::InvalidInput);
     let directory = path.parent().ok_or_else(missing)?;
-    std::fs::create_dir_all(directory)?;
+    make_private(directory)?;
     let mut name = std::ffi::OsString::from(".new-");
     name.push(format!("{}-", std::process::id()));
     name.push(path.file_name().ok_or_else(missing)?);

@@ -1,7 +1,5 @@
 //! The steps of `COPY` and `ADD`: what they select, what their key is, and the copying itself.
 
-use std::collections::BTreeMap;
-
 use super::archive;
 use super::cache_key::KeyMaker;
 use super::dockerfile::expand::{Quotes, expand};
@@ -31,6 +29,8 @@ struct Copy {
     exclude: Ignore,
     exclude_texts: Vec<String>,
     link: bool,
+    /// Whether archives are extracted.
+    unpack: bool,
 }
 
 /// Where a copy takes its files from.
@@ -169,6 +169,7 @@ impl<'a> StageBuilder<'a, '_> {
             exclude,
             exclude_texts: transfer.exclude.clone(),
             link: transfer.link,
+            unpack: transfer.verb == Verb::Add && transfer.unpack.unwrap_or(true),
         })
     }
 
@@ -181,15 +182,14 @@ impl<'a> StageBuilder<'a, '_> {
         } else {
             key.parts("layers", self.layer_parts()).part("link", [u8::from(copy.link)])
         };
-        let documents: BTreeMap<_, _> = copy.documents.iter().map(|(n, c)| (n, c)).collect();
-        key.part("verb", copy.verb.word())
+        key.part("unpack", [u8::from(copy.unpack)])
             .part("destination", copy.destination.path.to_string_lossy().as_bytes())
             .part("directory", [u8::from(copy.destination.is_directory)])
             .part("chown", copy.chown.as_deref().unwrap_or_default())
             .part("chmod", copy.chmod.as_deref().unwrap_or_default())
             .parts("exclude", &copy.exclude_texts)
-            .parts("document", documents.keys())
-            .parts("content", documents.values())
+            .parts("document", copy.documents.iter().map(|(name, _)| name))
+            .parts("content", copy.documents.iter().map(|(_, content)| content))
     }
 
     /// Copies everything into the rootfs of `target`.
@@ -219,7 +219,7 @@ impl<'a> StageBuilder<'a, '_> {
         let changes = Changes { owner, mode: copy.mode.clone(), epoch: self.build.epoch };
         let mut copier = Copier::new(root, &changes);
         for source in selected {
-            if copy.verb == Verb::Add && archive::is_archive(tree, source)? {
+            if copy.unpack && archive::is_archive(tree, source)? {
                 archive::extract(&mut copier, tree, source, &copy.destination)?;
             } else {
                 copier.copy(tree, source, &copy.destination)?;
@@ -285,9 +285,6 @@ fn refuse_unsupported(transfer: &Transfer) -> Result<(), StepError> {
     }
     if transfer.keep_git_dir {
         return Err(unsupported("--keep-git-dir"));
-    }
-    if transfer.unpack.is_some() {
-        return Err(unsupported("--unpack"));
     }
     Ok(())
 }

@@ -113,6 +113,8 @@ pub enum StepError {
     NoSuchImage {
         /// The name, as the Dockerfile has it.
         name: String,
+        /// A stage with nearly that name.
+        near: Option<String>,
     },
     /// A source does not exist.
     #[error("{path:?}: not found{}", if *.ignored { " (it is left out by .dockerignore)" } else { "" })]
@@ -212,7 +214,10 @@ impl StepError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuchImage { name } => Some(format!(
+            Self::NoSuchImage { near: Some(near), .. } => {
+                Some(format!("did you mean the stage {near}?"))
+            }
+            Self::NoSuchImage { name, near: None } => Some(format!(
                 "the store holds no {name}; bring it in with `keel-image import` or `keel-image load` \
                  (pulling from a registry is not part of build yet)"
             )),

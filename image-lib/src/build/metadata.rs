@@ -59,9 +59,8 @@ pub fn apply(
                 start_interval: check.start_interval,
                 retries: check.retries,
             };
-            let text = format!("HEALTHCHECK {}", check.test.join(" "));
+            state.record(format!("HEALTHCHECK {}", shown_healthcheck(&check)), None);
             state.config().healthcheck = Some(check);
-            state.record(text, None);
         }
         Command::Onbuild(trigger) => {
             state.config().on_build.get_or_insert_default().push(trigger.clone());
@@ -227,6 +226,46 @@ fn entrypoint(state: &mut StageState, line: &CommandLine) {
         state.config().cmd = None;
     }
     state.config().entrypoint = Some(words).filter(|words| !words.is_empty());
+}
+
+/// The check as BuildKit's history has it: Go's printing of a structure, quoted.
+fn shown_healthcheck(check: &Healthcheck) -> String {
+    let durations = [check.interval, check.timeout, check.start_period, check.start_interval];
+    let durations = durations.map(|nanoseconds| format!("{:?}", go_duration(nanoseconds)));
+    let retries = u8::try_from(check.retries).unwrap_or(u8::MAX);
+    let retries = match retries {
+        b'\t' => "\\t".to_owned(),
+        b'\n' => "\\n".to_owned(),
+        0x20..=0x7e => char::from(retries).to_string(),
+        other => format!("\\x{other:02x}"),
+    };
+    format!("&{{{} {} '{retries}'}}", quoted(&check.test), durations.join(" "))
+}
+
+/// A duration as Go writes it: `1m30s`, `1.5s`, `500ms`, `0s`.
+fn go_duration(nanoseconds: i64) -> String {
+    const SECOND: i64 = 1_000_000_000;
+    let fraction = |value: i64, unit: i64| {
+        let digits = format!("{:0width$}", value % unit, width = unit.to_string().len() - 1);
+        let digits = digits.trim_end_matches('0');
+        let point = if digits.is_empty() { "" } else { "." };
+        format!("{}{point}{digits}", value / unit)
+    };
+    match nanoseconds {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanoseconds}ns"),
+        1_000..1_000_000 => format!("{}µs", fraction(nanoseconds, 1_000)),
+        1_000_000..SECOND => format!("{}ms", fraction(nanoseconds, 1_000_000)),
+        _ => {
+            let (minutes, rest) = (nanoseconds / (60 * SECOND), nanoseconds % (60 * SECOND));
+            let seconds = fraction(rest, SECOND);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
 }
 
 fn check_signal(text: &str) -> Result<(), StepError> {

@@ -109,6 +109,20 @@ fn writes_the_history() {
 }
 
 #[test]
+fn shows_healthchecks_as_buildkit_does() {
+    let shown = |text: &str| {
+        let state = build_with(&[], &format!("FROM x\nHEALTHCHECK {text}")).unwrap();
+        state.image.history[0].created_by.clone().unwrap()
+    };
+    assert_eq!(
+        shown("--interval=1m30s --timeout=1500ms --start-period=5ms --retries=3 CMD a \"b\""),
+        r#"HEALTHCHECK &{["CMD-SHELL" "a \"b\""] "1m30s" "1.5s" "5ms" "0s" '\x03'}"#
+    );
+    assert_eq!(shown("NONE"), r#"HEALTHCHECK &{["NONE"] "0s" "0s" "0s" "0s" '\x00'}"#);
+    assert!(shown("--interval=2h CMD a").contains("\"2h0m0s\""));
+}
+
+#[test]
 fn refuses_values_that_make_no_sense() {
     for (text, reason) in [
         ("STOPSIGNAL SIGTREM", "invalid signal: SIGTREM (did you mean SIGTERM?)"),

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use super::cache::make_private;
 use super::cache_key::KeyMaker;
 use super::dockerfile::instruction::Run;
 use super::dockerfile::mount::{Mount, MountKind};
@@ -231,7 +232,7 @@ fn open_cache(
         if path.is_dir() {
             return Ok(());
         }
-        std::fs::create_dir_all(path)
+        make_private(path)
             .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
             .and_then(|()| chown(path, Some(uid), Some(gid)))
             .map_err(failed("create directory"))
@@ -243,7 +244,7 @@ fn open_cache(
     let lock_path = directory.with_extension("lock");
     let lock = directory
         .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
+        .map_or(Ok(()), make_private)
         .and_then(|()| File::create(&lock_path))
         .map_err(failed("lock"))?;
     match access {

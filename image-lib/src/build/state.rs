@@ -5,7 +5,7 @@ use super::dockerfile::expand::Variables;
 use super::dockerfile::expand::{Expanded, Quotes, expand};
 use super::environment::{DEFAULT_PATH, Environment};
 use super::error::StepError;
-use crate::spec::{Config, History, ImageConfig, Platform, Timestamp};
+use crate::spec::{Config, History, ImageConfig, Platform, Timestamp, media_type};
 use crate::store::Layer;
 
 /// What BuildKit writes into the history of its steps; tools know the builder's conventions by it.
@@ -40,7 +40,11 @@ impl StageState {
     #[must_use]
     pub fn start(mut image: ImageConfig, layers: Vec<Layer>) -> Self {
         let created = image.created.take();
+        // What other builders noted about their own work is not true of the new image.
+        image.extra.clear();
+        let layers = layers.into_iter().map(in_oci_terms).collect();
         let config = image.config.get_or_insert_default();
+        config.extra.clear();
         config.on_build = None;
         if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
             config.env.push(format!("PATH={DEFAULT_PATH}"));
@@ -111,5 +115,42 @@ impl StageState {
             empty_layer: layer.is_none(),
             ..History::default()
         });
+    }
+}
+
+/// The layer as an OCI manifest lists it: the media types of Docker's manifests mean the same and
+/// do not belong into one.
+fn in_oci_terms(mut layer: Layer) -> Layer {
+    let oci = match layer.descriptor.media_type.as_str() {
+        media_type::DOCKER_LAYER => media_type::OCI_LAYER,
+        media_type::DOCKER_LAYER_GZIP => media_type::OCI_LAYER_GZIP,
+        _ => return layer,
+    };
+    oci.clone_into(&mut layer.descriptor.media_type);
+    layer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ImageConfig, Layer, StageState};
+    use crate::identity::{DiffId, Digest};
+    use crate::spec::{Descriptor, media_type};
+
+    #[test]
+    fn starts_without_what_is_not_its_own() {
+        let text = r#"{"created":"2020-01-01T00:00:00Z","container":"abc","os":"linux",
+            "config":{"Hostname":"h","Env":["A=1"],"OnBuild":["RUN x"]},
+            "rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let image: ImageConfig = serde_json::from_str(text).unwrap();
+        let layer = Layer {
+            diff_id: DiffId::new(Digest::of(b"a")),
+            descriptor: Descriptor::new(media_type::DOCKER_LAYER_GZIP, Digest::of(b"b"), 1),
+        };
+        let state = StageState::start(image, vec![layer]);
+        let config = state.image.execution();
+        assert!(state.image.extra.is_empty() && config.extra.is_empty());
+        assert_eq!((state.image.created, config.on_build), (None, None));
+        assert_eq!(config.env.len(), 2);
+        assert_eq!(state.layers[0].descriptor.media_type, media_type::OCI_LAYER_GZIP);
     }
 }

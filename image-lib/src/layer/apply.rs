@@ -1,10 +1,10 @@
 //! One pass over a layer's blob: decompress, digest, unpack, with bounded memory.
 
-use std::cell::Cell;
 use std::io::{self, Read};
 
+use super::bounded::{Bounded, Exceeded};
 use super::{Extracted, Extractor, LayerError, Limits};
-use crate::blob::{Compression, Decoder, Meter};
+use crate::blob::{Compression, Meter};
 use crate::fsroot::Directory;
 use crate::identity::{Algorithm, DiffId};
 use crate::tar::{Reader, TarError};
@@ -55,25 +55,20 @@ pub fn verify<R: Read>(
     })
 }
 
-type Source<'a, R> = Bounded<'a, Decoder<Counted<'a, R>>>;
-
 fn each<R: Read>(
     blob: &mut R,
     algorithm: Algorithm,
     limits: &Limits,
-    mut visit: impl FnMut(&mut Reader<Source<'_, R>>) -> Result<(), LayerError>,
+    mut visit: impl FnMut(&mut Reader<Meter<Bounded<&mut R>>>) -> Result<(), LayerError>,
 ) -> Result<(DiffId, Compression), LayerError> {
-    let compressed = Cell::new(0);
-    let decoder = Decoder::new(Counted { inner: &mut *blob, count: &compressed })?;
-    let compression = decoder.compression();
-    let meter = Meter::new(decoder, algorithm);
-    let mut reader =
-        Reader::new(Bounded { inner: meter, compressed: &compressed, limits }, limits.archive);
+    let bounded = Bounded::new(&mut *blob, limits)?;
+    let compression = bounded.compression();
+    let mut reader = Reader::new(Meter::new(bounded, algorithm), limits.archive);
     visit(&mut reader).map_err(unwrap_limit)?;
     let mut rest = reader.into_inner();
     // Padding and even garbage behind the archive belong to both digests.
     io::copy(&mut rest, &mut io::sink()).map_err(LayerError::Read).map_err(unwrap_limit)?;
-    let (digest, _) = rest.inner.finish();
+    let (digest, _) = rest.finish();
     io::copy(blob, &mut io::sink()).map_err(LayerError::Read)?;
     Ok((DiffId::new(digest), compression))
 }
@@ -88,50 +83,5 @@ fn unwrap_limit(error: LayerError) -> LayerError {
     match io.get_ref().and_then(|inner| inner.downcast_ref::<Exceeded>()) {
         Some(exceeded) => LayerError::Limit { what: exceeded.what, limit: exceeded.limit },
         None => error,
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("beyond the limit of {limit} {what}")]
-struct Exceeded {
-    what: &'static str,
-    limit: u64,
-}
-
-/// Counts the compressed bytes where the decoder takes them.
-struct Counted<'a, R> {
-    inner: &'a mut R,
-    count: &'a Cell<u64>,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.count.set(self.count.get() + count as u64);
-        Ok(count)
-    }
-}
-
-/// Stops a layer that expands beyond its limits.
-struct Bounded<'a, R> {
-    inner: Meter<R>,
-    compressed: &'a Cell<u64>,
-    limits: &'a Limits,
-}
-
-impl<R: Read> Read for Bounded<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let expanded = self.inner.count();
-        let Limits { expanded_bytes_max, ratio_max, ratio_from_bytes, .. } = *self.limits;
-        if expanded > expanded_bytes_max {
-            return Err(io::Error::other(Exceeded { what: "bytes", limit: expanded_bytes_max }));
-        }
-        let allowed = self.compressed.get().saturating_mul(ratio_max);
-        if expanded > ratio_from_bytes && expanded > allowed {
-            let what = "times its compressed size";
-            return Err(io::Error::other(Exceeded { what, limit: ratio_max }));
-        }
-        Ok(count)
     }
 }

@@ -6,6 +6,7 @@
 //! [`Extracted::inherit`].
 
 mod apply;
+mod bounded;
 mod diff;
 mod error;
 mod extract;
@@ -14,6 +15,7 @@ mod limits;
 mod whiteout;
 
 pub use apply::{Applied, apply, verify};
+pub(crate) use bounded::Bounded;
 pub use diff::{Contents, DiffOptions, write_upper};
 pub use error::{EntryError, LayerError};
 pub use extract::{Extracted, Extractor};
