@@ -6,12 +6,12 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use keel_tests::sys::wait4;
-use keel_tests::{Distribution, ImageStore, project_root};
+use keel_tests::{Distribution, ImageStore, example_context};
 
 fn main() {
     let rounds = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(20);
     let store = ImageStore::new();
-    let example = project_root().join("examples/hello").display().to_string();
+    let example = example_context(&store.beside("")).display().to_string();
     let words = ["build", "-t", "hello", &example];
     store.call(&words).succeeds();
     let (mut wall, mut cpu) = (Distribution::default(), Distribution::default());

@@ -1,12 +1,12 @@
 //! The example of the README, as a newcomer runs it.
 
-use keel_tests::{ImageStore, program, project_root};
+use keel_tests::{ImageStore, example_context, program};
 
 /// DF-BUILD-07: `run --build examples/hello` greets; the second time every step comes from the cache.
 #[test]
 fn the_example_greets_and_is_cached() {
     let store = ImageStore::new();
-    let example = project_root().join("examples/hello").display().to_string();
+    let example = example_context(&store.beside("")).display().to_string();
     let path = format!(
         "{}:{}",
         program("keel").parent().expect("a folder").display(),
