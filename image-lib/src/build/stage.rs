@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::cache::StepRecord;
 use super::cache_key::{CacheKey, KeyMaker};
 use super::dockerfile::instruction::{Command, Instruction};
+use super::dockerfile::word::did_you_mean;
 use super::error::{BuildError, StepError};
 use super::metadata;
 use super::owner;
@@ -218,7 +219,12 @@ impl StageBuilder<'_, '_> {
 impl Build<'_> {
     /// The image called `name`, for this platform.
     pub(super) fn image(&self, name: &str) -> Result<Image, StepError> {
-        self.store.find(name)?.ok_or_else(|| StepError::NoSuchImage { name: name.to_owned() })
+        self.store.find(name)?.ok_or_else(|| {
+            let stages = self.dockerfile.stages.iter();
+            let names = stages.filter_map(|stage| stage.from.name.as_deref());
+            let near = did_you_mean(name, names).map(str::to_owned);
+            StepError::NoSuchImage { name: name.to_owned(), near }
+        })
     }
 
     /// The time that new things get.
