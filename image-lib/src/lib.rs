@@ -28,45 +28,54 @@
 //! - [`snapshot::Overlay`] mounts layers, with an upper directory or read-only.
 //! - [`fsroot::Root`] is all work inside a tree that is not trusted.
 //! - [`tar::Reader`] reads the entries of an archive, [`blob::Decoder`] undoes its compression.
+//! - [`archive`] imports, loads and saves; [`flatten::flatten`] copies layers into a plain directory.
 //! - [`bundle::Spec`] makes the `config.json` of a container of an image; its
 //!   [`bundle::Options`] are `docker run`'s flags.
 //!
-//! ```text
-//! // store
-//! Store::open(root: &Path) -> Result<Store, StoreError>;      Store::default_root() -> PathBuf
-//! store.hold() -> Result<Hold, StoreError>                    // shared lock, dropped at the end
-//! store.scratch() -> Result<Scratch, StoreError>              // scratch.path(): &Path, removed on drop
-//! store.resolve(name: &str) -> Result<Image, StoreError>      // Err(StoreError::NoSuchImage{..})
-//! store.find(name: &str) -> Result<Option<Image>, StoreError>
-//! image.id(): &ImageId  image.manifest(): &Raw<Manifest>  image.config(): &Raw<ImageConfig>  image.layers(): &[Layer]
-//! Layer { pub diff_id: DiffId, pub descriptor: Descriptor }    // Clone
-//! store.unpack(layers: &[Layer], progress: &dyn Progress) -> Result<Vec<PathBuf>, StoreError>
-//!                                                             // lowest first; `&Silent` is a Progress
-//! store.layer_is_present(layer: &Layer) -> bool
-//! store.put_blob(reader: &mut dyn Read) -> Result<(Digest, u64), StoreError>
-//! store.open_blob(descriptor: &Descriptor) -> Result<VerifiedReader<File>, StoreError>
-//! store.read_blob(descriptor: &Descriptor, bytes_max: u64) -> Result<Vec<u8>, StoreError>
-//! store.commit_upper(upper: &Path, options: &CommitOptions) -> Result<Option<Layer>, StoreError>
-//!     // None: the upper directory is empty, so there is no layer. The upper is moved away.
-//!     // CommitOptions { compression: Compression::{None, Gzip, Zstd}, epoch: Option<Timestamp> }: Default
-//! store.put_image(config: &ImageConfig, layers: &[Layer], tags: &[Reference]) -> Result<ImageId, StoreError>
-//! store.retain(name: &str, digests: &[Digest])   store.release(name: &str)   // blob digests and diff ids
+//! # Example
 //!
-//! // snapshot
-//! Overlay { lowers: &[PathBuf] (lowest first), upper: Option<(&Path, &Path)> (upper, work) }
-//! Overlay::mount(&self, target: &Path) -> Result<Mount, MountError>   // unmounted when Mount is dropped
-//! mount.unmount(self) -> Result<(), MountError>
+//! An archive to a mounted root file system:
 //!
-//! // tar and blob
-//! Decoder::new(reader: impl Read) -> Result<Decoder<_>, _>      // sniffs gzip, zstd, none
-//! tar::Reader::new(reader: impl Read, limits: tar::Limits)
-//! reader.next_entry() -> Result<Option<tar::Entry>, tar::TarError>   // path, kind, mode, uid, gid, mtime, link, xattrs, device
-//! reader itself is Read: the content of the current entry, expanded if sparse
+//! ```no_run
+//! use std::path::Path;
 //!
-//! // bundle
-//! bundle::Spec::new(config: &Config, root: &fsroot::Root, options: &Options) -> Result<Spec, BundleError>
-//! spec.to_json() -> Vec<u8>
-//! bundle::user::lookup(root: &Root, user: &str) -> Result<user::Ids { uid, gid, additional_gids, home }, BundleError>
+//! use keel_image::archive::load;
+//! use keel_image::snapshot::Overlay;
+//! use keel_image::store::{Silent, Store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::open(&Store::default_root())?;
+//! let loaded = load(&store, std::fs::File::open("image.tar")?, &Silent)?;
+//! let image = store.resolve(&loaded[0].id.to_string())?;
+//! let lowers = store.unpack(image.layers(), &Silent)?;
+//! let mount = Overlay { lowers: &lowers, upper: None }.mount(Path::new("/mnt"))?;
+//! println!("{} layers on {:?}", lowers.len(), mount.target());
+//! mount.unmount()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A changed upper directory to an image:
+//!
+//! ```no_run
+//! use keel_image::spec::{ImageConfig, Platform};
+//! use keel_image::store::{CommitOptions, Store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let store = Store::open(&Store::default_root())?;
+//! let hold = store.hold()?;
+//! let scratch = store.scratch()?;
+//! let upper = scratch.path().join("upper");
+//! std::fs::create_dir(&upper)?;
+//! std::fs::write(upper.join("greeting"), "hello")?;
+//! let layer = store.commit_upper(&upper, &CommitOptions::default())?;
+//! let layers: Vec<_> = layer.into_iter().collect();
+//! let config = ImageConfig::new(&Platform::host());
+//! let id = store.put_image(&config, &layers, &["greeting:latest".parse()?])?;
+//! drop(hold);
+//! println!("{id}");
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # What it does not do
@@ -74,6 +83,7 @@
 //! It starts no process except through the build's executor, changes no state of the process that
 //! uses it (no signal handlers, no working directory, no umask) and prints nothing.
 #![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
 // Pure: identities, names, documents.
 pub mod identity;

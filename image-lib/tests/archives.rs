@@ -211,6 +211,9 @@ fn stops_bombs() {
             refuses(&store, &archive_of(&layout(&layers, "a:1")), &["limit"], case);
         }
     }
+    // The archive around the layers is bounded, too.
+    let around = compress(&tar(&[file("a", &zeros)]), Compression::Gzip);
+    refuses(&store, &around, &["limit"], "around");
     let mut behind = tar(&[file("a", "x")]);
     behind.resize(3 << 20, 0);
     let layers = vec![(compress(&behind, Compression::Gzip), DiffId::new(Digest::of(&behind)))];

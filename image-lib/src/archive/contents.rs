@@ -10,7 +10,7 @@ use super::spool::{Spool, Spooled};
 use crate::identity::Digest;
 use crate::spec::Descriptor;
 use crate::store::{Documents, Staged, Store, StoreError};
-use crate::tar::{EntryKind, Limits, Reader};
+use crate::tar::{EntryKind, Reader};
 
 /// How many links may lead from one entry to the next.
 const LINKS_MAX: usize = 8;
@@ -37,7 +37,7 @@ impl<'s> Contents<'s> {
 
     /// Reads a tar to its end.
     pub(super) fn read<R: Read>(&mut self, archive: R) -> Result<(), ArchiveError> {
-        let mut reader = Reader::new(archive, Limits::default());
+        let mut reader = Reader::new(archive, self.store.limits().archive);
         while let Some(entry) = reader.next_entry()? {
             let path = entry.relative_path().map_err(|problem| reader.refuse(problem))?;
             match entry.kind {
