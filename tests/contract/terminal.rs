@@ -109,7 +109,7 @@ fn joins_the_callers_terminal() {
     let mut script = std::process::Command::new("script");
     script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]).current_dir(container.bundle());
     let outcome = container.finish(script).succeeds();
-    assert!(outcome.stdout.contains("terminal\r\n"), "{}", outcome.report());
+    assert!(outcome.stdout.contains("terminal"), "{}", outcome.report());
     assert!(outcome.stdout.contains("/dev/pts/0"), "{}", outcome.report());
     container.assert_nothing_left();
 }

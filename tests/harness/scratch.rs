@@ -19,10 +19,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the folder. Its name is unique on the machine while the test process lives.
+    /// Makes the folder. Its name is unique on the machine while the test process lives, and of a fixed width,
+    /// so that no name stands in another one.
     pub fn new() -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("keel-tests-{}-{number}", std::process::id());
+        let name = format!("keel-tests-{}-{number:04}", std::process::id());
         let path = std::env::temp_dir().join(&name);
         // A test process that was killed may have had the same pid.
         remove(&path);
