@@ -28,8 +28,8 @@ impl Procfs {
     pub fn open() -> Result<Self> {
         let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
         let fd = openat(CWD, c"/proc", flags, 0)?;
-        let genuine = filesystem_magic(&fd)? == libc::PROC_SUPER_MAGIC
-            && fstat(&fd)?.st_ino == ROOT_INODE;
+        let genuine =
+            filesystem_magic(&fd)? == libc::PROC_SUPER_MAGIC && fstat(&fd)?.st_ino == ROOT_INODE;
         if genuine { Ok(Self(fd)) } else { Err(Finding::NotProcfs.into()) }
     }
 
@@ -38,9 +38,8 @@ impl Procfs {
     /// # Errors
     /// The errno of the call; [`Finding::NotProcfs`] when something is mounted in between.
     pub fn file(&self, path: &CStr, flags: OpenFlags) -> Result<OwnedFd> {
-        let resolve = Resolve::RESOLVE_BENEATH
-            | Resolve::RESOLVE_NO_XDEV
-            | Resolve::RESOLVE_NO_MAGICLINKS;
+        let resolve =
+            Resolve::RESOLVE_BENEATH | Resolve::RESOLVE_NO_XDEV | Resolve::RESOLVE_NO_MAGICLINKS;
         match openat2(&self.0, path, flags, resolve) {
             Err(error) if error.errno == libc::EXDEV => Err(Finding::NotProcfs.into()),
             Err(error) if error.is_unsupported() => {

@@ -106,12 +106,20 @@ impl Root {
     /// Opens a file for reading.
     ///
     /// # Errors
-    /// The errno of the lookup; ENOSYS without openat2 is answered by a walk and a reopening of a
-    /// regular file only.
+    /// The errno of the lookup. Without openat2 a last link is not followed.
     pub fn open_to_read(&self, path: &CStr) -> Result<OwnedFd> {
         let resolve = Resolve::RESOLVE_IN_ROOT | Resolve::RESOLVE_NO_MAGICLINKS;
         let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK | OpenFlags::O_NOCTTY;
-        Ok(openat2(self.fd(), path, flags, resolve)?)
+        match openat2(self.fd(), path, flags, resolve) {
+            Err(error) if error.is_unsupported() => {
+                let mut parent = PathBuffer::default();
+                parent.push(path.to_bytes())?;
+                let name = parent.pop();
+                let place = self.walk(parent.as_c_str_or_dot(), Make::Nothing, Links::Follow)?;
+                Ok(openat(&place.fd, name.as_c_str(), flags | OpenFlags::O_NOFOLLOW, 0)?)
+            }
+            other => Ok(other?),
+        }
     }
 
     fn lookup(&self, path: &CStr, links: Links) -> Result<OwnedFd> {
@@ -247,8 +255,7 @@ impl Root {
         if matches!(name.as_bytes(), b"" | b"." | b"..") {
             return Err(SyscallError { call: Call::Openat2, errno: libc::EINVAL }.into());
         }
-        let place =
-            self.find_or_make(parent.as_c_str_or_dot(), Make::Directory, Links::Follow)?;
+        let place = self.find_or_make(parent.as_c_str_or_dot(), Make::Directory, Links::Follow)?;
         Ok((place.fd, name))
     }
 }
@@ -369,7 +376,11 @@ impl PathBuffer {
         while self.end > self.start && self.bytes[self.end - 1] == b'/' {
             self.end -= 1;
         }
-        let begin = self.bytes().iter().rposition(|b| *b == b'/').map_or(self.start, |at| self.start + at + 1);
+        let begin = self
+            .bytes()
+            .iter()
+            .rposition(|b| *b == b'/')
+            .map_or(self.start, |at| self.start + at + 1);
         let name = Component::new(&self.bytes[begin..self.end]);
         self.end = begin;
         while self.end > self.start && self.bytes[self.end - 1] == b'/' {
@@ -432,7 +443,7 @@ mod tests {
         path.push(b"x/y").unwrap();
         path.take_component();
         path.prepend(b"/target/dir").unwrap();
-        assert_eq!(path.as_c_str(), c"target/dir//y");
+        assert_eq!(path.as_c_str(), c"target/dir/y");
     }
 
     #[test]

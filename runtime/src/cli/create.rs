@@ -103,9 +103,9 @@ fn code(error: &RuntimeError) -> &'static str {
         RuntimeError::State(StateError::NotFound) => "not-found",
         RuntimeError::State(StateError::Exists) => "already-exists",
         RuntimeError::State(_) => "state",
-        RuntimeError::CgroupLocation(_)
-        | RuntimeError::CgroupPlan(_)
-        | RuntimeError::Cgroup(_) => "cgroup",
+        RuntimeError::CgroupLocation(_) | RuntimeError::CgroupPlan(_) | RuntimeError::Cgroup(_) => {
+            "cgroup"
+        }
         RuntimeError::Seccomp(_) => "seccomp",
         RuntimeError::Init(_) => "init",
         RuntimeError::Hook(_) => "hook",

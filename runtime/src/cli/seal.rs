@@ -16,9 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::error::CommandError;
 use crate::sys::error::SyscallError;
 use crate::sys::mount::{ATTR_RDONLY, Attributes, mount_setattr, open_tree_clone};
-use crate::sys::open::{
-    CWD, OpenFlags, is_on_readonly_mount, is_sealed, memfd, openat, seal,
-};
+use crate::sys::open::{CWD, OpenFlags, is_on_readonly_mount, is_sealed, memfd, openat, seal};
 use crate::sys::process::{ExecStrings, execveat};
 
 const OWN_FILE: &std::ffi::CStr = c"/proc/self/exe";
@@ -68,9 +66,8 @@ fn sealed_copy(own: OwnedFd) -> Result<OwnedFd, SyscallError> {
 
 fn execute_again(file: &OwnedFd) -> Result<Infallible, SyscallError> {
     let arguments = ExecStrings::new(std::env::args_os().map(|a| a.as_bytes().to_vec()));
-    let variable = |(name, value): (OsString, OsString)| {
-        [name.as_bytes(), b"=", value.as_bytes()].concat()
-    };
+    let variable =
+        |(name, value): (OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
     let environment = ExecStrings::new(std::env::vars_os().map(variable));
     Err(execveat(file, &arguments, &environment))
 }

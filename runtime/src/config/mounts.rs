@@ -31,8 +31,6 @@ pub struct Options {
     pub recursive_clear: u64,
     /// Propagation changes, `MS_*` with or without `MS_REC`, in order.
     pub propagation: Vec<u64>,
-    /// Whether the content below the destination is copied into the new tmpfs.
-    pub copy_up: bool,
     /// The options that are the file system's own, comma-separated.
     pub data: String,
 }
@@ -54,7 +52,6 @@ enum Effect {
     RecursiveClear(u64),
     Propagation(u64),
     Bind(Bind),
-    CopyUp,
     Refused(&'static str),
     Nothing,
 }
@@ -126,7 +123,7 @@ const TABLE: &[(&str, Effect)] = &[
     ("suid", Clear(libc::MS_NOSUID)),
     ("symfollow", Clear(MS_NOSYMFOLLOW)),
     ("sync", Set(libc::MS_SYNCHRONOUS)),
-    ("tmpcopyup", Effect::CopyUp),
+    ("tmpcopyup", Refused("copying the covered directory into a tmpfs is not supported yet")),
     ("unbindable", Propagation(libc::MS_UNBINDABLE)),
 ];
 
@@ -164,9 +161,6 @@ impl Mount {
             // runc takes a type of "bind" without the option as an ordinary, and failing, mount.
             let detail = "neither bind nor rbind among the options, and no file system type";
             field.get("type").refuse(Kind::Missing, detail);
-        }
-        if options.copy_up && kind != "tmpfs" {
-            field.get("options").refuse(Kind::Invalid, "tmpcopyup is for tmpfs only");
         }
         Some(Self {
             destination: path.to_owned(),
@@ -210,9 +204,9 @@ impl Options {
             }
             Ok(Propagation(kind)) => self.propagation.push(kind),
             Ok(Effect::Bind(bind)) => {
-                self.bind = Some(if self.bind == Some(Bind::Recursive) { Bind::Recursive } else { bind });
+                self.bind =
+                    Some(if self.bind == Some(Bind::Recursive) { Bind::Recursive } else { bind });
             }
-            Ok(Effect::CopyUp) => self.copy_up = true,
             Ok(Effect::Nothing) => {}
             Ok(Refused(why)) => field.refuse(Kind::Unsupported, why),
             Err(_) if name.is_empty() => {}

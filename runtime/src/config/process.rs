@@ -212,9 +212,15 @@ fn rlimits(field: &Field<'_>) -> Vec<Rlimit> {
         let soft = item.get("soft").integer().unwrap_or(0);
         let hard = item.get("hard").integer().unwrap_or(0);
         if soft > hard {
-            item.get("soft").refuse(Kind::Invalid, format!("{soft} is above the hard limit {hard}"));
+            item.get("soft")
+                .refuse(Kind::Invalid, format!("{soft} is above the hard limit {hard}"));
         }
-        Some(Rlimit { resource: u32::try_from(resource).ok()?, name: RLIMITS[resource], soft, hard })
+        Some(Rlimit {
+            resource: u32::try_from(resource).ok()?,
+            name: RLIMITS[resource],
+            soft,
+            hard,
+        })
     })
 }
 

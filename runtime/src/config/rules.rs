@@ -29,10 +29,8 @@ fn host_names(spec: &Spec, root: &Field<'_>) {
 
 fn mappings(spec: &Spec, linux: &Field<'_>) {
     let user = spec.linux.namespace(NamespaceKind::User);
-    let sides = [
-        ("uidMappings", &spec.linux.uid_mappings),
-        ("gidMappings", &spec.linux.gid_mappings),
-    ];
+    let sides =
+        [("uidMappings", &spec.linux.uid_mappings), ("gidMappings", &spec.linux.gid_mappings)];
     for (name, mappings) in sides {
         let field = linux.get(name);
         match user {

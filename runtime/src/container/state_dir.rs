@@ -86,7 +86,7 @@ impl StateDir {
         }
         let fd = open_below(&root_fd, &name).map_err(failed)?;
         let directory = Self { fd, root: root.to_owned(), id: id.clone() };
-        directory.lock(true)?;
+        flock(&directory.fd, true).map_err(failed)?;
         Ok(directory)
     }
 
@@ -97,8 +97,8 @@ impl StateDir {
     pub fn open(root: &Path, id: &ContainerId) -> Result<Self, StateError> {
         let path = root.join(id.as_str());
         let failed = |source| StateError::Syscall { path: path.clone(), source };
-        let opened = open_directory(root)
-            .and_then(|root_fd| open_below(&root_fd, &c_string(id.as_str())));
+        let opened =
+            open_directory(root).and_then(|root_fd| open_below(&root_fd, &c_string(id.as_str())));
         let fd = match opened {
             Err(error) if error.errno == libc::ENOENT => return Err(StateError::NotFound),
             other => other.map_err(failed)?,
@@ -117,10 +117,8 @@ impl StateDir {
     pub fn list(root: &Path) -> Result<Option<Vec<ContainerId>>, StateError> {
         let entries = match std::fs::read_dir(root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|e| StateError::Syscall {
-                path: root.to_owned(),
-                source: from_io(&e),
-            })?,
+            other => other
+                .map_err(|e| StateError::Syscall { path: root.to_owned(), source: from_io(&e) })?,
         };
         let mut ids: Vec<ContainerId> = entries
             .filter_map(Result::ok)
@@ -140,6 +138,15 @@ impl StateDir {
         flock(&self.fd, exclusive).map_err(|source| self.failed(None, source))?;
         let links = open::fstat(&self.fd).map_err(|source| self.failed(None, source))?.st_nlink;
         if links == 0 { Err(StateError::NotFound) } else { Ok(()) }
+    }
+
+    /// Lets other commands go on. The lock belongs to the open file, of which a child that is on its
+    /// way has a copy, so dropping this one's would not do.
+    ///
+    /// # Errors
+    /// The errno of flock(2).
+    pub fn unlock(&self) -> Result<(), StateError> {
+        open::unlock(&self.fd).map_err(|source| self.failed(None, source))
     }
 
     /// Writes the state: readers see the old one or the new one, never a part.
@@ -206,9 +213,7 @@ impl StateDir {
     /// The errno of a call.
     pub fn make_fifo(&self) -> Result<OwnedFd, StateError> {
         mknodat(&self.fd, FIFO, Node::Fifo, 0o622)
-            .and_then(|()| {
-                openat(&self.fd, FIFO, OpenFlags::O_RDWR | OpenFlags::O_NOFOLLOW, 0)
-            })
+            .and_then(|()| openat(&self.fd, FIFO, OpenFlags::O_RDWR | OpenFlags::O_NOFOLLOW, 0))
             .map_err(|source| self.failed(Some(FIFO), source))
     }
 
@@ -253,15 +258,14 @@ impl StateDir {
                 other => other.map_err(|source| self.failed(Some(name), source))?,
             }
         }
-        let removed = open_directory(&self.root)
-            .and_then(|root| rmdirat(&root, &c_string(self.id.as_str())));
+        let removed =
+            open_directory(&self.root).and_then(|root| rmdirat(&root, &c_string(self.id.as_str())));
         match removed {
             Err(error) if error.errno == libc::ENOENT => Ok(()),
             // The FIFO of a container that was never started, or something that is not ours; the
             // standard library removes all of it without following links.
             Err(error) if error.errno == libc::ENOTEMPTY => {
-                std::fs::remove_dir_all(self.path(None))
-                    .map_err(|e| self.failed(None, from_io(&e)))
+                std::fs::remove_dir_all(self.path(None)).map_err(|e| self.failed(None, from_io(&e)))
             }
             other => other.map_err(|source| self.failed(None, source)),
         }

@@ -1,8 +1,9 @@
 //! What the child does from the clone to execve: it walks the plan. It allocates nothing, takes no
 //! lock and never unwinds; all it has are the plan, descriptors and its stack.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use super::parent::raise_limits;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
 use crate::failure::{Failure, Result};
@@ -99,6 +100,7 @@ impl Child<'_> {
             set_dumpable(false)?;
         }
         if let Some((pidfd, kinds)) = &self.inherited.join {
+            raise_limits(0, &plan.process.rlimits);
             setns(pidfd, *kinds)?;
             let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY;
             self.own_root = Some(Root::new(open::openat(open::CWD, c"/", flags, 0)?));
@@ -142,12 +144,9 @@ impl Child<'_> {
                 Ok(())
             }
             Step::AwaitStart => {
-                // From here on the parent is expected to go.
-                close(inherited.socket.as_fd());
-                match &inherited.fifo {
-                    Some(fifo) => read(fifo, &mut [0]).map(drop).map_err(Failure::from),
-                    None => Ok(()),
-                }
+                let Some(fifo) = &inherited.fifo else { return Ok(()) };
+                close_all_but(fifo.as_fd(), 3 + plan.preserve_fds);
+                Ok(read(fifo, &mut [0]).map(drop)?)
             }
             Step::Hook(index) => run_hook(plan, usize::from(*index)),
         }
@@ -185,6 +184,16 @@ fn close_others(first: u32) -> Result<()> {
         }
         other => Ok(other?),
     }
+}
+
+/// A process that waits for start may wait long: it keeps nothing of the host open, and lets the
+/// parent go. Where close_range(2) is missing, exec closes them.
+fn close_all_but(kept: BorrowedFd<'_>, first: u32) {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    if kept > first {
+        let _ = open::close_range(first, kept - 1);
+    }
+    let _ = open::close_range(kept.max(first) + 1, u32::MAX);
 }
 
 /// Closes a descriptor of the parent's in the child's own table.

@@ -8,6 +8,7 @@ use super::plan::{Plan, Step};
 use super::protocol::Message;
 use crate::arena::Text;
 use crate::config::linux::NamespaceKind;
+use crate::config::process::Rlimit;
 use crate::failure::{Failure, Finding, Origin};
 use crate::limits::CHILD_WAIT_MS;
 use crate::namespaces;
@@ -311,6 +312,8 @@ impl Started {
         if !privileged {
             write("setgroups", "deny").map_err(parent_failure("linux.gidMappings: setgroups"))?;
         }
+        // Inside, the child has no right to raise a limit.
+        raise_limits(self.child.pid, &plan.process.rlimits);
         write("gid_map", &plan.namespaces.gid_map)
             .map_err(parent_failure("linux.gidMappings: gid_map"))?;
         write("uid_map", &plan.namespaces.uid_map)
@@ -339,21 +342,11 @@ impl Started {
         }
     }
 
-    /// Sets what a process with a right to can set better than the child: limits, and the score by
-    /// which the kernel chooses whom to kill.
+    /// Sets the score by which the kernel chooses whom to kill.
     ///
     /// # Errors
     /// [`InitError::Parent`], naming the field.
-    pub fn set_limits(&self, plan: &Plan, rootless: bool) -> Result<(), InitError> {
-        for (index, limit) in plan.process.rlimits.iter().enumerate() {
-            prlimit(self.child.pid, limit.resource, limit.soft, limit.hard).map_err(|error| {
-                let what = format!(
-                    "process.rlimits[{index}] ({} soft {} hard {})",
-                    limit.name, limit.soft, limit.hard
-                );
-                InitError::Parent { what, source: error.into() }
-            })?;
-        }
+    pub fn set_oom_score(&self, plan: &Plan, rootless: bool) -> Result<(), InitError> {
         let (Some(score), Some(procfs)) = (plan.process.oom_score_adj, &self.procfs) else {
             return Ok(());
         };
@@ -430,6 +423,18 @@ impl Started {
             Ok(Ended::Exited(status)) => format!("exit status {status}"),
             Err(error) => error.to_string(),
         })
+    }
+}
+
+/// Makes room for limits that lie above the present ones, as far as this process may; the child sets
+/// the limits themselves, and says which it could not. The number of open files is left for the end
+/// where it is low, because the child needs some until then.
+pub(super) fn raise_limits(pid: i32, limits: &[Rlimit]) {
+    const MANY_FILES: u64 = 4096;
+    for limit in limits {
+        if limit.resource != libc::RLIMIT_NOFILE || limit.hard >= MANY_FILES {
+            let _ = prlimit(pid, limit.resource, limit.hard, limit.hard);
+        }
     }
 }
 

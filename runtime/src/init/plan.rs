@@ -248,9 +248,6 @@ impl fmt::Display for Plan {
                 writeln!(f, "{name}: {}", map.trim_end().replace('\n', ", "))?;
             }
         }
-        for limit in &self.process.rlimits {
-            writeln!(f, "process.rlimits: {} {} {}", limit.name, limit.soft, limit.hard)?;
-        }
         if let Some(score) = self.process.oom_score_adj {
             writeln!(f, "process.oomScoreAdj: {score}")?;
         }

@@ -89,9 +89,8 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     let process = describe(&request.source, &spec)?;
     let opened = container.state.process.open();
     let init = opened.map_err(RuntimeError::system("the container process"))?;
-    let init = init.ok_or_else(|| {
-        RuntimeError::Refused("cannot exec in a stopped container".to_owned())
-    })?;
+    let init =
+        init.ok_or_else(|| RuntimeError::Refused("cannot exec in a stopped container".to_owned()))?;
 
     let (foreground, console) = match request.detach {
         true => (None, console_for(process.terminal, request.console_socket.as_deref())?),
@@ -126,7 +125,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     let started = spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
     let ready = started
         .await_ready(&plan, || Ok(()))
-        .and_then(|()| started.set_limits(&plan, container.state.rootless))
+        .and_then(|()| started.set_oom_score(&plan, container.state.rootless))
         .map_err(RuntimeError::Init)
         .and_then(|()| match &request.pid_file {
             Some(path) => write_pid_file(path, started.pid()),
@@ -228,7 +227,9 @@ struct Choice {
 impl Choice {
     fn parse(text: &str) -> Result<Self, RuntimeError> {
         let (controllers, path) = match text.split_once(':') {
-            Some((controllers, path)) => (controllers.split(',').map(str::to_owned).collect(), path),
+            Some((controllers, path)) => {
+                (controllers.split(',').map(str::to_owned).collect(), path)
+            }
             None => (Vec::new(), text),
         };
         let mut below = PathBuf::new();
@@ -236,7 +237,8 @@ impl Choice {
             match part {
                 "" | "." => {}
                 ".." => {
-                    let text = format!("bad --cgroup {text:?}: .. leads out of the container's cgroup");
+                    let text =
+                        format!("bad --cgroup {text:?}: .. leads out of the container's cgroup");
                     return Err(RuntimeError::Refused(text));
                 }
                 name => below.push(name),

@@ -22,7 +22,7 @@ use crate::hooks;
 use crate::init::parent::{Birthplace, HookError, InitError, Resources, Started, spawn};
 use crate::init::plan::{self, Plan};
 use crate::procfs::Procfs;
-use crate::sys::credentials::{Instruction, capget};
+use crate::sys::credentials::capget;
 use crate::sys::namespace::Kind as NamespaceFlags;
 use crate::sys::open::{CWD, OpenFlags, inherited, openat};
 use crate::sys::process::{geteuid, getpid};
@@ -192,11 +192,16 @@ pub fn launch(
 
     let directory = StateDir::create(&request.root, &request.id)?;
     // Journalled first: whoever finds this record knows which cgroups may have been made.
-    let begun = directory.write_config(&loaded.document.bytes).and_then(|()| directory.write_state(&state));
-    if let Err(error) = begun {
-        return Err(undo(&directory, &state, error.into()));
-    }
-    let result = start_process(request, mode, &loaded, &host, &mut state, &mut plan, &directory, console);
+    let applied = match begin(&directory, &loaded, &state, &host) {
+        Ok(applied) => applied,
+        // No cgroup of this container is left; what is there may be another's.
+        Err(error) => {
+            directory.remove()?;
+            return Err(error);
+        }
+    };
+    let draft = Draft { request, mode, spec, host: &host, directory: &directory };
+    let result = draft.start_process(applied, &mut state, &mut plan, console);
     let started = match result {
         Ok(started) => started,
         Err(error) => return Err(undo(&directory, &state, error)),
@@ -207,39 +212,58 @@ pub fn launch(
     Ok(Launched { directory, state, hooks: loaded.spec.hooks, plan, started, warnings })
 }
 
-#[allow(clippy::too_many_arguments)]
-fn start_process(
-    request: &Request,
-    mode: Mode,
-    loaded: &Loaded,
-    host: &Host,
-    state: &mut State,
-    plan: &mut Plan,
+fn begin(
     directory: &StateDir,
-    console: Option<OwnedFd>,
-) -> Result<Started, RuntimeError> {
-    let spec = &loaded.spec;
-    let fifo = match mode {
-        Mode::AwaitStart => Some(directory.make_fifo()?),
-        Mode::GoOn => None,
-    };
-    let (cgroups, born_in) = to_enter(cgroup::apply(&host.cgroups)?);
-    let resources = Resources { cgroups, born_in, console, fifo, join: None };
-    let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
-    let ready = started
-        .map_ids(plan, host.privileged)
-        .and_then(|()| {
-            let mut run = || run_creation_hooks(spec, state, &started);
-            started.await_ready(plan, &mut run)
-        })
-        .and_then(|()| started.set_limits(plan, !host.privileged))
-        .map_err(RuntimeError::Init)
-        .and_then(|()| record(request, state, directory, &started));
-    match ready {
-        Ok(()) => Ok(started),
-        Err(error) => {
-            started.abandon();
-            Err(error)
+    loaded: &Loaded,
+    state: &State,
+    host: &Host,
+) -> Result<cgroup::Applied, RuntimeError> {
+    // Before the record names them: deleting this container must never touch another's.
+    cgroup::check_unused(&host.cgroups)?;
+    directory.write_config(&loaded.document.bytes)?;
+    directory.write_state(state)?;
+    Ok(cgroup::apply(&host.cgroups)?)
+}
+
+/// A container of which nothing runs yet.
+struct Draft<'a> {
+    request: &'a Request,
+    mode: Mode,
+    spec: &'a Spec,
+    host: &'a Host,
+    directory: &'a StateDir,
+}
+
+impl Draft<'_> {
+    fn start_process(
+        &self,
+        applied: cgroup::Applied,
+        state: &mut State,
+        plan: &mut Plan,
+        console: Option<OwnedFd>,
+    ) -> Result<Started, RuntimeError> {
+        let fifo = match self.mode {
+            Mode::AwaitStart => Some(self.directory.make_fifo()?),
+            Mode::GoOn => None,
+        };
+        let (cgroups, born_in) = to_enter(applied);
+        let resources = Resources { cgroups, born_in, console, fifo, join: None };
+        let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
+        let ready = started
+            .map_ids(plan, self.host.privileged)
+            .and_then(|()| {
+                let run = || run_creation_hooks(self.spec, state, &started);
+                started.await_ready(plan, run)
+            })
+            .and_then(|()| started.set_oom_score(plan, !self.host.privileged))
+            .map_err(RuntimeError::Init)
+            .and_then(|()| record(self.request, state, self.directory, &started));
+        match ready {
+            Ok(()) => Ok(started),
+            Err(error) => {
+                started.abandon();
+                Err(error)
+            }
         }
     }
 }
@@ -269,6 +293,7 @@ fn record(
     let pid = started.pid();
     state.process = ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, start_time: 0 });
     directory.write_state(state)?;
+    directory.unlock()?;
     if let Some(path) = &request.pid_file {
         write_pid_file(path, pid)?;
     }
@@ -405,9 +430,7 @@ fn compile(
 ///
 /// # Errors
 /// What the profile asks for and cannot be had.
-pub(super) fn compile_seccomp(
-    spec: &Spec,
-) -> Result<Option<process::plan::Filter>, RuntimeError> {
+pub(super) fn compile_seccomp(spec: &Spec) -> Result<Option<process::plan::Filter>, RuntimeError> {
     let Some(profile) = &spec.linux.seccomp else { return Ok(None) };
     let native = seccomp::native().ok_or_else(|| {
         let text = "linux.seccomp: keel knows no system calls of this machine";
@@ -418,13 +441,7 @@ pub(super) fn compile_seccomp(
         let text = "linux.seccomp: SCMP_ACT_NOTIFY: keel cannot hand over a listener yet";
         return Err(RuntimeError::Refused(text.to_owned()));
     }
-    let program = filter.program.iter().map(|i| Instruction {
-        code: i.code,
-        jt: i.jt,
-        jf: i.jf,
-        k: i.k,
-    });
-    Ok(Some(process::plan::Filter { program: program.collect(), flags: filter.flags }))
+    Ok(Some(process::plan::Filter { program: filter.program, flags: filter.flags }))
 }
 
 fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
@@ -515,8 +532,6 @@ pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<(), RuntimeError> 
     let flags = OpenFlags::O_WRONLY | OpenFlags::O_CREAT | OpenFlags::O_EXCL;
     openat(&directory, &new, flags, 0o666)
         .and_then(|file| crate::sys::open::write_all(file, pid.to_string().as_bytes()))
-        .and_then(|()| {
-            crate::sys::open::renameat(&directory, &new, &c_string(name.as_bytes()))
-        })
+        .and_then(|()| crate::sys::open::renameat(&directory, &new, &c_string(name.as_bytes())))
         .map_err(failed())
 }

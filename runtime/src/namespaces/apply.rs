@@ -28,7 +28,12 @@ pub fn check_kind(fd: &OwnedFd, kind: NamespaceKind) -> Result<()> {
 ///
 /// # Errors
 /// The failure of the step.
-pub fn apply(step: &Step, arena: &Arena, joined: &[OwnedFd], procfs: Option<&Procfs>) -> Result<()> {
+pub fn apply(
+    step: &Step,
+    arena: &Arena,
+    joined: &[OwnedFd],
+    procfs: Option<&Procfs>,
+) -> Result<()> {
     match *step {
         Step::Join(index, kind) => {
             let fd = joined.get(usize::from(index)).ok_or(Finding::WrongNamespace)?;
@@ -45,8 +50,7 @@ pub fn apply(step: &Step, arena: &Arena, joined: &[OwnedFd], procfs: Option<&Pro
             }
             // Only children of an unshare are in the new namespace; joining it brings us there too.
             let own = c"/proc/thread-self/ns/time_for_children";
-            let fd =
-                crate::sys::open::openat(crate::sys::open::CWD, own, OpenFlags::O_RDONLY, 0)?;
+            let fd = crate::sys::open::openat(crate::sys::open::CWD, own, OpenFlags::O_RDONLY, 0)?;
             check_kind(&fd, NamespaceKind::Time)?;
             Ok(setns(&fd, NEWTIME)?)
         }

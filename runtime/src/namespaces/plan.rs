@@ -126,13 +126,7 @@ fn join(plan: &mut Plan, kind: NamespaceKind, path: Text, origin: Origin, new_us
     }
 }
 
-fn create(
-    plan: &mut Plan,
-    kind: NamespaceKind,
-    origin: Origin,
-    linux: &Linux,
-    arena: &mut Arena,
-) {
+fn create(plan: &mut Plan, kind: NamespaceKind, origin: Origin, linux: &Linux, arena: &mut Arena) {
     match kind {
         NamespaceKind::Cgroup => plan.cgroup = Some((origin, Step::NewCgroup)),
         NamespaceKind::Time => {

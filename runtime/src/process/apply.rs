@@ -11,9 +11,10 @@ use crate::procfs::Procfs;
 use crate::root::{Links, Make, Root};
 use crate::sys::credentials::{self, CapabilitySets};
 use crate::sys::error::SyscallError;
-use crate::sys::open::{self, OpenFlags, Resolve, openat2};
+use crate::sys::open::{self, OpenFlags, Resolve, leave_open, openat2};
 use crate::sys::process::{
-    SchedulingAttributes, chdir, sched_setattr, set_umask, setsid, working_directory_is_reachable,
+    SchedulingAttributes, chdir, fchdir, prlimit, sched_setattr, set_umask, setsid,
+    working_directory_is_reachable,
 };
 use crate::sys::socket::send_descriptor;
 use crate::sys::{mount, terminal};
@@ -89,6 +90,10 @@ pub fn apply(
             }
             None => Ok(()),
         },
+        Step::Limit(index) => match plan.rlimits.get(usize::from(index)) {
+            Some(limit) => Ok(prlimit(0, limit.resource, limit.soft, limit.hard)?),
+            None => Ok(()),
+        },
         Step::Bounding(keep) => drop_bounding(keep),
         Step::User { uid, gid } => take_ids(&plan.groups, uid, gid),
         Step::WorkingDirectory(path) => {
@@ -96,7 +101,7 @@ pub fn apply(
             Ok(())
         }
         Step::WorkingDirectoryAsUser(_) if live.entered => Ok(()),
-        Step::WorkingDirectoryAsUser(path) => Ok(chdir(arena.c_str(path))?),
+        Step::WorkingDirectoryAsUser(path) => change_directory(root, arena.c_str(path)),
         Step::Capabilities(sets) => set_capabilities(&sets),
         Step::VerifyWorkingDirectory => verify_working_directory(),
         Step::Umask(mask) => {
@@ -233,15 +238,29 @@ fn take_ids(groups: &[u32], uid: u32, gid: u32) -> Result<()> {
 /// Enters the directory while still privileged. False when only the user may, which is tried again
 /// once the ids have changed.
 fn enter(root: Option<&Root>, path: &CStr) -> Result<bool> {
-    match chdir(path) {
-        Err(error) if error.errno == libc::ENOENT => {
-            let Some(root) = root else { return Err(error.into()) };
-            root.find_or_make(path, Make::Directory, Links::Follow)?;
-            chdir(path)?;
+    match change_directory(root, path) {
+        Err(error) if error.errno() == Some(libc::ENOENT) => {
+            let Some(root) = root else { return Err(error) };
+            leave_open(root.find_or_make(path, Make::Directory, Links::Follow)?.fd);
+            change_directory(Some(root), path)?;
             Ok(true)
         }
-        Err(error) if error.errno == libc::EACCES => Ok(false),
-        other => Ok(other.map(|()| true)?),
+        Err(error) if error.errno() == Some(libc::EACCES) => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+/// Goes to a directory by a lookup that follows no magic link: none of the descriptors that this
+/// process still has can be named by it (CVE-2024-21626).
+fn change_directory(root: Option<&Root>, path: &CStr) -> Result<()> {
+    match root {
+        Some(root) if path != c"/" => {
+            let directory = root.find(path)?;
+            fchdir(&directory)?;
+            leave_open(directory);
+            Ok(())
+        }
+        _ => Ok(chdir(path)?),
     }
 }
 
@@ -271,8 +290,9 @@ fn set_home(root: Option<&Root>, plan: &mut Plan, uid: u32) -> Result<()> {
     let mut line = PasswdLine::default();
     let file = match root {
         Some(root) => root.open_to_read(c"etc/passwd"),
-        None => open::openat(open::CWD, c"/etc/passwd", OpenFlags::O_RDONLY, 0)
-            .map_err(Failure::from),
+        None => {
+            open::openat(open::CWD, c"/etc/passwd", OpenFlags::O_RDONLY, 0).map_err(Failure::from)
+        }
     };
     let home: &[u8] = match &file {
         Ok(file) => line.home_of(file, uid)?.unwrap_or(b"/"),

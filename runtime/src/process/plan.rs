@@ -72,6 +72,8 @@ pub enum Step {
     Personality(u32),
     /// Loads the seccomp filter.
     Seccomp,
+    /// Sets the limit with this index.
+    Limit(u16),
     /// Drops from the bounding set what is not in this mask.
     Bounding(u64),
     /// Takes groups and ids.
@@ -118,7 +120,7 @@ pub struct Plan {
     pub groups: Vec<u32>,
     /// The seccomp filter.
     pub seccomp: Option<Filter>,
-    /// Limits, which the parent sets.
+    /// Limits.
     pub rlimits: Vec<Rlimit>,
     /// OOM score adjustment, which the parent sets.
     pub oom_score_adj: Option<i32>,
@@ -173,6 +175,10 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
     if has_filter && !process.no_new_privileges {
         late.push((field("linux.seccomp"), Step::Seccomp));
     }
+    for index in 0..process.rlimits.len() {
+        let number = u16::try_from(index).unwrap_or(u16::MAX);
+        late.push((Origin::item("process.rlimits", index), Step::Limit(number)));
+    }
     let sets = capability_sets(process, context.permitted, &mut warnings);
     late.push((field("process.capabilities.bounding"), Step::Bounding(sets.bounding)));
     late.push((field("process.user.umask"), Step::Umask(process.user.umask.unwrap_or(0o022))));
@@ -195,9 +201,9 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
     }
     let program = arena.add(process.args.first().map_or("", String::as_str));
     let path = value("PATH").unwrap_or_default();
-    let search = path.split(':').map(|directory| {
-        arena.add(if directory.is_empty() { "." } else { directory })
-    });
+    let search = path
+        .split(':')
+        .map(|directory| arena.add(if directory.is_empty() { "." } else { directory }));
     let search = if path.is_empty() { Vec::new() } else { search.collect() };
     late.push((field("process.args"), Step::FindProgram));
     if has_filter && process.no_new_privileges {
@@ -246,11 +252,8 @@ fn capability_sets(
 ) -> CapabilitySets {
     let wanted = process.capabilities.unwrap_or_default();
     let available = permitted.unwrap_or(u64::MAX);
-    let union = wanted.bounding
-        | wanted.effective
-        | wanted.inheritable
-        | wanted.permitted
-        | wanted.ambient;
+    let union =
+        wanted.bounding | wanted.effective | wanted.inheritable | wanted.permitted | wanted.ambient;
     let missing = union & !available;
     if missing != 0 {
         let names: Vec<String> = (0..64)
@@ -296,6 +299,10 @@ impl fmt::Display for Shown<'_> {
                 let length = plan.seccomp.as_ref().map_or(0, |filter| filter.program.len());
                 write!(f, "seccomp filter, {length} instructions")
             }
+            Step::Limit(index) => match plan.rlimits.get(usize::from(*index)) {
+                Some(limit) => write!(f, "{} soft {} hard {}", limit.name, limit.soft, limit.hard),
+                None => Ok(()),
+            },
             Step::Bounding(mask) => write!(f, "bounding set {mask:016x}"),
             Step::User { uid, gid } => {
                 write!(f, "user {uid}:{gid}")?;

@@ -59,9 +59,7 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
         Step::PropagateHostAt { target, flags } => {
             Ok(mount::mount_propagation(text(target), propagation(flags))?)
         }
-        Step::AttachRoot { tree, path } => {
-            attach_root(tree, text(path), prepared, live)
-        }
+        Step::AttachRoot { tree, path } => attach_root(tree, text(path), prepared, live),
         Step::OpenRoot(path) => {
             let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
             live.root = Some(Root::new(openat(CWD, text(path), flags, 0)?));
@@ -128,9 +126,7 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             chroot_here()?;
             Ok(chdir(c"/")?)
         }
-        Step::PropagateRoot(flags) => {
-            Ok(mount::mount_propagation(c"/", propagation(flags))?)
-        }
+        Step::PropagateRoot(flags) => Ok(mount::mount_propagation(c"/", propagation(flags))?),
     }
 }
 
@@ -163,12 +159,7 @@ fn prepared_tree(prepared: &[OwnedFd], index: u16) -> Result<BorrowedFd<'_>> {
 /// A copy of the rootfs and its mounts is laid over it, because pivot_root(2) wants a mount point and
 /// the mounts of the container shall be seen where hooks look for them. In a user namespace the
 /// path may be out of reach; then the copy that the parent made is stacked on `/`.
-fn attach_root(
-    tree: Tree,
-    path: &CStr,
-    prepared: &[OwnedFd],
-    live: &mut Live,
-) -> Result<()> {
+fn attach_root(tree: Tree, path: &CStr, prepared: &[OwnedFd], live: &mut Live) -> Result<()> {
     let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
     let place = openat(CWD, path, flags, 0);
     let root = match (tree, place) {
@@ -286,9 +277,9 @@ fn set_propagation(place: impl AsFd, flags: u64) -> Result<()> {
     let attributes = Attributes { propagation: flags & !libc::MS_REC, ..Attributes::default() };
     let recursive = flags & libc::MS_REC != 0;
     match mount::mount_setattr(place.as_fd(), attributes, recursive) {
-        Err(error) if error.is_unsupported() => on_path_of(place.as_fd(), |path| {
-            mount::mount_propagation(path, propagation(flags))
-        }),
+        Err(error) if error.is_unsupported() => {
+            on_path_of(place.as_fd(), |path| mount::mount_propagation(path, propagation(flags)))
+        }
         other => Ok(other?),
     }
 }
@@ -362,12 +353,7 @@ fn is_node(mode: u32, device: u64, node: Node) -> bool {
     mode & libc::S_IFMT == kind && same_number
 }
 
-fn make_link(
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-    target: &CStr,
-    replace: bool,
-) -> Result<()> {
+fn make_link(directory: BorrowedFd<'_>, name: &CStr, target: &CStr, replace: bool) -> Result<()> {
     match open::symlinkat(target, directory, name) {
         Err(error) if error.errno == libc::EEXIST => {
             if replace {

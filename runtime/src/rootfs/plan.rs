@@ -367,7 +367,10 @@ impl Compiler<'_> {
         let flags = if late_readonly { options.set & !libc::MS_RDONLY } else { options.set };
         let data = self.data(entry);
         let inherit_mode = is_tmpfs && !has_mode;
-        self.step(origin, Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode });
+        self.step(
+            origin,
+            Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode },
+        );
         self.recursive_attributes(origin, entry, target);
         if late_readonly && options.set & libc::MS_RDONLY != 0 {
             let attributes = attributes(libc::MS_RDONLY, 0);
@@ -656,7 +659,8 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "propagation {} {}", text(*target), propagation_name(*flags))
             }
             Step::OpenDirectory(path) => write!(f, "in {}", text(*path)),
-            Step::Device { name: path, node, mode, .. } | Step::DeviceAt { path, node, mode, .. } => {
+            Step::Device { name: path, node, mode, .. }
+            | Step::DeviceAt { path, node, mode, .. } => {
                 write!(f, "device {} {node:?} {mode:04o}", text(*path))
             }
             Step::Link { name: path, target, .. } => {

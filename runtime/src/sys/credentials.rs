@@ -87,8 +87,7 @@ pub fn capset(sets: &CapabilitySets) -> Result<()> {
         inheritable: inheritable[half],
     });
     // SAFETY: version 3 takes a header and two data structures, which live through the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::Capset)) }
 }
 
@@ -100,16 +99,12 @@ pub fn capget() -> Result<(u64, u64)> {
     let header = Header { version: VERSION_3, pid: 0 };
     let mut data = [Data::default(); 2];
     // SAFETY: version 3 fills two data structures, which live through the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
     if result != 0 {
         return Err(SyscallError::last(Call::Capset));
     }
     let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    Ok((
-        join(data[0].effective, data[1].effective),
-        join(data[0].permitted, data[1].permitted),
-    ))
+    Ok((join(data[0].effective, data[1].effective), join(data[0].permitted, data[1].permitted)))
 }
 
 fn prctl(option: libc::c_int, argument: libc::c_ulong, second: libc::c_ulong) -> Result<i32> {
@@ -231,12 +226,7 @@ pub fn seccomp_set_filter(program: &[Instruction], flags: u32) -> Result<i32> {
     // SAFETY: the structure is `struct sock_fprog` and points to `length` instructions; the kernel
     // copies them during the call.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            flags,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     };
     i32::try_from(result).ok().filter(|r| *r >= 0).ok_or_else(|| SyscallError::last(Call::Seccomp))
 }

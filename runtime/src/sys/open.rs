@@ -141,9 +141,7 @@ pub fn lstatat(dir: impl AsFd, path: &CStr) -> Result<FileStat> {
 /// # Errors
 /// The errno of the call.
 pub fn filesystem_magic(fd: impl AsFd) -> Result<i64> {
-    nix::sys::statfs::fstatfs(fd)
-        .map(|s| s.filesystem_type().0)
-        .named(Call::Fstatfs)
+    nix::sys::statfs::fstatfs(fd).map(|s| s.filesystem_type().0).named(Call::Fstatfs)
 }
 
 /// Whether the mount that holds `fd` is read-only: fstatvfs(3).
@@ -369,6 +367,32 @@ pub fn flock(fd: impl AsFd, exclusive: bool) -> Result<()> {
             _ if nix::errno::Errno::last_raw() == libc::EINTR => {}
             _ => return Err(SyscallError::last(Call::Flock)),
         }
+    }
+}
+
+/// Releases a lock of flock(2), for everybody who shares the descriptor.
+///
+/// # Errors
+/// The errno of the call.
+pub fn unlock(fd: impl AsFd) -> Result<()> {
+    // SAFETY: acts on an open descriptor only.
+    match unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_UN) } {
+        0 => Ok(()),
+        _ => Err(SyscallError::last(Call::Flock)),
+    }
+}
+
+/// Closes the descriptors from `first` to `last`, both included: close_range(2), Linux 5.9. For a
+/// child whose descriptors nothing owns any more.
+///
+/// # Errors
+/// The errno of the call; ENOSYS on old kernels.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<()> {
+    super::probe::allow(Call::CloseRange)?;
+    // SAFETY: called only between clone and exec, where no `OwnedFd` is ever dropped.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+        0 => Ok(()),
+        _ => Err(SyscallError::last(Call::CloseRange)),
     }
 }
 

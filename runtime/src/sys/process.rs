@@ -69,9 +69,8 @@ pub fn clone3(options: &Clone3<'_>, child: impl FnOnce() -> i32) -> Result<Child
     }
     // SAFETY: the arguments live through the call and their size is passed; without CLONE_VM the
     // child has its own copy of this stack, so both may return from the call.
-    let result = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<Arguments>())
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<Arguments>()) };
     match i32::try_from(result) {
         Ok(0) => exit_now(child()),
         Ok(pid) if pid > 0 => Ok(Child { pid, pidfd: adopt(pidfd) }),
@@ -394,8 +393,7 @@ pub fn working_directory_is_reachable() -> Result<bool> {
     let mut buffer = [0_u8; 4096 + 16];
     // SAFETY: the buffer is valid for writes of its own length. The raw call, since the C library
     // would replace an unreachable answer by an error or another search.
-    let length =
-        unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    let length = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
     if length < 0 {
         return Err(SyscallError::last(Call::Getcwd));
     }

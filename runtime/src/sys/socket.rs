@@ -46,9 +46,8 @@ pub fn send(socket: impl AsFd, message: &[u8]) -> Result<()> {
     let fd = socket.as_fd().as_raw_fd();
     loop {
         // SAFETY: pointer and length describe the message.
-        let sent = unsafe {
-            libc::send(fd, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL)
-        };
+        let sent =
+            unsafe { libc::send(fd, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
         if sent >= 0 {
             return Ok(());
         }
@@ -91,7 +90,8 @@ union Control {
 /// The errno of the call.
 pub fn send_descriptor(socket: impl AsFd, message: &[u8], descriptor: impl AsFd) -> Result<()> {
     let number = descriptor.as_fd().as_raw_fd();
-    let mut part = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
+    let mut part =
+        libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
     let mut control = Control { space: [0; 32] };
     // SAFETY: an all-zero msghdr is valid; every pointer set below lives through the call; the
     // control buffer holds one header and one int, as CMSG_SPACE says it must.
@@ -130,8 +130,7 @@ pub fn receive_descriptor(
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: see above; MSG_CMSG_CLOEXEC makes the descriptor close-on-exec.
     let length = unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_CMSG_CLOEXEC) };
-    let length =
-        usize::try_from(length).map_err(|_| SyscallError::last(Call::Recvmsg))?;
+    let length = usize::try_from(length).map_err(|_| SyscallError::last(Call::Recvmsg))?;
     // SAFETY: the kernel filled the header; the entry, when there is one, lies in `control`.
     let descriptor = unsafe {
         let entry = libc::CMSG_FIRSTHDR(&raw const header);
