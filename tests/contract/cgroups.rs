@@ -226,3 +226,19 @@ fn names_a_refused_value() {
     container.run().fails_naming(&["cpuset"]);
     container.assert_nothing_left();
 }
+
+/// RT-CGROUP-16: the runtime's own part fits into a memory limit of 256 KiB.
+#[test]
+fn starts_within_256_kib() {
+    if !version_1("memory") {
+        return;
+    }
+    let container = Container::new(|config| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 262_144, "swap": 262_144}});
+        config["process"]["args"] = json!(["true"]);
+    });
+    if !requires(!container.runtime().is("runc"), "runc needs several MiB to start") {
+        return;
+    }
+    container.run().succeeds();
+}

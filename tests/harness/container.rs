@@ -202,7 +202,8 @@ impl Container {
         assert!(left.is_empty(), "{} left behind: {left:#?}", self.runtime.name());
     }
 
-    fn left(&self) -> Vec<String> {
+    /// One line for each thing of the container that is on the host.
+    pub fn left(&self) -> Vec<String> {
         leftovers::named(self.id(), self.bundle(), &self.state_root().join(self.id()))
     }
 
