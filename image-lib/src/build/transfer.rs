@@ -5,7 +5,8 @@
 //! - Of a directory the contents are copied.
 //! - Links in the destination's path are followed inside the rootfs. Links below it are not: what
 //!   is in the way of a file is removed first, and a directory never goes where a link is.
-//! - Directories that were there keep their attributes, their times too.
+//! - The directory that is copied into keeps its attributes, its times too. Directories below it
+//!   take those of the source, whether they were there or not.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -329,14 +330,16 @@ impl<'a> Copier<'a> {
     ) -> Result<(), StepError> {
         let metadata = &entry.metadata;
         if metadata.kind == FileKind::Directory {
-            if let Some(found) = self.root.symlink_metadata(target)? {
-                if found.kind != FileKind::Directory {
+            match self.root.symlink_metadata(target)? {
+                Some(found) if found.kind != FileKind::Directory => {
                     return Err(not_directory(target));
                 }
-                return self.keep_time(target);
+                Some(_) => {}
+                None => {
+                    let (parent, name) = self.parent(target)?;
+                    parent.create_directory(&name, 0o700)?;
+                }
             }
-            let (parent, name) = self.parent(target)?;
-            parent.create_directory(&name, 0o700)?;
             let xattrs = source.xattrs(&entry.path)?;
             self.times.push((target.to_owned(), metadata.mtime));
             return self.finish(target, metadata, &xattrs);

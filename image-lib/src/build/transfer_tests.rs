@@ -217,6 +217,19 @@ fn keeps_attributes_times_and_hard_links() {
 }
 
 #[test]
+fn gives_merged_directories_the_attributes_of_the_source() {
+    let case = Case::new().with(&["d/s/b"]);
+    fs::create_dir_all(case.rootfs().join("c/s")).unwrap();
+    for (path, mode) in [("c", 0o711), ("c/s", 0o700)] {
+        fs::set_permissions(case.rootfs().join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(case.context().join("d/s"), fs::Permissions::from_mode(0o2775)).unwrap();
+    case.copy(&["d"], "/c").unwrap();
+    let mode = |path: &str| fs::metadata(case.rootfs().join(path)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("c"), mode("c/s")), (0o711, 0o2775));
+}
+
+#[test]
 fn joins_paths_inside_the_root() {
     for (base, text, expected) in
         [("/w", "a", "/w/a"), ("/w", "/a//b/", "/a/b"), ("/w", "../../..", "/"), ("/", "", "/")]
