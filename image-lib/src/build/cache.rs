@@ -10,6 +10,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
@@ -117,7 +118,9 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or_else(missing)?;
     make_private(directory)?;
     let mut name = std::ffi::OsString::from(".new-");
-    name.push(format!("{}-", std::process::id()));
+    // Two threads may write the same file at once.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    name.push(format!("{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     name.push(path.file_name().ok_or_else(missing)?);
     let temporary = directory.join(name);
     let written = std::fs::File::create(&temporary)
