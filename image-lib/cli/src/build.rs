@@ -348,8 +348,11 @@ pub(crate) struct Printer {
 impl Printer {
     /// A printer to the standard error.
     pub(crate) fn new(display: Display) -> Self {
-        let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-        Self { display, names: BTreeMap::new(), last: 0, columns: columns.unwrap_or(80) }
+        let size = rustix::termios::tcgetwinsize(std::io::stderr());
+        let columns = size.map_or(0, |size| usize::from(size.ws_col));
+        // A terminal that does not know its width is taken for an old one.
+        let columns = if columns == 0 { 80 } else { columns };
+        Self { display, names: BTreeMap::new(), last: 0, columns }
     }
 
     fn line(&mut self, text: &str) {

@@ -209,6 +209,15 @@ const NAME_FAILURES: [&str; 5] = [
     "Network is unreachable",
 ];
 
+/// Whether the line says that a name could not be resolved.
+pub(super) fn is_name_failure(line: &str) -> bool {
+    NAME_FAILURES.iter().any(|text| line.contains(text))
+}
+
+/// What to do about a `RUN` that misses the network.
+pub(super) const NETWORK_HINT: &str = "RUN has no network by default; give it the host's with \
+     `--network=host`, on the command line or in the instruction";
+
 impl StepError {
     /// What the user can do about it, where that is known.
     #[must_use]
@@ -222,13 +231,9 @@ impl StepError {
                  (pulling from a registry is not part of build yet)"
             )),
             Self::Exit { tail, networked: false, .. }
-                if tail.iter().any(|line| NAME_FAILURES.iter().any(|text| line.contains(text))) =>
+                if tail.iter().any(|line| is_name_failure(line)) =>
             {
-                Some(
-                    "RUN has no network by default; give it the host's with `--network=host`, on \
-                     the command line or in the instruction"
-                        .to_owned(),
-                )
+                Some(NETWORK_HINT.to_owned())
             }
             Self::Runtime { .. } => Some(
                 "RUN needs a runtime such as keel or runc: beside keel-image, on the PATH, or named \

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::dockerfile::expand::Variables;
 use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
-use super::error::StepError;
+use super::error::{NETWORK_HINT, StepError, is_name_failure};
 use super::execute::Execution;
 use super::progress::Step;
 use super::run_mount::Lent;
@@ -148,10 +148,12 @@ impl StageBuilder<'_, '_> {
         let execution =
             Execution { bundle: workspace.bundle(), state: &state, id: &id, cancelled: &cancelled };
         let mut tail = VecDeque::new();
+        let mut misses_network = false;
         let code = self.build.executor.run(&execution, &mut |line| {
             if tail.len() == TAIL_LINES {
                 tail.pop_front();
             }
+            misses_network |= network != Network::Host && is_name_failure(line);
             tail.push_back(line.to_owned());
             self.build.reporter.output(step, line);
         })?;
@@ -159,6 +161,10 @@ impl StageBuilder<'_, '_> {
             return Err(StepError::Cancelled);
         }
         if code == 0 {
+            if misses_network {
+                // The command may take it lightly, as apt-get update does; its result is kept.
+                self.build.reporter.warning(NETWORK_HINT);
+            }
             return Ok(workspace);
         }
         Err(StepError::Exit {
