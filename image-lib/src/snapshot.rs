@@ -127,6 +127,11 @@ impl Overlay<'_> {
     /// # Errors
     /// The kernel's.
     pub fn mount(&self, target: &Path) -> Result<Mount, MountError> {
+        let lowers = distinct(self.lowers);
+        Overlay { lowers: &lowers, upper: self.upper }.mount_distinct(target)
+    }
+
+    fn mount_distinct(&self, target: &Path) -> Result<Mount, MountError> {
         let failed = |step| {
             move |errno: Errno| MountError::Mount {
                 target: target.to_owned(),
@@ -173,6 +178,7 @@ impl Overlay<'_> {
     /// The kernel's.
     pub fn open(lowers: &[PathBuf]) -> Result<Root, MountError> {
         let target = Path::new("(detached)");
+        let lowers = &distinct(lowers)[..];
         match lowers {
             [] => Err(MountError::Empty),
             [only] => Root::open(only).map_err(MountError::Upper),
@@ -255,6 +261,14 @@ impl Overlay<'_> {
         let options = std::ffi::CString::new(options).map_err(|_| failed(Errno::INVAL))?;
         mount("overlay", target, "overlay", flags, Some(options.as_c_str())).map_err(failed)
     }
+}
+
+/// Some images have a layer twice, which the kernel refuses to stack. All that the lower one of two
+/// equal layers says, the upper one says again.
+fn distinct(lowers: &[PathBuf]) -> Vec<PathBuf> {
+    let again = |(at, lower): &(usize, &PathBuf)| lowers[at + 1..].contains(lower);
+    let kept = lowers.iter().enumerate().filter(|candidate| !again(candidate));
+    kept.map(|(_, lower)| lower.clone()).collect()
 }
 
 fn open_path(path: &Path) -> Result<OwnedFd, Errno> {

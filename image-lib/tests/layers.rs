@@ -185,6 +185,16 @@ fn stacks_many_layers() {
     with_view("many", &layers, |view| assert_eq!(names(view).len(), 150));
 }
 
+#[test]
+fn stacks_a_layer_that_is_there_twice() {
+    let twice = vec![file("a", "1"), file(".wh.b", "")];
+    let between = vec![file("a", "2"), file("b", "2"), file("c", "2")];
+    with_view("twice", &[twice.clone(), between, twice], |view| {
+        assert_eq!(names(view), ["a", "c"]);
+        assert_eq!(read(&view.join("a")), "1");
+    });
+}
+
 /// Mounts `layers` with an upper directory, lets `change` work in it, and makes a layer of that.
 fn commit(
     store: &Store,

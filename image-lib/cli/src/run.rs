@@ -1,8 +1,9 @@
 //! `keel-image run`: a container of an image, from its start to its end, by any runtime with runc's
 //! command line. Whatever happens, mount, directories and container are gone afterwards.
 
-use std::fs;
-use std::io::{self, IsTerminal};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -222,7 +223,12 @@ impl Bundle {
         };
         let spec = Spec::new(&config.execution(), &rootfs, options)?.annotated(config);
         let path = self.path.join("config.json");
-        fs::write(&path, spec.to_json()).map_err(|error| Failure::at("write", &path, &error))
+        // The environment may hold secrets, and the path stands in the list of processes.
+        let mut options = File::options();
+        let written = options.write(true).create_new(true).mode(0o600).open(&path);
+        written
+            .and_then(|mut file| file.write_all(&spec.to_json()))
+            .map_err(|error| Failure::at("write", &path, &error))
     }
 }
 

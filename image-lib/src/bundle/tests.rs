@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used)]
 //! Docker's rules, case by case. The rootfs of the tests is made in the system's temporary folder.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -30,7 +30,8 @@ impl Store {
         make_directory(path, 0o711)?;
         let path = fs::canonicalize(path).at("open", path)?;
         for (name, mode) in [
-            ("blobs", 0o755),
+            // Layers hold files that only root may read.
+            ("blobs", 0o700),
             ("blobs/sha256", 0o755),
             // Set-user-id programs of images must not be reachable.
             ("layers", 0o700),

@@ -37,6 +37,11 @@ impl Records {
         Self(kept.chain(&local.0).cloned().collect())
     }
 
+    /// How much memory the records take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
     /// The last value of `key`; an empty one is no value.
     pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
         let record = self.0.iter().rev().find(|(k, _)| k == key.as_bytes())?;

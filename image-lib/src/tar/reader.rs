@@ -16,6 +16,7 @@ pub struct Reader<R> {
     offset: u64,
     entries: u64,
     content: u64,
+    paths: u64,
     /// The path of the last entry, for errors.
     path: String,
     /// Where the header of the present entry begins.
@@ -56,6 +57,7 @@ impl<R: Read> Reader<R> {
             offset: 0,
             entries: 0,
             content: 0,
+            paths: 0,
             path: String::new(),
             header_offset: 0,
             global: Records::default(),
@@ -106,6 +108,11 @@ impl<R: Read> Reader<R> {
                 b'g' => {
                     let records = self.records(header.size)?;
                     self.global = self.global.overlaid(&records);
+                    let limit = self.limits.extended_header_bytes_max;
+                    if self.global.bytes() > limit {
+                        let what = "bytes of global headers";
+                        return Err(self.refuse(Problem::Limit { what, limit }));
+                    }
                 }
                 // A label of the volume: no file.
                 b'V' => self.skip(padded(header.size))?,
@@ -242,7 +249,12 @@ impl<R: Read> Reader<R> {
     fn count(&mut self, entry: &Entry) -> Result<(), TarError> {
         self.entries += 1;
         self.content = self.content.saturating_add(entry.size);
-        let Limits { entries_max, content_bytes_max, .. } = self.limits;
+        self.paths = self.paths.saturating_add((entry.path.len() + entry.link.len()) as u64);
+        let Limits { entries_max, content_bytes_max, path_bytes_total_max, .. } = self.limits;
+        if self.paths > path_bytes_total_max {
+            let what = "bytes of all paths";
+            return Err(self.refuse(Problem::Limit { what, limit: path_bytes_total_max }));
+        }
         if self.entries > entries_max {
             return Err(self.refuse(Problem::Limit { what: "entries", limit: entries_max }));
         }

@@ -1,5 +1,5 @@
-#![allow(clippy::unwrap_used)]
 //! What is written is read back; what is odd is refused.
+#![allow(clippy::unwrap_used)]
 
 use std::io::Read;
 
@@ -118,6 +118,7 @@ fn keeps_to_its_limits() {
         Limits { entries_max: 1, ..Limits::default() },
         Limits { content_bytes_max: 4, ..Limits::default() },
         Limits { depth_max: 2, ..Limits::default() },
+        Limits { path_bytes_total_max: 5, ..Limits::default() },
         Limits { path_bytes_max: 3, ..Limits::default() },
     ];
     for limits in limits {
