@@ -53,6 +53,10 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         platform: arguments.platform.clone(),
         created: epoch.map(Timestamp::from_seconds),
     };
+    if arguments.source.contains("://") {
+        return Err(Failure::new("importing from a URL is not supported")
+            .with_hint("fetch it with another program and import from -"));
+    }
     let id = if arguments.source == "-" {
         import(store, io::stdin().lock(), &options)?
     } else {

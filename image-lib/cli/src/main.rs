@@ -9,6 +9,7 @@ mod history;
 mod images;
 mod import;
 mod inspect;
+mod interrupt;
 mod load;
 mod output;
 mod progress;
@@ -67,6 +68,9 @@ enum Command {
     Run(run::Arguments),
     /// Write images to an archive
     Save(save::Arguments),
+    /// Remove what processes that died have left in the store
+    #[command(hide = true)]
+    Sweep(interrupt::Arguments),
     /// Give an image a further name
     Tag(tag::Arguments),
 }
@@ -98,6 +102,9 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         return Ok(ExitCode::SUCCESS);
     }
     let store = Store::open(root)?;
+    if !matches!(command, Command::Run(_)) {
+        interrupt::clean_up_on_signals(store.path())?;
+    }
     match command {
         Command::Build { .. } => {}
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
@@ -109,6 +116,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Rmi(arguments) => rmi::run(&store, &arguments)?,
         Command::Run(arguments) => return run::run(&store, &arguments),
         Command::Save(arguments) => save::run(&store, &arguments)?,
+        Command::Sweep(arguments) => return Ok(interrupt::run(&store, &arguments)),
         Command::Tag(arguments) => tag::run(&store, &arguments)?,
     }
     Ok(ExitCode::SUCCESS)
