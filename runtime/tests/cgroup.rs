@@ -46,7 +46,7 @@ impl Scratch {
 
     fn apply(&self, json: &Value) -> Result<Applied, CgroupError> {
         let plan = plan(&resources(json), &self.layout, &self.location, Privilege::Full).unwrap();
-        apply(&plan)
+        apply(&plan, cgroup::Opening::Now)
     }
 
     /// Every directory of the parent that exists.
@@ -75,11 +75,7 @@ impl Drop for Scratch {
 fn enter(applied: &Applied) -> Child {
     let mut script = String::new();
     for member in &applied.members {
-        let file = match member.join {
-            cgroup::Join::Tasks(_) => "tasks",
-            cgroup::Join::Procs(_) => "cgroup.procs",
-        };
-        script += &format!("echo 0 > {}/{file}\n", member.path.display());
+        script += &format!("echo 0 > {}\n", member.join_path().display());
     }
     script += "exec sleep 60\n";
     let mut child = Command::new("/bin/busybox");
@@ -410,21 +406,16 @@ fn kills_a_process_that_left_the_v2_cgroup() {
 }
 
 #[test]
-fn refuses_a_place_in_use_before_anything_is_made() {
+fn refuses_a_place_in_use() {
     let scratch = Scratch::new("unused");
-    let plan =
-        plan(&Resources::default(), &scratch.layout, &scratch.location, Privilege::Full).unwrap();
-    cgroup::check_unused(&plan).unwrap();
-    let applied = apply(&plan).unwrap();
-    cgroup::check_unused(&plan).unwrap();
+    let applied = scratch.apply(&json!({})).unwrap();
     let mut child = enter(&applied);
-    let error = cgroup::check_unused(&plan).unwrap_err().to_string();
+    let error = scratch.apply(&json!({})).unwrap_err().to_string();
     assert!(error.ends_with("is not empty: 1 process(es) found"), "{error}");
     applied.paths().signal_all(9).unwrap();
     child.wait().unwrap();
-    cgroup::check_unused(&plan).unwrap();
     applied.paths().freeze().unwrap();
-    assert!(matches!(cgroup::check_unused(&plan), Err(CgroupError::Frozen { .. })));
+    assert!(matches!(scratch.apply(&json!({})), Err(CgroupError::Frozen { .. })));
     applied.paths().thaw().unwrap();
     applied.paths().remove().unwrap();
 }

@@ -33,8 +33,8 @@ pub struct Member {
     pub keys: Vec<String>,
     /// The absolute path.
     pub path: PathBuf,
-    /// The directory (`O_PATH`).
-    pub directory: OwnedFd,
+    /// The directory (`O_PATH`), where it had to be opened.
+    pub directory: Option<OwnedFd>,
     /// How to enter.
     pub join: Join,
 }
@@ -48,6 +48,17 @@ pub enum Join {
     /// v2: the process is cloned into [`Member::directory`], or, where the kernel cannot do that,
     /// writes `0` to this.
     Procs(OwnedFd),
+    /// The same, but not opened yet.
+    Later,
+}
+
+/// When the files are opened through which a process enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Now, by this process: the one that enters may lack the right, or not see the files.
+    Now,
+    /// By the process that enters, which saves closing them here.
+    Later,
 }
 
 impl Applied {
@@ -55,7 +66,7 @@ impl Applied {
     #[must_use]
     pub fn unified(&self) -> Option<BorrowedFd<'_>> {
         let mut members = self.members.iter();
-        members.find(|m| matches!(m.join, Join::Procs(_))).map(|m| m.directory.as_fd())
+        members.find(|m| m.is_v2()).and_then(|m| m.directory.as_ref()).map(AsFd::as_fd)
     }
 
     /// The files to which a process writes `0` to be in every cgroup; v2's among them only when it is
@@ -64,6 +75,7 @@ impl Applied {
         self.members.iter().filter_map(move |member| match &member.join {
             Join::Tasks(fd) => Some(fd.as_fd()),
             Join::Procs(fd) => (!cloned_into_unified).then_some(fd.as_fd()),
+            Join::Later => None,
         })
     }
 
@@ -85,32 +97,15 @@ impl Applied {
 ///
 /// # Errors
 /// The first step that failed; what was made before it is gone again.
-pub fn apply(plan: &Plan) -> Result<Applied, CgroupError> {
+pub fn apply(plan: &Plan, opening: Opening) -> Result<Applied, CgroupError> {
     let mut made = Vec::new();
-    match make_all(plan, &mut made) {
+    match make_all(plan, opening, &mut made) {
         Ok(members) => Ok(Applied { members, made }),
         Err(error) => {
             undo(&made);
             Err(error)
         }
     }
-}
-
-/// Refuses a place where processes are, or where none would run. To be asked before the plan's paths
-/// are journalled, because whoever finds them in a journal kills what is there and removes it;
-/// [`apply`] asks once more.
-///
-/// # Errors
-/// [`CgroupError::NotEmpty`], [`CgroupError::Frozen`], [`CgroupError::File`].
-pub fn check_unused(plan: &Plan) -> Result<(), CgroupError> {
-    for directory in &plan.directories {
-        let path = directory.path();
-        // Not there in most cases; whatever else is wrong will be said when it is made.
-        if let Ok(open) = file::open_directory(&path) {
-            procs::refuse_in_use(open, &path)?;
-        }
-    }
-    Ok(())
 }
 
 fn undo(made: &[PathBuf]) {
@@ -120,10 +115,14 @@ fn undo(made: &[PathBuf]) {
     }
 }
 
-fn make_all(plan: &Plan, made: &mut Vec<PathBuf>) -> Result<Vec<Member>, CgroupError> {
+fn make_all(
+    plan: &Plan,
+    opening: Opening,
+    made: &mut Vec<PathBuf>,
+) -> Result<Vec<Member>, CgroupError> {
     let mut members: Vec<Option<Member>> = Vec::with_capacity(plan.directories.len());
     for (index, directory) in plan.directories.iter().enumerate() {
-        members.push(match make(plan, index, made) {
+        members.push(match make(plan, index, opening, made) {
             Err(error) if directory.optional && is_permission(&error) => None,
             other => Some(other?),
         });
@@ -155,7 +154,12 @@ fn is_permission(error: &CgroupError) -> bool {
 }
 
 /// Makes one directory and opens what entering it takes.
-fn make(plan: &Plan, index: usize, made: &mut Vec<PathBuf>) -> Result<Member, CgroupError> {
+fn make(
+    plan: &Plan,
+    index: usize,
+    opening: Opening,
+    made: &mut Vec<PathBuf>,
+) -> Result<Member, CgroupError> {
     let planned = &plan.directories[index];
     let path = planned.path();
     let failed = |source| CgroupError::Make { path: path.clone(), source };
@@ -163,24 +167,60 @@ fn make(plan: &Plan, index: usize, made: &mut Vec<PathBuf>) -> Result<Member, Cg
         enable_controllers(planned, enable, made).map_err(failed)?;
     }
     let is_new = make_path(planned, &planned.below, made).map_err(failed)?;
-    let directory = file::open_directory(&path).map_err(failed)?;
-    if !is_new {
-        procs::refuse_in_use(&directory, &path)?;
+    let is_v2 = matches!(planned.kind, DirectoryKind::V2 { .. });
+    let directory = match is_new && !is_v2 {
+        true => None,
+        false => Some(file::open_directory(&path).map_err(failed)?),
+    };
+    if let Some(directory) = directory.as_ref().filter(|_| !is_new) {
+        procs::refuse_in_use(directory, &path)?;
     }
     if let DirectoryKind::V1Cpuset { cpus, mems } = planned.kind {
         let is_free = |name| !plan.writes.iter().any(|w| w.directory == index && w.file == name);
         let names = [(cpus, is_free(cpus)), (mems, is_free(mems))];
-        cpuset::fill(planned, &directory, names, is_new)?;
+        cpuset::fill(planned, names, is_new)?;
     }
-    let open = |name: &str| {
-        let fd = file::open_for_writing(&directory, name);
+    let name = join_file(is_v2);
+    let open = || {
+        let fd = file::open_for_writing(CWD, path.join(name));
         fd.map_err(|source| CgroupError::File { file: path.join(name), source })
     };
-    let join = match planned.kind {
-        DirectoryKind::V2 { .. } => Join::Procs(open("cgroup.procs")?),
-        _ => Join::Tasks(open("tasks")?),
+    let join = match (opening, is_v2) {
+        (Opening::Later, _) => Join::Later,
+        (Opening::Now, true) => Join::Procs(open()?),
+        (Opening::Now, false) => Join::Tasks(open()?),
     };
     Ok(Member { keys: planned.keys.clone(), path: path.clone(), directory, join })
+}
+
+/// The file to which a process writes `0` to enter.
+fn join_file(is_v2: bool) -> &'static str {
+    if is_v2 { "cgroup.procs" } else { "tasks" }
+}
+
+impl Member {
+    /// Whether the hierarchy is v2.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        self.keys.iter().any(String::is_empty)
+    }
+
+    /// The file to which a process writes `0` to enter.
+    #[must_use]
+    pub fn join_path(&self) -> PathBuf {
+        self.path.join(join_file(self.is_v2()))
+    }
+
+    fn open_for_writing(&self, file: &str) -> SyscallResult<OwnedFd> {
+        match &self.directory {
+            Some(directory) => file::open_for_writing(directory, file),
+            None => file::open_for_writing(CWD, self.path.join(file)),
+        }
+    }
+
+    fn write(&self, file: &str, value: &str) -> SyscallResult<()> {
+        write_all(self.open_for_writing(file)?, value.as_bytes())
+    }
 }
 
 /// Makes `below` and, where they are missing, its parents. Says whether it was not there before.
@@ -258,7 +298,7 @@ fn write_limits(plan: &Plan, members: &[Option<Member>]) -> Result<(), CgroupErr
             limit(write, member, write_all(fd, write.value.as_bytes()), &mut again)?;
             continue;
         }
-        open = match file::open_for_writing(&member.directory, &write.file) {
+        open = match member.open_for_writing(&write.file) {
             Ok(fd) => {
                 limit(write, member, write_all(&fd, write.value.as_bytes()), &mut again)?;
                 Some((write.directory, &*write.file, fd))
@@ -272,7 +312,8 @@ fn write_limits(plan: &Plan, members: &[Option<Member>]) -> Result<(), CgroupErr
     }
     for write in again {
         if let Some(member) = members.get(write.directory).and_then(Option::as_ref) {
-            file::write(&member.directory, &write.file, &write.value)
+            member
+                .write(&write.file, &write.value)
                 .map_err(|source| limit_error(write, &member.path, &write.file, source))?;
         }
     }
@@ -297,7 +338,8 @@ fn limit<'a>(
 /// The file is missing: another one, nothing, or an error.
 fn write_elsewhere(write: &Write, member: &Member, error: SyscallError) -> Result<(), CgroupError> {
     match &write.alternative {
-        Some((file, value)) => file::write(&member.directory, file, value)
+        Some((file, value)) => member
+            .write(file, value)
             .map_err(|source| limit_error(write, &member.path, file, source)),
         None if write.missing == Missing::Skip => Ok(()),
         None => Err(limit_error(write, &member.path, &write.file, error)),

@@ -24,17 +24,24 @@ pub(super) fn open_directory(path: impl AsRef<Path>) -> Result<OwnedFd> {
     openat(CWD, &c_path(path)?, flags, 0)
 }
 
-pub(super) fn open_for_writing(directory: impl AsFd, file: &str) -> Result<OwnedFd> {
+pub(super) fn open_for_writing(directory: impl AsFd, file: impl AsRef<Path>) -> Result<OwnedFd> {
     openat(directory, &c_path(file)?, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0)
 }
 
-pub(super) fn open_for_reading(directory: impl AsFd, file: &str) -> Result<OwnedFd> {
+pub(super) fn open_for_reading(directory: impl AsFd, file: impl AsRef<Path>) -> Result<OwnedFd> {
     openat(directory, &c_path(file)?, OpenFlags::O_RDONLY | OpenFlags::O_NOFOLLOW, 0)
 }
 
 /// Writes `value` in one call, as cgroup files want it.
 pub(super) fn write(directory: impl AsFd, file: &str, value: &str) -> Result<()> {
     write_all(open_for_writing(directory, file)?, value.as_bytes())
+}
+
+/// The text of a file that holds one value: the kernel gives it in one read.
+pub(super) fn read_value(directory: impl AsFd, file: impl AsRef<Path>) -> Result<String> {
+    let mut value = [0; 4096];
+    let length = crate::sys::open::read(open_for_reading(directory, file)?, &mut value)?;
+    Ok(String::from_utf8_lossy(&value[..length]).into_owned())
 }
 
 /// The text of a file.

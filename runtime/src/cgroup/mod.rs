@@ -38,7 +38,7 @@ mod paths;
 mod procs;
 mod remove;
 
-pub use apply::{Applied, Join, Member, apply, check_unused};
+pub use apply::{Applied, Join, Member, Opening, apply};
 pub use devices::DeviceProgram;
 pub use error::CgroupError;
 pub use host::layout;

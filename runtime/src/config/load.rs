@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::error::ConfigErrors;
 use crate::limits::CONFIG_BYTES_MAX;
 
+/// What most configs fit into, so that one read is enough; larger ones only take more reads.
+const CONFIG_BYTES_USUAL: usize = 32 << 10;
+
 /// Why a config could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -64,8 +67,7 @@ pub fn load(path: &Path) -> Result<Document, LoadError> {
         std::io::ErrorKind::NotFound => LoadError::NotFound { path: owned() },
         _ => LoadError::Read { path: owned(), source },
     })?;
-    let size = file.metadata().map_or(0, |m| usize::try_from(m.len()).unwrap_or(0));
-    let mut bytes = Vec::with_capacity(size.min(CONFIG_BYTES_MAX) + 1);
+    let mut bytes = Vec::with_capacity(CONFIG_BYTES_USUAL);
     let limit = CONFIG_BYTES_MAX as u64 + 1;
     file.take(limit)
         .read_to_end(&mut bytes)

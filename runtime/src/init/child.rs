@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use super::entrance::Entrances;
 use super::parent::raise_limits;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
@@ -29,8 +30,8 @@ pub struct Inherited {
     pub namespaces: Vec<OwnedFd>,
     /// Trees of the host, in the order of the plan.
     pub trees: Vec<OwnedFd>,
-    /// Files that move their writer into a cgroup when `0` is written.
-    pub cgroups: Vec<OwnedFd>,
+    /// How the child comes into its cgroups.
+    pub entrances: Entrances,
     /// Where the master of the terminal goes.
     pub console: Option<OwnedFd>,
     /// The host's procfs.
@@ -123,12 +124,7 @@ impl Child<'_> {
             Step::Rootfs(step) => {
                 rootfs::apply::apply(step, &plan.arena, &inherited.trees, &mut self.rootfs)
             }
-            Step::JoinCgroups => {
-                for file in &inherited.cgroups {
-                    write_all(file, b"0")?;
-                }
-                Ok(())
-            }
+            Step::JoinCgroups => Ok(inherited.entrances.enter()?),
             Step::Hooks => {
                 Message::Hooks.send(&inherited.socket)?;
                 Message::HooksDone.expect(&inherited.socket)

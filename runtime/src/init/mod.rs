@@ -2,6 +2,7 @@
 //! until the program is executed.
 
 pub mod child;
+pub mod entrance;
 pub mod parent;
 pub mod plan;
 pub mod protocol;

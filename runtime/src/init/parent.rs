@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::child::{self, Inherited};
+use super::entrance::Entrances;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
 use crate::arena::Text;
@@ -80,10 +81,8 @@ fn described(output: &str) -> String {
 /// What the child gets beside its plan.
 #[derive(Debug, Default)]
 pub struct Resources {
-    /// Files that move their writer into a cgroup.
-    pub cgroups: Vec<OwnedFd>,
-    /// A cgroup v2 directory to be born in.
-    pub born_in: Option<Birthplace>,
+    /// How it comes into its cgroups.
+    pub entrances: Entrances,
     /// Where the master of the terminal goes.
     pub console: Option<OwnedFd>,
     /// Where the process waits for `start`.
@@ -91,15 +90,6 @@ pub struct Resources {
     /// A process whose namespaces are joined, but for the pid namespace, which is among these flags
     /// too: the parent's thread enters it for the clone.
     pub join: Option<(OwnedFd, Kind)>,
-}
-
-/// A cgroup v2 directory to be born in, or where the kernel cannot do that, to enter.
-#[derive(Debug)]
-pub struct Birthplace {
-    /// The directory.
-    pub directory: OwnedFd,
-    /// Its `cgroup.procs`, open for writing.
-    pub procs: OwnedFd,
 }
 
 /// A child that is on its way.
@@ -132,13 +122,13 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         parent_socket: ours,
         namespaces,
         trees,
-        cgroups: resources.cgroups,
+        entrances: resources.entrances,
         console: resources.console,
         procfs: open_procfs()?,
         fifo: resources.fifo,
         join: resources.join.map(|(fd, kinds)| (fd, kinds & !NamespaceKind::Pid.flag())),
     };
-    let cloned = clone(plan, &mut inherited, resources.born_in);
+    let cloned = clone(plan, &mut inherited);
     let returned = excursion.end();
     let child = cloned.map_err(|e| parent_failure("the container's process")(e.into()))?;
     // What is dropped here are the parent's copies: the child has its own.
@@ -153,20 +143,14 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
 
 /// The clone. A v2 directory that cannot be born in (it is threaded, or the kernel is older than 5.7)
 /// is entered by writing instead.
-fn clone(
-    plan: &mut Plan,
-    inherited: &mut Inherited,
-    born_in: Option<Birthplace>,
-) -> Result<Child, SyscallError> {
+fn clone(plan: &mut Plan, inherited: &mut Inherited) -> Result<Child, SyscallError> {
     let namespaces = plan.namespaces.create;
-    let Some(Birthplace { directory, procs }) = born_in else {
-        let options = Clone3 { namespaces, cgroup: None };
-        return clone3(&options, || child::run(plan, inherited));
-    };
-    let options = Clone3 { namespaces, cgroup: Some(directory.as_fd()) };
+    let options = Clone3 { namespaces, cgroup: inherited.entrances.birthplace() };
     match clone3(&options, || child::run(plan, inherited)) {
-        Err(error) if matches!(error.errno, libc::EOPNOTSUPP | libc::EBUSY | libc::E2BIG) => {
-            inherited.cgroups.push(procs);
+        Err(SyscallError { errno: libc::EOPNOTSUPP | libc::EBUSY | libc::E2BIG, .. })
+            if options.cgroup.is_some() =>
+        {
+            inherited.entrances.write_instead_of_birth();
             let options = Clone3 { namespaces, cgroup: None };
             clone3(&options, || child::run(plan, inherited))
         }

@@ -67,12 +67,17 @@ fn discard(
 /// What could not be removed; the record stays then, so that it can be tried again.
 pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeError> {
     let cgroups = paths_of(state);
-    let may_hold_processes = !state.owns_pid_namespace || state.process.is_alive();
-    if may_hold_processes || state.process.pid == 0 {
+    if state.process.pid == 0 {
+        // It was being created: what runs in a cgroup of that name, if it was there before, is not
+        // this container's; its own child has ended with its parent.
+        cgroups.remove()?;
+        return Ok(directory.remove()?);
+    }
+    if !state.owns_pid_namespace || state.process.is_alive() {
         kill_in(&cgroups)?;
     }
     if cgroups.remove().is_err() {
-        // Somebody else's process may have been put there.
+        // A process that joined from outside of the pid namespace.
         kill_in(&cgroups)?;
         cgroups.remove()?;
     }

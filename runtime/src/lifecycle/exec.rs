@@ -1,7 +1,6 @@
 //! exec: a further process in a running container.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::create::console_for;
@@ -14,6 +13,7 @@ use crate::config::load::load;
 use crate::config::process::Process;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
+use crate::init::entrance::Entrances;
 use crate::init::parent::{Resources, spawn};
 use crate::init::plan::compile_exec;
 use crate::process;
@@ -117,7 +117,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     let mut plan = compile_exec(&process, context, request.preserve_fds);
     let kinds = container.state.namespaces.iter().fold(0, |all, kind| all | kind.flag());
     let resources = Resources {
-        cgroups: open_cgroups(&container, &request.cgroups)?,
+        entrances: open_cgroups(&container, &request.cgroups)?,
         console,
         join: Some((init, kinds)),
         ..Resources::default()
@@ -194,11 +194,11 @@ fn changed(mut process: Process, changes: &Changes) -> Process {
 }
 
 /// The files through which a process enters the container's cgroups, or sub-cgroups of them.
-fn open_cgroups(container: &Container, below: &[String]) -> Result<Vec<OwnedFd>, RuntimeError> {
+fn open_cgroups(container: &Container, below: &[String]) -> Result<Entrances, RuntimeError> {
     let choices = below.iter().map(|text| Choice::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let cgroups = container.cgroups();
     let mut opened: Vec<&Path> = Vec::new();
-    let mut files = Vec::new();
+    let mut entrances = Entrances::default();
     for (key, directory) in cgroups.iter() {
         if opened.contains(&directory) {
             continue;
@@ -209,13 +209,13 @@ fn open_cgroups(container: &Container, below: &[String]) -> Result<Vec<OwnedFd>,
         let file = place.join(if key.is_empty() { "cgroup.procs" } else { "tasks" });
         let path = CString::new(file.as_os_str().as_encoded_bytes()).unwrap_or_default();
         match openat(CWD, &path, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0) {
-            Ok(fd) => files.push(fd),
+            Ok(fd) => entrances.push(fd),
             // Left out at creation for want of rights, and not asked for now.
             Err(error) if choice.is_none() && error.errno == libc::ENOENT => {}
             Err(error) => return Err(RuntimeError::system(file.display().to_string())(error)),
         }
     }
-    Ok(files)
+    Ok(entrances)
 }
 
 /// One `--cgroup`: for which controllers, and where below the container's cgroup.

@@ -19,7 +19,8 @@ use crate::container::state_dir::StateDir;
 use crate::container::state_file::State;
 use crate::container::status::Status;
 use crate::hooks;
-use crate::init::parent::{Birthplace, HookError, InitError, Resources, Started, spawn};
+use crate::init::entrance::Entrances;
+use crate::init::parent::{HookError, InitError, Resources, Started, spawn};
 use crate::init::plan::{self, Plan};
 use crate::procfs::Procfs;
 use crate::sys::credentials::capget;
@@ -117,6 +118,7 @@ struct Host {
     cgroups: cgroup::Plan,
     cgroup_mounts: Vec<rootfs::plan::CgroupMount>,
     root_parent_mount: String,
+    opening: cgroup::Opening,
     permitted: Option<u64>,
     privileged: bool,
 }
@@ -129,7 +131,14 @@ impl Host {
         let cgroups = plan_cgroups(spec, &request.id, rootless)?;
         let cgroup_mounts = cgroup_mounts(&cgroups);
         let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
+        let mounts = spec.linux.namespace(NamespaceKind::Mount);
+        let joins_mounts = mounts.is_some_and(|namespace| namespace.path.is_some());
+        let opening = match in_user_namespace || joins_mounts {
+            true => cgroup::Opening::Now,
+            false => cgroup::Opening::Later,
+        };
         Ok(Self {
+            opening,
             cgroup_mounts,
             root_parent_mount: root_parent_mount(request, spec)?,
             permitted: (!in_user_namespace).then_some(permitted),
@@ -218,11 +227,9 @@ fn begin(
     state: &State,
     host: &Host,
 ) -> Result<cgroup::Applied, RuntimeError> {
-    // Before the record names them: deleting this container must never touch another's.
-    cgroup::check_unused(&host.cgroups)?;
     directory.write_config(&loaded.document.bytes)?;
     directory.write_state(state)?;
-    Ok(cgroup::apply(&host.cgroups)?)
+    Ok(cgroup::apply(&host.cgroups, host.opening)?)
 }
 
 /// A container of which nothing runs yet.
@@ -246,8 +253,8 @@ impl Draft<'_> {
             Mode::AwaitStart => Some(self.directory.make_fifo()?),
             Mode::GoOn => None,
         };
-        let (cgroups, born_in) = to_enter(applied);
-        let resources = Resources { cgroups, born_in, console, fifo, join: None };
+        let entrances = Entrances::of(applied);
+        let resources = Resources { entrances, console, fifo, join: None };
         let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
         let ready = started
             .map_ids(plan, self.host.privileged)
@@ -266,21 +273,6 @@ impl Draft<'_> {
             }
         }
     }
-}
-
-/// What the child needs to enter its cgroups: on v1 it writes to a file of each, into v2 it is born.
-fn to_enter(applied: cgroup::Applied) -> (Vec<OwnedFd>, Option<Birthplace>) {
-    let mut files = Vec::new();
-    let mut born_in = None;
-    for member in applied.members {
-        match member.join {
-            cgroup::Join::Tasks(file) => files.push(file),
-            cgroup::Join::Procs(file) => {
-                born_in = Some(Birthplace { directory: member.directory, procs: file });
-            }
-        }
-    }
-    (files, born_in)
 }
 
 /// The commit point: once the state is on disk, the container exists.

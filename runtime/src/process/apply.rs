@@ -224,7 +224,10 @@ fn drop_bounding(keep: u64) -> Result<()> {
 }
 
 fn take_ids(groups: &[u32], uid: u32, gid: u32) -> Result<()> {
-    credentials::set_keep_capabilities(true)?;
+    // Leaving uid 0 takes the capabilities along, unless they are kept.
+    if uid != 0 {
+        credentials::set_keep_capabilities(true)?;
+    }
     match credentials::setgroups(groups) {
         // Denied in a user namespace without the right to; then there is nothing to take away.
         Err(error) if error.errno == libc::EPERM && groups.is_empty() => {}
@@ -232,7 +235,10 @@ fn take_ids(groups: &[u32], uid: u32, gid: u32) -> Result<()> {
     }
     credentials::setresgid(gid)?;
     credentials::setresuid(uid)?;
-    Ok(credentials::set_keep_capabilities(false)?)
+    if uid != 0 {
+        credentials::set_keep_capabilities(false)?;
+    }
+    Ok(())
 }
 
 /// Enters the directory while still privileged. False when only the user may, which is tried again
@@ -265,7 +271,10 @@ fn change_directory(root: Option<&Root>, path: &CStr) -> Result<()> {
 }
 
 fn set_capabilities(sets: &CapabilitySets) -> Result<()> {
-    credentials::clear_ambient()?;
+    if sets.inheritable != 0 {
+        // Where nothing is inheritable, capset empties the ambient set too (capabilities(7)).
+        credentials::clear_ambient()?;
+    }
     credentials::capset(sets)?;
     for capability in 0..64_u8 {
         if sets.ambient & 1 << capability != 0 {

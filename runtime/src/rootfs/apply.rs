@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::plan::{Step, Tree};
 use crate::arena::{Arena, Text};
-use crate::failure::{Finding, Result};
+use crate::failure::{Failure, Finding, Result};
 use crate::root::{Links, Make, Root, host_null, is_on_procfs};
 use crate::sys::error::{Call, SyscallError};
 use crate::sys::mount::{
@@ -28,6 +28,8 @@ pub struct Live {
     directory: Option<OwnedFd>,
     null: Option<OwnedFd>,
     empty_directory: Option<OwnedFd>,
+    /// Whether the attributes of a whole tree are set part by part.
+    in_parts: bool,
 }
 
 impl Live {
@@ -89,6 +91,22 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
         Step::Attributes { target, attributes, recursive } => {
             let place = live.root()?.find(text(target))?;
             set_attributes(&place, attributes, recursive)
+        }
+        Step::WholeAttributes { target, attributes } => {
+            let place = live.root()?.find(text(target))?;
+            live.in_parts = match set_attributes(&place, attributes, true) {
+                Err(Failure::Syscall(error)) if error.is_unsupported() => {
+                    set_attributes(&place, attributes, false)?;
+                    true
+                }
+                other => other.map(|()| false)?,
+            };
+            Ok(())
+        }
+        Step::PartAttributes { .. } if !live.in_parts => Ok(()),
+        Step::PartAttributes { target, attributes } => {
+            let place = live.root()?.find(text(target))?;
+            set_attributes(&place, attributes, false)
         }
         Step::Propagate { target, flags } => {
             let place = live.root()?.find(text(target))?;
@@ -367,7 +385,7 @@ fn make_link(directory: BorrowedFd<'_>, name: &CStr, target: &CStr, replace: boo
 }
 
 /// Paths that are not there need no hiding.
-fn is_absence(error: crate::failure::Failure) -> bool {
+fn is_absence(error: Failure) -> bool {
     matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR))
 }
 

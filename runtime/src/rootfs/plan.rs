@@ -136,6 +136,20 @@ pub enum Step {
         /// For all mounts below it too.
         recursive: bool,
     },
+    /// Changes attributes of a mount and of all below it, whose parts follow.
+    WholeAttributes {
+        /// The mount.
+        target: Text,
+        /// What changes.
+        attributes: Attributes,
+    },
+    /// Does the same for one part, where the kernel could not do the whole at once (before Linux 5.12).
+    PartAttributes {
+        /// The mount.
+        target: Text,
+        /// What changes.
+        attributes: Attributes,
+    },
     /// Changes the propagation of the mount at a path.
     Propagate {
         /// The mount.
@@ -453,9 +467,13 @@ impl Compiler<'_> {
                 self.step(origin, Step::Link { name: link, target: name, replace: false });
             }
         }
-        // One call for the tmpfs and all hierarchies below it.
+        // One call for the tmpfs and all hierarchies below it, or one for each.
         let attributes = attributes(flags, 0);
-        self.step(origin, Step::Attributes { target, attributes, recursive: true });
+        self.step(origin, Step::WholeAttributes { target, attributes });
+        for cgroup in self.context.cgroups {
+            let part = self.arena.add(format!("{destination}/{}", cgroup.name));
+            self.step(origin, Step::PartAttributes { target: part, attributes });
+        }
     }
 
     fn hierarchy(
@@ -654,6 +672,13 @@ impl fmt::Display for Shown<'_> {
                 let scope = if *recursive { " and below" } else { "" };
                 write!(f, "attributes {}{scope}", text(*target))?;
                 write_attributes(f, *attributes)
+            }
+            Step::WholeAttributes { target, attributes } => {
+                write!(f, "attributes {} and below", text(*target))?;
+                write_attributes(f, *attributes)
+            }
+            Step::PartAttributes { target, .. } => {
+                write!(f, "attributes {}, unless done with the whole", text(*target))
             }
             Step::Propagate { target, flags } => {
                 write!(f, "propagation {} {}", text(*target), propagation_name(*flags))
