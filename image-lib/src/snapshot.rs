@@ -311,3 +311,62 @@ pub(crate) fn set_plain_root(upper: &Path) -> Result<(), FsError> {
     let (Some(parent), Some(name)) = (upper.parent(), upper.file_name()) else { return Ok(()) };
     Root::open(parent)?.directory().set_mode(name, 0o755)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    /// A folder with 150 layers, each with one file, whose paths are too long for fsconfig(2).
+    fn layers(name: &str) -> (PathBuf, Vec<PathBuf>) {
+        let top = std::env::temp_dir().join(format!("keel-overlay-{}-{name}", std::process::id()));
+        let long = top.join("x".repeat(200)).join("y".repeat(100));
+        let layer = |n: usize| {
+            let path = long.join(format!("layer-{n}"));
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join(format!("file-{n}")), "").unwrap();
+            path
+        };
+        let lowers = (0..150).map(layer).collect();
+        for name in ["upper", "work", "target"] {
+            fs::create_dir_all(long.join(name)).unwrap();
+        }
+        (top, lowers)
+    }
+
+    fn check(name: &str, mount: impl Fn(&Overlay<'_>, &Path)) {
+        let (top, lowers) = layers(name);
+        let place = |name: &str| lowers[0].parent().unwrap().join(name);
+        let (upper, work, target) = (place("upper"), place("work"), place("target"));
+        for with_upper in [true, false] {
+            let upper = with_upper.then_some((upper.as_path(), work.as_path()));
+            let overlay = Overlay { lowers: &lowers, upper };
+            mount(&overlay, &target);
+            let guard = Mount { target: Some(target.clone()) };
+            assert_eq!(fs::read_dir(&target).unwrap().count(), 150);
+            let written = fs::write(target.join("file-7"), "changed");
+            assert_eq!(written.is_ok(), with_upper);
+            guard.unmount().unwrap();
+        }
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn mounts_many_layers_with_long_paths() {
+        check("new", |overlay, target| overlay.attach(target).unwrap());
+    }
+
+    /// As on a kernel before 6.5.
+    #[test]
+    fn mounts_them_by_options_too() {
+        check("old", |overlay, target| {
+            let failed = |errno: Errno| MountError::Unmount {
+                target: target.to_owned(),
+                source: errno.into(),
+            };
+            overlay.mount_by_option(target, failed).unwrap();
+        });
+    }
+}

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::source_tree::Selected;
+use super::source_tree::{Kept, Selected};
 use crate::fsroot::FileKind;
 
 /// The key of a step.
@@ -83,6 +83,21 @@ impl KeyMaker {
                 line.extend(entry.sum);
                 self = self.part("path", entry.path.as_os_str().as_bytes()).part("file", line);
             }
+        }
+        self
+    }
+
+    /// Adds what `COPY --parents` selected: contents, and the paths that are kept.
+    #[must_use]
+    pub fn kept(mut self, kept: &[Kept]) -> Self {
+        for source in kept {
+            self = self.part("kept", source.path.as_os_str().as_bytes());
+            for (path, directory) in &source.parents {
+                let numbers = [directory.mode, directory.uid, directory.gid];
+                let line: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
+                self = self.part("parent", path.as_os_str().as_bytes()).part("directory", line);
+            }
+            self = self.contents(std::slice::from_ref(&source.selected));
         }
         self
     }

@@ -9,7 +9,7 @@ use super::file_mode::FileMode;
 use super::ignore::Ignore;
 use super::owner;
 use super::plan::Origin;
-use super::source_tree::{Selected, SourceTree};
+use super::source_tree::{Kept, Selected, SourceTree};
 use super::stage::StageBuilder;
 use super::transfer::{Changes, Copier, Destination};
 use super::workspace::Workspace;
@@ -31,6 +31,30 @@ struct Copy {
     link: bool,
     /// Whether archives are extracted.
     unpack: bool,
+    /// Whether the paths of sources are kept.
+    parents: bool,
+}
+
+/// What the sources of a copy select.
+enum Selection {
+    Plain(Vec<Selected>),
+    WithParents(Vec<Kept>),
+}
+
+impl Selection {
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain(selected) => selected.len(),
+            Self::WithParents(kept) => kept.len(),
+        }
+    }
+
+    fn add_to(&self, key: KeyMaker) -> KeyMaker {
+        match self {
+            Self::Plain(selected) => key.contents(selected),
+            Self::WithParents(kept) => key.kept(kept),
+        }
+    }
 }
 
 /// Where a copy takes its files from.
@@ -47,7 +71,7 @@ impl<'a> StageBuilder<'a, '_> {
         match self.files(transfer)? {
             Files::Context(tree) => {
                 let selected = copy.select(tree)?;
-                let key = self.copy_key("copy", &copy).contents(&selected).finish();
+                let key = selected.add_to(self.copy_key("copy", &copy)).finish();
                 self.step(text, &key, created_by, |stage, _| {
                     let target = stage.target(&copy)?;
                     stage.carry_out(&copy, &target, tree, &selected)?;
@@ -83,7 +107,7 @@ impl<'a> StageBuilder<'a, '_> {
             let source = Workspace::new(self.build.store, layers)?;
             let tree = SourceTree::rootfs(source.try_root()?);
             let selected = copy.select(&tree)?;
-            let slow = self.copy_key("copy", copy).contents(&selected).finish();
+            let slow = selected.add_to(self.copy_key("copy", copy)).finish();
             if let Some(record) = self.cached(&slow) {
                 // The next build need not look into the source.
                 let _ = self.build.cache.put(&quick, &record);
@@ -169,6 +193,7 @@ impl<'a> StageBuilder<'a, '_> {
             exclude,
             exclude_texts: transfer.exclude.clone(),
             link: transfer.link,
+            parents: transfer.parents,
             unpack: transfer.verb == Verb::Add && transfer.unpack.unwrap_or(true),
         })
     }
@@ -182,7 +207,7 @@ impl<'a> StageBuilder<'a, '_> {
         } else {
             key.parts("layers", self.layer_parts()).part("link", [u8::from(copy.link)])
         };
-        key.part("unpack", [u8::from(copy.unpack)])
+        key.part("flags", [u8::from(copy.unpack), u8::from(copy.parents)])
             .part("destination", copy.destination.path.to_string_lossy().as_bytes())
             .part("directory", [u8::from(copy.destination.is_directory)])
             .part("chown", copy.chown.as_deref().unwrap_or_default())
@@ -198,14 +223,14 @@ impl<'a> StageBuilder<'a, '_> {
         copy: &Copy,
         target: &Workspace,
         tree: &SourceTree,
-        selected: &[Selected],
+        selected: &Selection,
     ) -> Result<(), StepError> {
         let root = target.root();
         let owner = match &copy.chown {
             None => None,
             Some(text) => Some(self.owner(copy, target, text)?),
         };
-        let several = selected.len() + copy.documents.len() > 1;
+        let several = selected.len() + copy.documents.len() > 1 && !copy.parents;
         if several && !copy.destination.is_directory {
             let found = root.metadata(&copy.destination.path)?;
             if found.is_none_or(|found| found.kind != FileKind::Directory) {
@@ -218,11 +243,20 @@ impl<'a> StageBuilder<'a, '_> {
         }
         let changes = Changes { owner, mode: copy.mode.clone(), epoch: self.build.epoch };
         let mut copier = Copier::new(root, &changes);
-        for source in selected {
-            if copy.unpack && archive::is_archive(tree, source)? {
-                archive::extract(&mut copier, tree, source, &copy.destination)?;
-            } else {
-                copier.copy(tree, source, &copy.destination)?;
+        match selected {
+            Selection::Plain(selected) => {
+                for source in selected {
+                    if copy.unpack && archive::is_archive(tree, source)? {
+                        archive::extract(&mut copier, tree, source, &copy.destination)?;
+                    } else {
+                        copier.copy(tree, source, &copy.destination)?;
+                    }
+                }
+            }
+            Selection::WithParents(kept) => {
+                for source in kept {
+                    copier.copy_with_parents(tree, source, &copy.destination)?;
+                }
             }
         }
         for (name, content) in &copy.documents {
@@ -244,12 +278,19 @@ impl<'a> StageBuilder<'a, '_> {
 
 impl Copy {
     /// What the sources select, in order.
-    fn select(&self, tree: &SourceTree) -> Result<Vec<Selected>, StepError> {
+    fn select(&self, tree: &SourceTree) -> Result<Selection, StepError> {
+        if self.parents {
+            let mut kept = Vec::new();
+            for source in &self.sources {
+                kept.extend(tree.select_with_parents(source, &self.exclude)?);
+            }
+            return Ok(Selection::WithParents(kept));
+        }
         let mut selected = Vec::new();
         for source in &self.sources {
             selected.extend(tree.select(source, &self.exclude)?);
         }
-        Ok(selected)
+        Ok(Selection::Plain(selected))
     }
 
     fn history(&self) -> String {
@@ -277,9 +318,6 @@ fn is_remote(source: &str) -> bool {
 fn refuse_unsupported(transfer: &Transfer) -> Result<(), StepError> {
     let word = transfer.verb.word();
     let unsupported = |flag: &str| StepError::Unsupported { what: format!("{word} {flag}") };
-    if transfer.parents {
-        return Err(unsupported("--parents"));
-    }
     if transfer.checksum.is_some() {
         return Err(unsupported("--checksum (it belongs to URLs)"));
     }

@@ -8,6 +8,28 @@
 //! [`build_image`] is the door. What runs commands is an [`Executor`]; what is told while it runs
 //! goes to a [`Progress`]. Nothing here prints, and no process is started but by the executor.
 //!
+//! ```no_run
+//! use keel_image::build::{BuildOptions, Event, Progress, RuntimeExecutor, build_image};
+//! use keel_image::store::Store;
+//!
+//! struct Titles(Vec<String>);
+//!
+//! impl Progress for Titles {
+//!     fn report(&mut self, event: Event<'_>) {
+//!         if let Event::Started { name, .. } = event {
+//!             self.0.push(name.to_owned());
+//!         }
+//!     }
+//! }
+//!
+//! let store = Store::open(&Store::default_root())?;
+//! let options = BuildOptions::new("examples/hello");
+//! let mut titles = Titles(Vec::new());
+//! let outcome = build_image(&store, &options, &RuntimeExecutor::find(), &mut titles)?;
+//! assert!(outcome.cached <= outcome.steps);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What it does not do: it pulls no images, fetches no URLs, and builds for the host's platform
 //! only; a form of the language that it does not carry out is refused by name.
 

@@ -64,6 +64,17 @@ impl Selected {
     }
 }
 
+/// A source of `COPY --parents`.
+#[derive(Debug)]
+pub struct Kept {
+    /// The files.
+    pub selected: Selected,
+    /// The part of the path that is kept.
+    pub path: PathBuf,
+    /// The directories above it that are kept too, highest first.
+    pub parents: Vec<(PathBuf, Metadata)>,
+}
+
 /// One file of a selection.
 #[derive(Debug)]
 pub struct Entry {
@@ -94,6 +105,76 @@ impl SourceTree {
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// As [`SourceTree::select`] for `--parents`: in the pattern `**` is any number of directories,
+    /// and every selected file knows which part of its path is kept. A `/./` in the source stands
+    /// before that part; without one all of it is kept.
+    ///
+    /// # Errors
+    /// The path does not exist or cannot be read, or the pattern is none.
+    pub fn select_with_parents(
+        &self,
+        source: &str,
+        exclude: &Ignore,
+    ) -> Result<Vec<Kept>, StepError> {
+        let (base, pattern) = source.split_once("/./").unwrap_or(("", source));
+        let base = PathBuf::from(clean_source(base));
+        let pattern = clean_source(pattern);
+        if !has_wildcards(&pattern) {
+            let joined = base.join(&pattern).to_string_lossy().into_owned();
+            let selected = self.select(&joined, exclude)?;
+            return selected.into_iter().map(|selected| self.kept(&base, selected)).collect();
+        }
+        let mut paths = vec![base.clone()];
+        for part in pattern.split('/') {
+            if part == "**" {
+                paths = self.directories_below(&paths)?;
+                continue;
+            }
+            let glob = Glob::compile(part, Stars::Component)
+                .map_err(|message| StepError::Pattern { message })?;
+            paths = self.matching(&paths, part, &glob)?;
+        }
+        let mut kept = Vec::new();
+        for path in paths {
+            if let Some(selected) = self.select_path(&path, exclude)? {
+                kept.push(self.kept(&base, selected)?);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn kept(&self, base: &Path, selected: Selected) -> Result<Kept, StepError> {
+        let path = selected.written.strip_prefix(base).unwrap_or(&selected.written).to_owned();
+        let mut parents = Vec::new();
+        let above: Vec<&Path> = path.ancestors().skip(1).collect();
+        for parent in above.into_iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
+            let found = self.root.metadata(&base.join(parent))?;
+            let metadata = found.map(|found| owned(self.ownership, found));
+            parents.extend(metadata.map(|metadata| (parent.to_owned(), metadata)));
+        }
+        Ok(Kept { selected, path, parents })
+    }
+
+    /// The directories of `paths` and all below them. Links are not entered.
+    fn directories_below(&self, paths: &[PathBuf]) -> Result<Vec<PathBuf>, FsError> {
+        let mut found = Vec::new();
+        for path in paths {
+            let is_directory =
+                self.root.metadata(path)?.is_some_and(|m| m.kind == FileKind::Directory);
+            if !is_directory || found.contains(path) {
+                continue;
+            }
+            found.push(path.clone());
+            for entry in self.root.walk(path)? {
+                let entry = entry?;
+                if entry.metadata.kind == FileKind::Directory {
+                    found.push(path.join(&entry.path));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Keeps what was learned of unchanged files. Losing it costs time only, so that a failure to
@@ -248,10 +329,7 @@ impl Scan<'_> {
     }
 
     fn owned(&self, metadata: Metadata) -> Metadata {
-        match self.tree.ownership {
-            Ownership::Root => Metadata { uid: 0, gid: 0, ..metadata },
-            Ownership::Kept => metadata,
-        }
+        owned(self.tree.ownership, metadata)
     }
 
     fn children(
@@ -322,6 +400,13 @@ impl Scan<'_> {
             self.entries.pop();
         }
         Ok(())
+    }
+}
+
+fn owned(ownership: Ownership, metadata: Metadata) -> Metadata {
+    match ownership {
+        Ownership::Root => Metadata { uid: 0, gid: 0, ..metadata },
+        Ownership::Kept => metadata,
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::StepError;
 use super::file_mode::FileMode;
-use super::source_tree::{Entry, Selected, SourceTree, Xattrs, is_copied_xattr};
+use super::source_tree::{Entry, Kept, Selected, SourceTree, Xattrs, is_copied_xattr};
 use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};
 use crate::spec::Timestamp;
 
@@ -115,6 +115,36 @@ impl<'a> Copier<'a> {
             } else {
                 self.entry(&mut source, entry, &path)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Copies one source of `COPY --parents` with the directories above it.
+    ///
+    /// # Errors
+    /// The destination does not fit, or the file system refuses.
+    pub fn copy_with_parents(
+        &mut self,
+        tree: &SourceTree,
+        kept: &Kept,
+        destination: &Destination,
+    ) -> Result<(), StepError> {
+        let Some(first) = kept.selected.entries.first() else { return Ok(()) };
+        let base = self.enter(&destination.path, first.metadata.mtime)?;
+        for (path, metadata) in &kept.parents {
+            let target = base.join(path);
+            match self.root.symlink_metadata(&target)? {
+                None => self.put(&target, metadata, OsStr::new(""), &[], &mut std::io::empty())?,
+                Some(found) if found.kind == FileKind::Directory => self.keep_time(&target)?,
+                Some(_) => return Err(not_directory(&target)),
+            }
+        }
+        let mut source = SourceFiles::new(tree, &kept.selected.path);
+        for entry in &kept.selected.entries {
+            let target = base.join(&kept.path);
+            let target =
+                if entry.path.as_os_str().is_empty() { target } else { target.join(&entry.path) };
+            self.entry(&mut source, entry, &target)?;
         }
         Ok(())
     }

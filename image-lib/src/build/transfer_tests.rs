@@ -230,6 +230,37 @@ fn gives_merged_directories_the_attributes_of_the_source() {
 }
 
 #[test]
+fn keeps_parents_and_their_attributes() {
+    let files = ["a/b/c.txt", "a/b/d.md", "a/e.txt", "f.txt"];
+    for (source, expected) in [
+        ("a/b/c.txt", vec!["x/a/b/c.txt"]),
+        ("./a/b/c.txt", vec!["x/a/b/c.txt"]),
+        ("a/./b/c.txt", vec!["x/b/c.txt"]),
+        ("a/b", vec!["x/a/b/c.txt", "x/a/b/d.md"]),
+        ("**/*.txt", vec!["x/a/b/c.txt", "x/a/e.txt", "x/f.txt"]),
+        ("a/./**/*.txt", vec!["x/b/c.txt", "x/e.txt"]),
+    ] {
+        let case = Case::new().with(&files);
+        let mode = fs::Permissions::from_mode(0o750);
+        fs::set_permissions(case.context().join("a/b"), mode).unwrap();
+        let root = Root::open(&case.context()).unwrap();
+        let tree = SourceTree::context(root, Ignore::default(), StatCache::forgetful());
+        let target = Root::open(&case.rootfs()).unwrap();
+        let changes = Changes::default();
+        let mut copier = Copier::new(&target, &changes);
+        for kept in tree.select_with_parents(source, &Ignore::default()).unwrap() {
+            copier.copy_with_parents(&tree, &kept, &Destination::read("/x/", "/")).unwrap();
+        }
+        copier.settle().unwrap();
+        assert_eq!(case.files(), expected, "{source}");
+        if source == "a/b/c.txt" {
+            let mode = fs::metadata(case.rootfs().join("x/a/b")).unwrap().mode();
+            assert_eq!(mode & 0o7777, 0o750);
+        }
+    }
+}
+
+#[test]
 fn joins_paths_inside_the_root() {
     for (base, text, expected) in
         [("/w", "a", "/w/a"), ("/w", "/a//b/", "/a/b"), ("/w", "../../..", "/"), ("/", "", "/")]
