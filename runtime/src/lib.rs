@@ -1,19 +1,72 @@
-//! The runtime.
+//! Keel's low-level runtime: from an OCI bundle to an isolated process, as a library. The command
+//! `keel` is a thin program over it.
+//!
+//! ```text
+//! config.json ──config──▶ Spec ──init::plan──▶ Plan ──init::child──▶ the container's process
+//!               (pure)           (pure)              (kernel calls, no memory)
+//! ```
+//!
+//! A [`init::plan::Plan`] is a list of steps, each with the field of the config it comes from. The
+//! child walks it between clone3 and execve without allocating, so a container can be made from a
+//! program with many threads; a failure is told as the step's number, and put into words by the parent.
+//!
+//! ```no_run
+//! use keel::container::id::ContainerId;
+//! use keel::lifecycle::{create, delete, launch, start};
+//!
+//! let request = launch::Request {
+//!     id: ContainerId::parse("web-1")?,
+//!     root: "/run/keel".into(),
+//!     bundle: "/srv/web".into(),
+//!     config: None,
+//!     pid_file: None,
+//!     pidfd_socket: None,
+//!     no_pivot: false,
+//!     no_new_keyring: false,
+//!     preserve_fds: 0,
+//!     rootless: None,
+//!     systemd_cgroup: false,
+//! };
+//! create::create(&request, None)?;
+//! start::start(&request.root, &request.id)?;
+//! delete::delete(&request.root, &request.id, true)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What it does not do: images and layers (another crate does), networks beyond the loopback
+//! interface, supervision after `create`. Nor does the library protect the file of the program it is
+//! part of from containers; the command does, see `cli/seal.rs`.
+//!
+//! The modules stand in layers; a layer uses only those before it, which a test holds.
+
+// 0: the kernel, and what knows no container.
 pub mod arena;
-pub mod cgroup;
-pub mod cli;
-pub mod config;
-pub mod container;
 pub mod failure;
-pub mod hooks;
-pub mod init;
-pub mod lifecycle;
 pub mod limits;
-pub mod namespaces;
-pub mod process;
 pub mod procfs;
 pub mod root;
-pub mod rootfs;
-pub mod seccomp;
 pub mod sys;
 pub mod timestamp;
+
+// 1: what the user wrote.
+pub mod config;
+
+// 2: the container as a thing on disk.
+pub mod container;
+
+// 3: rooms, one for each part of a container; each has a pure plan and an executor.
+pub mod cgroup;
+pub mod hooks;
+pub mod namespaces;
+pub mod process;
+pub mod rootfs;
+pub mod seccomp;
+
+// 4: the new process.
+pub mod init;
+
+// 5: the operations.
+pub mod lifecycle;
+
+// 6: the command line.
+pub mod cli;

@@ -191,6 +191,10 @@ impl Root {
                 let target = readlinkat(&fd, c"", &mut target)?;
                 reached.pop();
                 if target.starts_with(b"/") {
+                    // Of procfs's links only the magic ones show absolute paths.
+                    if is_on_procfs(&fd)? {
+                        return Err(SyscallError { call: Call::Openat2, errno: libc::ELOOP }.into());
+                    }
                     reached.clear();
                 }
                 rest.prepend(target)?;
