@@ -35,10 +35,8 @@ fn puts_the_program_into_its_cgroup() {
 #[test]
 fn removes_the_cgroup() {
     let container = Container::sleeping(|_| ());
-    let text = std::fs::read_to_string(container.path("config.json")).expect("config.json");
-    let mut config: Value = serde_json::from_str(&text).expect("JSON");
-    config["linux"]["cgroupsPath"] = json!(format!("/{}-outer/inner", container.id()));
-    container.write_config(&config);
+    let path = json!(format!("/{}-outer/inner", container.id()));
+    container.change(|config| config["linux"]["cgroupsPath"] = path);
     let pid = container.up();
     let folder = controller_folder(pid, "pids").expect("a pids cgroup");
     assert!(folder.ends_with("inner"), "{}", folder.display());
@@ -185,10 +183,8 @@ fn devices_rules_apply_in_order() {
 #[test]
 fn accepts_a_relative_path() {
     let container = Container::sleeping(|_| ());
-    let text = std::fs::read_to_string(container.path("config.json")).expect("config.json");
-    let mut config: Value = serde_json::from_str(&text).expect("JSON");
-    config["linux"]["cgroupsPath"] = json!(container.id());
-    container.write_config(&config);
+    let path = json!(container.id());
+    container.change(|config| config["linux"]["cgroupsPath"] = path);
     let pid = container.up();
     let folder = controller_folder(pid, "pids").expect("a pids cgroup");
     assert!(folder.ends_with(container.id()), "{}", folder.display());
@@ -233,12 +229,14 @@ fn starts_within_256_kib() {
     if !version_1("memory") {
         return;
     }
-    let container = Container::new(|config| {
-        config["linux"]["resources"] = json!({"memory": {"limit": 262_144, "swap": 262_144}});
-        config["process"]["args"] = json!(["true"]);
-    });
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
     if !requires(!container.runtime().is("runc"), "runc needs several MiB to start") {
         return;
     }
+    // The first run reads the programs from disk, and what is read is charged to whoever reads it first.
+    container.run().succeeds();
+    container.change(|config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": 262_144, "swap": 262_144});
+    });
     container.run().succeeds();
 }

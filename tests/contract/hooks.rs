@@ -17,10 +17,7 @@ fn failing() -> Value {
 }
 
 fn set(container: &Container, hooks: Value) {
-    let text = fs::read_to_string(container.path("config.json")).expect("config.json");
-    let mut config: Value = serde_json::from_str(&text).expect("JSON");
-    config["hooks"] = hooks;
-    container.write_config(&config);
+    container.change(|config| config["hooks"] = hooks);
 }
 
 /// Name and state of each line of the log, without those that ran inside the container.

@@ -376,10 +376,7 @@ fn rro_is_recursive() {
 
 /// Adds a mount to a written configuration: sources are known only once the bundle is there.
 fn with_mount(container: &Container, mount: Value) {
-    let text = fs::read_to_string(container.path("config.json")).expect("config.json");
-    let mut config: Value = serde_json::from_str(&text).expect("JSON");
-    add(&mut config, mount);
-    container.write_config(&config);
+    container.change(|config| add(config, mount));
 }
 
 fn mount_tmpfs(path: &std::path::Path) {

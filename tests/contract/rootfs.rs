@@ -4,14 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use keel_tests::Container;
-use serde_json::{Value, json};
-
-fn with_root(container: &Container, root: Value) {
-    let text = fs::read_to_string(container.path("config.json")).expect("config.json");
-    let mut config: Value = serde_json::from_str(&text).expect("JSON");
-    config["root"] = root;
-    container.write_config(&config);
-}
+use serde_json::json;
 
 /// RT-ROOT-01: with `readonly` the root cannot be written, without it it can.
 #[test]
@@ -33,7 +26,7 @@ fn takes_absolute_and_relative_paths() {
             Container::new(|config| config["process"]["args"] = json!(["cat", "/etc/passwd"]));
         let path =
             if absolute { container.rootfs().display().to_string() } else { "rootfs".to_owned() };
-        with_root(&container, json!({"path": path}));
+        container.change(|config| config["root"] = json!({"path": path}));
         assert!(container.run().succeeds().stdout.starts_with("root:x:0:0"));
     }
 }

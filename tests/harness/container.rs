@@ -65,6 +65,14 @@ impl Container {
         fs::write(self.bundle().join("config.json"), text).expect("config.json");
     }
 
+    /// Changes the written config.json, for what is known only once the bundle is there.
+    pub fn change(&self, delta: impl FnOnce(&mut Value)) {
+        let text = fs::read_to_string(self.path("config.json")).expect("config.json");
+        let mut config = serde_json::from_str(&text).expect("config.json is JSON");
+        delta(&mut config);
+        self.write_config(&config);
+    }
+
     /// The id, which is unique on the machine.
     pub fn id(&self) -> &str {
         self.scratch.name()
