@@ -116,7 +116,9 @@ pub(super) fn remove_abandoned(store: &Store) -> Result<(), StoreError> {
             remove_old_file(&path);
             continue;
         }
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let is_abandoned =
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_abandoned && !is_mounted_elsewhere(&path) {
             unmount_below(&path);
             // A store that may only be read is no reason to refuse reading it.
             let _ = remove(&path);
@@ -132,6 +134,27 @@ fn remove_old_file(path: &Path) {
     if age.is_some_and(|age| age.as_secs() > 60) {
         let _ = fs::remove_file(path);
     }
+}
+
+/// Does a container still run on what is in `path`? It outlives the program that started it, if that
+/// one is killed.
+fn is_mounted_elsewhere(path: &Path) -> bool {
+    let Some(path) = path.to_str() else { return false };
+    let own = fs::read_link("/proc/self/ns/mnt").ok();
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let mut seen = std::collections::BTreeSet::new();
+    for process in processes.flatten().map(|entry| entry.path()) {
+        // Processes end while they are looked at; and not all may be looked at.
+        let Ok(namespace) = fs::read_link(process.join("ns/mnt")) else { continue };
+        if Some(&namespace) == own.as_ref() || !seen.insert(namespace) {
+            continue;
+        }
+        let table = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        if table.contains(path) {
+            return true;
+        }
+    }
+    false
 }
 
 fn unmount_below(path: &Path) {
