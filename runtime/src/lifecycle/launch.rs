@@ -342,7 +342,8 @@ fn plan_cgroups(
     Ok(cgroup::plan(&resources, &layout, &location, privilege)?)
 }
 
-/// How a mount of type `cgroup` shows the hierarchies: one directory each, named as on the host.
+/// How a mount of type `cgroup` shows the hierarchies: one directory each, named as on the host. v2
+/// beside v1 is left out, as the other runtimes do it.
 fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupMount> {
     let single = cgroups.directories.len() == 1;
     let mount = |directory: &cgroup::Directory| {
@@ -364,7 +365,9 @@ fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupMount> {
             data,
         }
     };
-    cgroups.directories.iter().map(mount).collect()
+    let is_v2 = |directory: &&cgroup::Directory| directory.keys.iter().any(String::is_empty);
+    let shown = cgroups.directories.iter().filter(|directory| single || !is_v2(directory));
+    shown.map(mount).collect()
 }
 
 /// The mount point that holds the rootfs; asked for only where the root shall be shared.
