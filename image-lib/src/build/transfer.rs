@@ -13,6 +13,8 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, Timespec, Timestamps};
+
 use super::error::StepError;
 use super::file_mode::FileMode;
 use super::source_tree::{Entry, Kept, Selected, SourceTree, Xattrs, is_copied_xattr};
@@ -374,30 +376,74 @@ impl<'a> Copier<'a> {
             self.times.push((target.to_owned(), metadata.mtime));
             return self.finish(target, metadata, &xattrs);
         }
+        if metadata.kind == FileKind::File {
+            return self.file(source, entry, target);
+        }
         self.clear(target)?;
-        if metadata.kind == FileKind::File && metadata.links > 1 {
+        let (parent, name) = self.parent(target)?;
+        if metadata.kind == FileKind::Symlink {
+            let link = source.read_link(&entry.path)?;
+            parent.symlink(&link, &name)?;
+        } else {
+            parent.create_node(&name, metadata.kind, 0o600, metadata.device)?;
+        }
+        let xattrs = source.xattrs(&entry.path)?;
+        self.finish(target, metadata, &xattrs)
+    }
+
+    /// Copies a regular file. Most of a copy is these, so that everything that can be done on the
+    /// open file is done there, and what is in the way is looked for only when something is.
+    fn file(
+        &mut self,
+        source: &mut SourceFiles<'_>,
+        entry: &Entry,
+        target: &Path,
+    ) -> Result<(), StepError> {
+        let metadata = &entry.metadata;
+        if metadata.links > 1 {
             if let Some(first) = self.linked.get(&metadata.inode) {
+                self.clear(target)?;
                 self.root.hard_link(first, target)?;
                 return Ok(());
             }
             self.linked.insert(metadata.inode, target.to_owned());
         }
+        let mut from = source.open(&entry.path)?;
         let (parent, name) = self.parent(target)?;
-        match metadata.kind {
-            FileKind::File => {
-                let mut from = source.open(&entry.path)?;
-                let mut to = parent.create_file(&name, 0o600)?;
-                std::io::copy(&mut from, &mut to)
-                    .map_err(|error| FsError::new("copy to", target, error))?;
+        let mut to = match parent.create_file(&name, 0o600) {
+            Err(error) if error.is_present() => {
+                self.clear(target)?;
+                let (parent, name) = self.parent(target)?;
+                parent.create_file(&name, 0o600)?
             }
-            FileKind::Symlink => {
-                let link = source.read_link(&entry.path)?;
-                parent.symlink(&link, &name)?;
+            created => created?,
+        };
+        std::io::copy(&mut from, &mut to)
+            .map_err(|error| FsError::new("copy to", target, error))?;
+        let (uid, gid) = self.changes.owner.unwrap_or((metadata.uid, metadata.gid));
+        let changed = |error| FsError::new("change owner of", target, error);
+        std::os::unix::fs::fchown(&to, Some(uid), Some(gid)).map_err(changed)?;
+        // A file without attributes, as most are, says so with one call.
+        let without_xattrs = rustix::fs::flistxattr(&from, &mut [0_u8; 0]) == Ok(0);
+        if !without_xattrs {
+            let xattrs = source.xattrs(&entry.path)?;
+            let (parent, name) = self.parent(target)?;
+            for (attribute, value) in &xattrs {
+                // Not every file system takes every attribute; a copy without them is still a copy.
+                let _ = parent.set_xattr(&name, attribute, value);
             }
-            kind => parent.create_node(&name, kind, 0o600, metadata.device)?,
         }
-        let xattrs = source.xattrs(&entry.path)?;
-        self.finish(target, metadata, &xattrs)
+        let mode = match &self.changes.mode {
+            Some(change) => change.apply(metadata.mode, false),
+            None => metadata.mode,
+        };
+        let failed = |errno| FsError::new("change attributes of", target, errno);
+        rustix::fs::fchmod(&to, Mode::from_raw_mode(mode)).map_err(failed)?;
+        let time =
+            Timespec { tv_sec: metadata.mtime.seconds, tv_nsec: metadata.mtime.nanoseconds.into() };
+        let times = Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(&to, &times).map_err(failed)?;
+        Ok(())
     }
 
     /// Removes what a file is about to replace.

@@ -86,6 +86,7 @@ impl Store {
         let result = change(&mut index);
         if index != before {
             let bytes = serde_json::to_vec(&index).map_err(StoreError::Encode)?;
+            self.sync_blob_names()?;
             self.replace_file("index.json", &bytes)?;
         }
         Ok(result)

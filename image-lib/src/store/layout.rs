@@ -36,7 +36,8 @@ impl Store {
             // Set-user-id programs of images must not be reachable.
             ("layers", 0o700),
             ("retained", 0o700),
-            ("locks", 0o755),
+            // Whoever can open a file can lock it, and so stop all others.
+            ("locks", 0o700),
             ("tmp", 0o711),
         ] {
             make_directory(&path.join(name), mode)?;
@@ -112,6 +113,17 @@ impl Store {
             }
             Err(error) => Err(error).at("read", &path),
         }
+    }
+
+    /// Makes sure that the names of all blobs outlive a power cut, before something refers to them.
+    pub(super) fn sync_blob_names(&self) -> Result<(), StoreError> {
+        for algorithm in ["sha256", "sha512"] {
+            let path = self.path.join("blobs").join(algorithm);
+            if let Ok(folder) = fs::File::open(&path) {
+                folder.sync_all().at("write", &path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the file `name` of the store new content: all of it or none, also after a power cut.
