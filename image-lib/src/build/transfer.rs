@@ -424,7 +424,7 @@ impl<'a> Copier<'a> {
         let changed = |error| FsError::new("change owner of", target, error);
         std::os::unix::fs::fchown(&to, Some(uid), Some(gid)).map_err(changed)?;
         // A file without attributes, as most are, says so with one call.
-        let without_xattrs = rustix::fs::flistxattr(&from, &mut [0_u8; 0]) == Ok(0);
+        let without_xattrs = rustix::fs::flistxattr(&from, &mut [0_u8; 256]) == Ok(0);
         if !without_xattrs {
             let xattrs = source.xattrs(&entry.path)?;
             let (parent, name) = self.parent(target)?;
