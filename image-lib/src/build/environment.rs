@@ -29,6 +29,11 @@ impl Environment {
         }
     }
 
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// `NAME=value` strings.
     #[must_use]
     pub fn entries(&self) -> Vec<String> {

@@ -51,6 +51,12 @@ pub(super) fn build_stage(
             }
             step_error(build.dockerfile, line, &instruction.text, source)
         })?;
+        for (name, near) in builder.state.take_unset() {
+            let near = near.map_or(String::new(), |near| format!(" (did you mean ${near}?)"));
+            let file = build.dockerfile.source.name();
+            let text = format!("{file}:{line}: usage of undefined variable '${name}'{near}");
+            build.reporter.warning(&text);
+        }
     }
     Ok(builder.state)
 }

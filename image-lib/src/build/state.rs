@@ -1,8 +1,11 @@
 //! What a stage has come to so far: a configuration, layers, and the variables that instructions
 //! see.
 
-use super::dockerfile::expand::Variables;
-use super::dockerfile::expand::{Expanded, Quotes, expand};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::dockerfile::expand::{Expanded, Quotes, Variables, expand};
+use super::dockerfile::word::did_you_mean;
 use super::environment::{DEFAULT_PATH, Environment};
 use super::error::StepError;
 use crate::spec::{Config, History, ImageConfig, Platform, Timestamp, media_type};
@@ -27,6 +30,8 @@ pub struct StageState {
     pub cmd_given: bool,
     /// When the newest layer was made.
     pub created: Option<Timestamp>,
+    /// Variables that were expanded and have no value, since they were last asked for.
+    unset: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl StageState {
@@ -51,13 +56,16 @@ impl StageState {
         }
         let environment = Environment::read(&config.env);
         let arguments = Vec::new();
-        Self { image, layers, environment, arguments, cmd_given: false, created }
+        let unset = Arc::default();
+        Self { image, layers, environment, arguments, cmd_given: false, created, unset }
     }
 
     /// Starts from an earlier stage: its arguments come along, its triggers do not.
     #[must_use]
     pub fn continued(&self) -> Self {
         let mut state = self.clone();
+        // The stages may be built at the same time, and each tells its own.
+        state.unset = Arc::default();
         state.config().on_build = None;
         state.cmd_given = false;
         state
@@ -95,8 +103,22 @@ impl StageState {
     /// # Errors
     /// The word cannot be expanded.
     pub fn expand(&self, word: &str, escape: char) -> Result<Expanded, StepError> {
-        expand(word, &self.environment, escape, Quotes::Remove)
-            .map_err(|message| StepError::Expansion { word: word.to_owned(), message })
+        let expanded = expand(word, &self.environment, escape, Quotes::Remove)
+            .map_err(|message| StepError::Expansion { word: word.to_owned(), message })?;
+        let mut unset = self.unset.lock().unwrap_or_else(PoisonError::into_inner);
+        unset.extend(expanded.unset.iter().cloned());
+        drop(unset);
+        Ok(expanded)
+    }
+
+    /// The variables that were expanded without a value since the last call, each with a known one
+    /// of nearly that name.
+    #[must_use]
+    pub fn take_unset(&self) -> Vec<(String, Option<String>)> {
+        let mut unset = self.unset.lock().unwrap_or_else(PoisonError::into_inner);
+        let unset = std::mem::take(&mut *unset);
+        let near = |name: &str| did_you_mean(name, self.environment.names()).map(str::to_owned);
+        unset.into_iter().map(|name| (name.clone(), near(&name))).collect()
     }
 
     /// Adds a layer.
