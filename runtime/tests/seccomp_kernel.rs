@@ -1,7 +1,6 @@
 //! Our programs in the kernel: a child loads the filter, makes calls and says what came back.
 
 #![cfg(target_arch = "x86_64")]
-#![allow(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,9 +8,13 @@
     reason = "a failing test panics"
 )]
 
+#[path = "sys/loading.rs"]
+mod loading;
+
 use keel::config::field::{Field, Findings};
 use keel::config::seccomp::{Architecture, Seccomp};
 use keel::seccomp::{Filter, compile};
+use loading::{child, errno_of, getpid_32};
 use serde_json::{Value, json};
 
 fn filter(profile: &Value) -> Filter {
@@ -19,56 +22,6 @@ fn filter(profile: &Value) -> Filter {
     let profile = Seccomp::read(&Field::root(profile, &findings)).expect("a profile");
     assert_eq!(findings.into_parts().0, []);
     compile(&profile, Architecture::X86_64).unwrap()
-}
-
-/// What a child saw that loaded `filter` and then did `action`: its exit status, or minus its signal.
-fn child(filter: &Filter, action: impl Fn() -> i64) -> i32 {
-    let program = libc::sock_fprog {
-        len: u16::try_from(filter.program.len()).unwrap(),
-        filter: filter.program.as_ptr().cast_mut().cast(),
-    };
-    let mut status = 0;
-    // SAFETY: the child makes system calls only and leaves by _exit; `program` points to
-    // instructions that live until then and have the layout of `struct sock_filter`.
-    unsafe {
-        let pid = libc::fork();
-        assert!(pid >= 0, "fork");
-        if pid == 0 {
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            let loaded = libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                filter.flags,
-                &raw const program,
-            );
-            let code = if loaded == 0 { action() } else { 200 };
-            libc::syscall(libc::SYS_exit_group, code);
-        }
-        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
-    }
-    if libc::WIFSIGNALED(status) { -libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
-}
-
-/// The errno of a call, 0 when it succeeds.
-fn errno_of(number: i64, first: u64) -> i64 {
-    // SAFETY: only calls that take no pointers, or refuse null ones, are made here.
-    let result = unsafe { libc::syscall(number, first, 0, 0, 0, 0, 0) };
-    if result >= 0 {
-        0
-    } else {
-        i64::from(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
-    }
-}
-
-/// getpid(2) through the 32-bit entry.
-fn getpid_32() -> i64 {
-    let result: i64;
-    // SAFETY: number 20 takes no arguments; the entry may clobber r8 to r11.
-    unsafe {
-        std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => result,
-            out("r8") _, out("r9") _, out("r10") _, out("r11") _);
-    }
-    i64::from(result <= 0)
 }
 
 fn profile(architectures: &[&str]) -> Value {

@@ -4,13 +4,15 @@
 //!
 //! Needs root and Debian's runc and busybox-static; profiles come from `tests/captures`.
 
-#![allow(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     reason = "a failing test panics"
 )]
+
+#[path = "sys/tracer.rs"]
+mod tracer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use std::process::Command;
 use keel::config::field::{Field, Findings};
 use keel::config::seccomp::{Architecture, Operator, Seccomp};
 use keel::seccomp::simulate::{ByteOrder, Call, run};
-use keel::seccomp::{SockFilter, compile, number};
+use keel::seccomp::{compile, number};
 use serde_json::{Value, json};
 
 /// What libseccomp 2.5.4 knows ends with `futex_waitv`; runc skips newer names, so that the profile
@@ -94,27 +96,6 @@ impl Drop for Container {
     }
 }
 
-/// The only filter of process `pid`, as it was loaded (needs `CONFIG_CHECKPOINT_RESTORE`).
-fn loaded_filter(pid: i32) -> Vec<SockFilter> {
-    const GET_FILTER: libc::c_uint = 0x420c;
-    let mut program = vec![SockFilter { code: 0, jt: 0, jf: 0, k: 0 }; 4096];
-    let null = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: SEIZE, INTERRUPT and DETACH take no memory of ours; GET_FILTER writes at most 4096
-    // instructions, the kernel's limit, and `program` has room for so many.
-    let length = unsafe {
-        assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, pid, null, null), 0, "PTRACE_SEIZE");
-        assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, pid, null, null), 0, "PTRACE_INTERRUPT");
-        let mut status = 0;
-        assert_eq!(libc::waitpid(pid, &raw mut status, libc::__WALL), pid, "waitpid");
-        let length = libc::ptrace(GET_FILTER, pid, null, program.as_mut_ptr());
-        libc::ptrace(libc::PTRACE_DETACH, pid, null, null);
-        length
-    };
-    assert!(length > 0, "PTRACE_SECCOMP_GET_FILTER: {}", std::io::Error::last_os_error());
-    program.truncate(usize::try_from(length).unwrap());
-    program
-}
-
 fn read(profile: &Value) -> Seccomp {
     let findings = Findings::default();
     let read = Seccomp::read(&Field::root(profile, &findings)).expect("a profile");
@@ -155,7 +136,7 @@ fn compare(name: &str, mut profile: Value) {
     }
     profile["syscalls"].as_array_mut().unwrap().retain(|rule| rule["names"] != json!([]));
     let container = Container::start(name, &profile);
-    let theirs = loaded_filter(container.pid());
+    let theirs = tracer::loaded_filter(container.pid());
     drop(container);
     let checked = read(&profile);
     let ours = compile(&checked, Architecture::X86_64).unwrap().program;
