@@ -401,6 +401,7 @@ fn compile(
         rootfs: rootfs::plan::Context {
             bundle: &bundle,
             cgroups: &host.cgroup_mounts,
+            optional_cgroups: !host.privileged,
             prepare_trees: host.privileged && spec.linux.namespace(NamespaceKind::User).is_some(),
             root_parent_mount: &host.root_parent_mount,
             no_pivot: request.no_pivot,

@@ -40,6 +40,7 @@ pub fn apply(
             Ok(setns(fd, kind.flag())?)
         }
         Step::BecomeRoot => become_root(),
+        Step::New(kind) => Ok(unshare(kind.flag())?),
         Step::NewCgroup => Ok(unshare(NamespaceKind::Cgroup.flag())?),
         Step::NewTime(offsets) => {
             let procfs = procfs.ok_or(Finding::NotProcfs)?;

@@ -32,6 +32,8 @@ pub enum Step {
     Join(u16, NamespaceKind),
     /// Becomes root of the user namespace.
     BecomeRoot,
+    /// Makes a namespace now rather than with the clone.
+    New(NamespaceKind),
     /// Makes a cgroup namespace, rooted at the cgroup the child is in.
     NewCgroup,
     /// Makes a time namespace with these offsets and enters it.
@@ -84,6 +86,11 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
         let origin = Origin::item("linux.namespaces", position);
         match &linux.namespaces[position].path {
             Some(path) => join(&mut plan, kind, arena.add(path), origin, new_user),
+            // What the kernel makes with the namespace shall belong to the root that is mapped by then:
+            // the root directory of the message queues.
+            None if kind == NamespaceKind::Ipc && new_user => {
+                plan.early.push((origin, Step::New(kind)));
+            }
             None => create(&mut plan, kind, origin, linux, arena),
         }
     }
@@ -157,6 +164,7 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "join {} {}", kind.name(), path.unwrap_or_default())
             }
             Step::BecomeRoot => f.write_str("become root of the user namespace"),
+            Step::New(kind) => write!(f, "new {} namespace", kind.name()),
             Step::NewCgroup => f.write_str("new cgroup namespace"),
             Step::NewTime(offsets) => {
                 write!(f, "new time namespace {}", arena.show(*offsets).replace('\n', "; "))

@@ -83,11 +83,16 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
                 bind(live.root()?, tree, text(target), on_procfs)
             })
         }
-        Step::BindInto { tree, name } => with_tree(tree, false, arena, prepared, |tree| {
-            let directory = live.directory()?;
-            mkdirat(directory, text(name), 0o755)?;
-            Ok(mount::move_mount_below(tree, directory, text(name))?)
-        }),
+        Step::BindInto { tree, name, optional } => {
+            mkdirat(live.directory()?, text(name), 0o755)?;
+            let bound = with_tree(tree, false, arena, prepared, |tree| {
+                Ok(mount::move_mount_below(tree, live.directory()?, text(name))?)
+            });
+            match bound {
+                Err(failure) if optional && is_absence(failure) => Ok(()),
+                other => other,
+            }
+        }
         Step::Attributes { target, attributes, recursive } => {
             let place = live.root()?.find(text(target))?;
             set_attributes(&place, attributes, recursive)

@@ -23,6 +23,8 @@ pub struct Context<'a> {
     pub bundle: &'a str,
     /// The cgroup hierarchies that a mount of type `cgroup` shows.
     pub cgroups: &'a [CgroupMount],
+    /// Whether cgroups may be missing, because nobody permitted making them.
+    pub optional_cgroups: bool,
     /// Whether the parent opens the trees of bind mounts: with a new user namespace, in which their
     /// paths may be out of reach, if the parent has the right to.
     pub prepare_trees: bool,
@@ -126,6 +128,8 @@ pub enum Step {
         tree: Tree,
         /// The new directory's name.
         name: Text,
+        /// A tree that is not there leaves the directory empty.
+        optional: bool,
     },
     /// Changes attributes of the mount at a path.
     Attributes {
@@ -460,7 +464,8 @@ impl Compiler<'_> {
                 self.hierarchy(origin, cgroup, below, flags, own_view);
             } else {
                 let tree = self.tree(origin, &cgroup.path, false);
-                self.step(origin, Step::BindInto { tree, name });
+                let optional = self.context.optional_cgroups;
+                self.step(origin, Step::BindInto { tree, name, optional });
             }
             for link in &cgroup.links {
                 let link = self.arena.add(link);
@@ -665,7 +670,7 @@ impl fmt::Display for Shown<'_> {
                 let verb = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{verb} {} → {}", tree(source), text(*target))
             }
-            Step::BindInto { tree: source, name } => {
+            Step::BindInto { tree: source, name, .. } => {
                 write!(f, "bind {} → {}", tree(source), text(*name))
             }
             Step::Attributes { target, attributes, recursive } => {
