@@ -1,0 +1,54 @@
+//! What keel cannot do yet is refused by the name of its field: nobody shall believe it was done.
+
+use keel_tests::{Container, requires};
+use serde_json::{Value, json};
+
+/// `create` fails, names the place, and leaves nothing.
+fn refused(place: &str, delta: impl FnOnce(&mut Value)) {
+    let container = Container::new(delta);
+    container.create().fails_naming(&[place]);
+    container.assert_nothing_left();
+}
+
+fn mount(config: &mut Value, mount: Value) {
+    config["mounts"].as_array_mut().expect("an array").push(mount);
+}
+
+/// RT-INPUT-11: each part of the configuration that keel does not carry out is refused by its field.
+#[test]
+fn missing_abilities_are_named() {
+    let container = Container::new(|_| ());
+    if !requires(container.runtime().is("keel"), "runc and crun can do some of these") {
+        return;
+    }
+    refused("mounts[7].options[0]", |config| {
+        mount(config, json!({"destination": "/box", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
+    });
+    refused("mounts[7]", |config| {
+        mount(config, json!({
+            "destination": "/box", "type": "bind", "source": "/tmp", "options": ["bind", "idmap"],
+            "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}]}));
+    });
+    refused("linux.intelRdt", |config| config["linux"]["intelRdt"] = json!({"closID": "x", "l3CacheSchema": "L3:0=f"}));
+    refused("linux.memoryPolicy", |config| {
+        config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
+    });
+    refused("linux.netDevices", |config| config["linux"]["netDevices"] = json!({"eth7": {}}));
+    refused("linux.seccomp", |config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/listener",
+            "syscalls": [{"names": ["personality"], "action": "SCMP_ACT_NOTIFY"}]});
+    });
+}
+
+/// CLI-ERR-10: the systemd driver is refused by its flag.
+#[test]
+fn the_systemd_driver_is_named() {
+    let container = Container::new(|_| ());
+    if !requires(container.runtime().is("keel"), "runc and crun have the driver") {
+        return;
+    }
+    container.call(&["--systemd-cgroup", "create", container.id()]).fails_naming(&["systemd"]);
+    container.assert_nothing_left();
+}
