@@ -13,6 +13,7 @@ mod interrupt;
 mod load;
 mod output;
 mod progress;
+mod prune;
 mod rmi;
 mod run;
 mod save;
@@ -62,6 +63,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Load images from an archive
     Load(load::Arguments),
+    /// Remove images without names, and what nothing needs any more
+    Prune(prune::Arguments),
     /// Remove images
     Rmi(rmi::Arguments),
     /// Run a command in a new container
@@ -113,6 +116,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Import(arguments) => import::run(&store, &arguments)?,
         Command::Inspect(arguments) => inspect::run(&store, &arguments)?,
         Command::Load(arguments) => load::run(&store, &arguments)?,
+        Command::Prune(arguments) => prune::run(&store, &arguments)?,
         Command::Rmi(arguments) => rmi::run(&store, &arguments)?,
         Command::Run(arguments) => return run::run(&store, &arguments),
         Command::Save(arguments) => save::run(&store, &arguments)?,
