@@ -52,7 +52,7 @@ impl Progress for Bars {
             }
             Event::End { blob } => {
                 if let Some(bar) = bars.remove(blob) {
-                    bar.finish();
+                    bar.finish_and_clear();
                 }
             }
             Event::Warning(_) => {}
