@@ -22,15 +22,23 @@ fn missing_abilities_are_named() {
         return;
     }
     refused("mounts[7].options[0]", |config| {
-        mount(config, json!({"destination": "/box", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
+        mount(
+            config,
+            json!({"destination": "/box", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}),
+        );
     });
     refused("mounts[7]", |config| {
-        mount(config, json!({
+        mount(
+            config,
+            json!({
             "destination": "/box", "type": "bind", "source": "/tmp", "options": ["bind", "idmap"],
             "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
-            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}]}));
+            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}]}),
+        );
     });
-    refused("linux.intelRdt", |config| config["linux"]["intelRdt"] = json!({"closID": "x", "l3CacheSchema": "L3:0=f"}));
+    refused("linux.intelRdt", |config| {
+        config["linux"]["intelRdt"] = json!({"closID": "x", "l3CacheSchema": "L3:0=f"})
+    });
     refused("linux.memoryPolicy", |config| {
         config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
     });
