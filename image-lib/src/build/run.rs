@@ -239,6 +239,8 @@ fn lend_network_files(workspace: &Workspace, network: Network) -> Result<Vec<Mou
     let lend = |(name, content): (&str, Vec<u8>)| {
         let file = workspace.bundle().join(name);
         write(&file, &content)?;
+        // Every user of the container reads these, whatever the caller's umask is.
+        set_mode(&file, 0o644)?;
         Ok(bind(&file, &format!("/etc/{name}"), false))
     };
     files.into_iter().map(lend).collect()
@@ -248,8 +250,7 @@ fn lend_script(workspace: &Workspace, name: &str, text: &str) -> Result<Mount, S
     let directory = workspace.directory("pipes")?;
     let file = directory.join(name.replace('/', "_"));
     write(&file, text.as_bytes())?;
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))
-        .map_err(|error| FsError::new("change mode of", &file, error))?;
+    set_mode(&file, 0o755)?;
     Ok(bind(&directory, SCRIPT_DIRECTORY, true))
 }
 
@@ -279,5 +280,11 @@ fn targets(mounts: &[Mount]) -> Vec<stub::Target> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), StepError> {
     std::fs::write(path, bytes).map_err(|error| FsError::new("write", path, error))?;
+    Ok(())
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), StepError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(|error| FsError::new("change mode of", path, error))?;
     Ok(())
 }
