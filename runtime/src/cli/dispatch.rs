@@ -39,6 +39,28 @@ pub fn run(
     })
 }
 
+/// Reads a command line without obeying it: nothing is opened, made or printed. Nothing comes of a
+/// line that asks for help or the version.
+///
+/// # Errors
+/// The line is none of this program.
+pub fn read(
+    program: &Program,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Option<(Global, Command)>, CommandError> {
+    let refused = |misuse| match misuse {
+        Misuse::Plain(error) => error,
+        Misuse::Flag(message, _) | Misuse::Count(message, _) => CommandError::new(message),
+    };
+    let surroundings = Surroundings::of_process();
+    let start = invocation::read_global(program, arguments, &surroundings).map_err(refused)?;
+    let Start::Command { global, rest, .. } = start else { return Ok(None) };
+    match invocation::read_command(program, rest, &surroundings).map_err(refused)? {
+        Request::Do(command) => Ok(Some((global, *command))),
+        Request::Help | Request::HelpOf(_) => Ok(None),
+    }
+}
+
 fn obey(
     program: &Program,
     arguments: impl IntoIterator<Item = OsString>,

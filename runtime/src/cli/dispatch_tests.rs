@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::rc::Rc;
 
-use super::dispatch::run;
+use super::command::Command;
+use super::dispatch::{read, run};
 use super::output::Output;
 use super::program::{Name, Program};
 use super::{help, version};
@@ -141,4 +142,22 @@ fn warns_of_a_flag_that_is_accepted_for_old_callers() {
     let answer = keel(&["--criu", "/usr/sbin/criu", "features"]);
     let expected = "level=warning msg=\"--criu is ignored\"\n";
     assert_eq!((answer.stderr.as_str(), answer.code), (expected, 0));
+}
+
+#[test]
+fn reads_a_line_without_obeying_it() {
+    let read = |line: &[&str]| {
+        let program = Program { argv0: "keel".into(), name: Name::Keel };
+        read(&program, line.iter().map(OsString::from))
+    };
+    let (global, command) = read(&["--root", "/r", "delete", "-f", "c1"]).unwrap().unwrap();
+    assert_eq!(global.root, std::path::Path::new("/r"));
+    assert_eq!(command, Command::Delete { id: "c1".into(), force: true });
+    assert!(read(&["--version"]).unwrap().is_none());
+    assert!(read(&["help", "delete"]).unwrap().is_none());
+    assert_eq!(read(&["erase"]).unwrap_err().exit_code, 3);
+    assert_eq!(
+        read(&["delete", "--bogus"]).unwrap_err().message,
+        "flag provided but not defined: -bogus"
+    );
 }

@@ -41,7 +41,7 @@ mod log;
 pub mod output;
 mod quote;
 
-pub use dispatch::{main, run};
+pub use dispatch::{main, read, run};
 pub use program::{Name, Program};
 
 #[cfg(test)]
