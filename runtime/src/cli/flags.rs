@@ -109,7 +109,7 @@ impl Flag {
 pub static HELP: Flag = Flag::switch("help", "print this help").or('h');
 
 /// The flags before the command.
-pub static GLOBAL: [Flag; 8] = [
+pub static GLOBAL: [Flag; 9] = [
     Flag::switch("debug", "log every step, not only what fails"),
     Flag::text("log", "FILE", "append the log to FILE in place of standard error"),
     Flag::text("log-format", "FORMAT", "write log lines as text or json").defaulting("text"),
@@ -118,6 +118,8 @@ pub static GLOBAL: [Flag; 8] = [
         "systemd-cgroup",
         "have systemd make the cgroup; cgroupsPath is SLICE:PREFIX:NAME",
     ),
+    // crun's word for the same, which its callers use.
+    Flag::text("cgroup-manager", "DRIVER", "cgroupfs or systemd").unlisted(),
     Flag::text("rootless", "MODE", "tolerate cgroups that cannot be written: true, false or auto")
         .defaulting("auto"),
     Flag::text("criu", "PATH", "ignored").unlisted(),

@@ -82,11 +82,23 @@ pub(super) fn read_global(
         log: matches.text("log").filter(|path| !path.is_empty()).map(PathBuf::from),
         log_format: log_format(matches.text("log-format"))?,
         debug: asks("debug"),
-        systemd_cgroup: asks("systemd-cgroup"),
+        systemd_cgroup: asks("systemd-cgroup") || is_systemd(matches.text("cgroup-manager"))?,
         rootless: rootless(matches.text("rootless"))?,
     };
     let ignored_criu = matches.text("criu").is_some();
     Ok(Start::Command { global, ignored_criu, rest: std::mem::take(&mut matches.arguments) })
+}
+
+fn is_systemd(driver: Option<&OsStr>) -> Result<bool, CommandError> {
+    match driver.map(OsStr::to_string_lossy).as_deref() {
+        None | Some("" | "cgroupfs") => Ok(false),
+        Some("systemd") => Ok(true),
+        Some(other) => {
+            let text =
+                format!("--cgroup-manager {other}: not supported (known: cgroupfs, systemd)");
+            Err(CommandError::new(text))
+        }
+    }
 }
 
 fn log_format(text: Option<&OsStr>) -> Result<LogFormat, CommandError> {

@@ -54,6 +54,9 @@ fn reads_the_flags_before_the_command() {
         rootless: Rootless::No,
     };
     assert_eq!(global(&line.split(' ').collect::<Vec<_>>()).unwrap(), expected);
+    assert!(global(&["--cgroup-manager", "systemd"]).unwrap().systemd_cgroup);
+    assert!(!global(&["--cgroup-manager=cgroupfs"]).unwrap().systemd_cgroup);
+    assert!(global(&["--cgroup-manager", "disabled"]).is_err());
     for (value, expected) in [("", Rootless::Auto), ("AUTO", Rootless::Auto), ("t", Rootless::Yes)]
     {
         assert_eq!(global(&["--rootless", value]).unwrap().rootless, expected);

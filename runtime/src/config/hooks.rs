@@ -10,8 +10,8 @@ pub struct Hook {
     pub path: String,
     /// Its arguments, the first being its name for itself; empty means the path alone.
     pub args: Vec<String>,
-    /// Its whole environment.
-    pub env: Vec<String>,
+    /// Its whole environment; `None` where the config does not say.
+    pub env: Option<Vec<String>>,
     /// After how many seconds it is killed; `None` for never.
     pub timeout_seconds: Option<u32>,
 }
@@ -103,7 +103,7 @@ fn hook(field: &Field<'_>) -> Option<Hook> {
     Some(Hook {
         path: path.to_owned(),
         args: field.get("args").strings(),
-        env: field.get("env").strings(),
+        env: field.get("env").is_present().then(|| field.get("env").strings()),
         timeout_seconds,
     })
 }

@@ -1,6 +1,7 @@
 //! Running a hook and waiting for it, with its deadline. [`run`] allocates nothing, since the child
 //! uses it too.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::plan::Prepared;
@@ -9,7 +10,8 @@ use crate::failure::{Failure, Finding, Result};
 use crate::sys::namespace::{Kind, setns};
 use crate::sys::open::{dup_onto, pipe, read, write_all};
 use crate::sys::process::{
-    Child, Clone3, Ended, Watch, clone3, execve, execveat, pidfd_send_signal, poll, wait_child,
+    Child, Clone3, Ended, Watch, chdir, clone3, execve, execveat, pidfd_send_signal, poll,
+    wait_child,
 };
 use crate::sys::signal::{stop_ignoring, unblock_all};
 
@@ -61,7 +63,18 @@ impl Output {
     }
 }
 
-/// Runs a hook with `state` on its standard input and waits for its end.
+/// What a hook gets beside its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Where it runs.
+    pub place: Place<'a>,
+    /// Its working directory; stays as it is where that cannot be entered.
+    pub directory: Option<&'a CStr>,
+    /// The container's state, for its standard input.
+    pub state: &'a [u8],
+}
+
+/// Runs a hook with the state on its standard input and waits for its end.
 ///
 /// # Errors
 /// The failure to start it, [`Finding::HookTimeout`] after it was killed, or [`Finding::HookFailed`]
@@ -69,14 +82,13 @@ impl Output {
 pub fn run(
     hook: &Prepared,
     arena: &Arena,
-    place: Place<'_>,
-    state: &[u8],
+    surroundings: &Surroundings<'_>,
     output: &mut Output,
 ) -> Result<Ended> {
     let (input_read, input_write) = pipe()?;
     let (output_read, output_write) = pipe()?;
     let child = clone3(&Clone3::default(), || {
-        match become_hook(hook, arena, place, &input_read, &output_write) {
+        match become_hook(hook, arena, surroundings, &input_read, &output_write) {
             Ok(never) => match never {},
             Err(_) => 127,
         }
@@ -85,7 +97,7 @@ pub fn run(
     drop(output_write);
     // A state is far smaller than a pipe holds, so this never waits; a hook that does not read it
     // has closed its end, which is its right.
-    let _ = write_all(&input_write, state);
+    let _ = write_all(&input_write, surroundings.state);
     drop(input_write);
     let ended = wait(&child, hook.timeout_ms, &output_read, output)?;
     match ended {
@@ -97,7 +109,7 @@ pub fn run(
 fn become_hook(
     hook: &Prepared,
     arena: &Arena,
-    place: Place<'_>,
+    surroundings: &Surroundings<'_>,
     input: &OwnedFd,
     output: &OwnedFd,
 ) -> Result<std::convert::Infallible> {
@@ -106,10 +118,20 @@ fn become_hook(
     dup_onto(output, 2)?;
     stop_ignoring()?;
     unblock_all()?;
-    let failure = match place {
-        Place::Here => execve(arena.c_str(hook.path), &hook.args, &hook.env),
+    let enter = || {
+        if let Some(directory) = surroundings.directory {
+            // A bundle that this hook cannot reach is no reason not to run it.
+            let _ = chdir(directory);
+        }
+    };
+    let failure = match surroundings.place {
+        Place::Here => {
+            enter();
+            execve(arena.c_str(hook.path), &hook.args, &hook.env)
+        }
         Place::Namespaces { of, kinds, program } => {
             setns(of, kinds)?;
+            enter();
             // A script needs the descriptor to be open for its interpreter.
             crate::sys::open::set_cloexec(program, false)?;
             execveat(program, &hook.args, &hook.env)

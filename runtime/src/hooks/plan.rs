@@ -20,13 +20,15 @@ pub struct Prepared {
     pub origin: Origin,
 }
 
-/// Prepares the hooks of one point. `inherited` is the environment of hooks that name none: empty but
-/// for `startContainer`, where the process's own is what callers have come to rely on.
+/// Prepares the hooks of one point. `inherited` is the environment of hooks whose config names none:
+/// the runtime's own in the runtime's namespaces and the process's at `startContainer`, as callers of
+/// other runtimes rely on; nothing at `createContainer`, where the process's would let an image decide
+/// what a program of the host loads (CVE-2025-23266).
 #[must_use]
-pub fn compile(
+pub fn compile<S: AsRef<[u8]>>(
     hooks: &Hooks,
     point: Point,
-    inherited: &[String],
+    inherited: &[S],
     arena: &mut Arena,
 ) -> Vec<Prepared> {
     let field = match point {
@@ -43,12 +45,15 @@ pub fn compile(
         } else {
             ExecStrings::new(&hook.args)
         };
-        let env = if hook.env.is_empty() { inherited } else { &hook.env };
+        let env = match &hook.env {
+            Some(own) => ExecStrings::new(own),
+            None => ExecStrings::new(inherited),
+        };
         let seconds = hook.timeout_seconds.map(|s| i32::try_from(s).unwrap_or(i32::MAX));
         Prepared {
             path: arena.add(&hook.path),
             args,
-            env: ExecStrings::new(env),
+            env,
             timeout_ms: seconds.map_or(-1, |s| s.saturating_mul(1000)),
             origin: Origin::item(field, index),
         }

@@ -204,8 +204,12 @@ fn run_hook(plan: &Plan, index: usize) -> Result<()> {
     state.append_number(crate::sys::process::getpid().unsigned_abs());
     state.append(plan.arena.c_str(plan.hook_state.1).to_bytes());
     let mut output = hooks::apply::Output::default();
-    let place = hooks::apply::Place::Here;
-    hooks::apply::run(hook, &plan.arena, place, state.bytes(), &mut output).map(drop)
+    let surroundings = hooks::apply::Surroundings {
+        place: hooks::apply::Place::Here,
+        directory: None,
+        state: state.bytes(),
+    };
+    hooks::apply::run(hook, &plan.arena, &surroundings, &mut output).map(drop)
 }
 
 /// The state that a hook gets, put together without memory. A state that is longer than any that the

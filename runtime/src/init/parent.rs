@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::child::{self, Inherited};
 use super::entrance::Entrances;
+use super::excursion::Excursion;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
 use crate::arena::Text;
@@ -18,7 +19,7 @@ use crate::procfs::Procfs;
 use crate::rootfs::plan::Source;
 use crate::sys::error::{Call, SyscallError};
 use crate::sys::mount::{Attributes, mount_setattr, open_tree_clone};
-use crate::sys::namespace::{Kind, setns};
+use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
 use crate::sys::process::{
     Child, Clone3, Ended, clone3, pidfd_send_signal, prlimit, wait_child, wait_readable,
@@ -233,35 +234,6 @@ fn pid_namespaces<'fd>(
         all.push((pidfd.as_fd(), NamespaceKind::Pid));
     }
     all
-}
-
-/// A stay of this thread in other namespaces, for the time of the clone.
-struct Excursion {
-    own: Vec<(OwnedFd, NamespaceKind)>,
-}
-
-impl Excursion {
-    fn begin(there: &[(BorrowedFd<'_>, NamespaceKind)]) -> Result<Self, Failure> {
-        let mut excursion = Self { own: Vec::new() };
-        for (fd, kind) in there {
-            let name = match kind {
-                NamespaceKind::Pid => "pid_for_children",
-                other => other.proc_name(),
-            };
-            let path = CString::new(format!("/proc/thread-self/ns/{name}")).unwrap_or_default();
-            let own = openat(CWD, &path, OpenFlags::O_RDONLY, 0)?;
-            setns(fd, kind.flag())?;
-            excursion.own.push((own, *kind));
-        }
-        Ok(excursion)
-    }
-
-    fn end(&self) -> Result<(), Failure> {
-        for (own, kind) in self.own.iter().rev() {
-            setns(own, kind.flag())?;
-        }
-        Ok(())
-    }
 }
 
 impl Started {

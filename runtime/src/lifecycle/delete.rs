@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::error::RuntimeError;
-use super::launch::run_hooks;
+use super::hooks;
 use super::state::{Container, kill_in, paths_of};
-use crate::config::hooks::Point;
 use crate::container::id::ContainerId;
 use crate::container::state_dir::{StateDir, StateError};
 use crate::container::state_file::State;
@@ -38,15 +37,10 @@ pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<Vec<String>,
             return Err(RuntimeError::Refused(text));
         }
     }
-    let hooks = if container.state.process.pid == 0 { None } else { container.poststop_hooks()? };
+    let listed =
+        if container.state.process.pid == 0 { None } else { container.poststop_hooks()? };
     clear(&container.directory, &container.state)?;
-    let Some(hooks) = hooks else { return Ok(Vec::new()) };
-    let text = container.state.for_hooks(Status::Stopped.name(), 0);
-    // runtime-spec: a failed poststop hook is a warning, and the others still run.
-    match run_hooks(&hooks, Point::Poststop, &text, None) {
-        Ok(()) => Ok(Vec::new()),
-        Err(error) => Ok(vec![error.to_string()]),
-    }
+    Ok(listed.map_or_else(Vec::new, |listed| hooks::after_deletion(&listed, &container.state)))
 }
 
 fn discard(

@@ -197,6 +197,7 @@ fn changed(mut process: Process, changes: &Changes) -> Process {
 fn open_cgroups(container: &Container, below: &[String]) -> Result<Entrances, RuntimeError> {
     let choices = below.iter().map(|text| Choice::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let cgroups = container.cgroups();
+    let is_hybrid = cgroups.iter().any(|(key, _)| !key.is_empty());
     let mut opened: Vec<&Path> = Vec::new();
     let mut entrances = Entrances::default();
     for (key, directory) in cgroups.iter() {
@@ -207,15 +208,24 @@ fn open_cgroups(container: &Container, below: &[String]) -> Result<Entrances, Ru
         let choice = choices.iter().find(|choice| choice.names(key));
         let place = choice.map_or(directory.to_owned(), |choice| directory.join(&choice.path));
         let file = place.join(if key.is_empty() { "cgroup.procs" } else { "tasks" });
-        let path = CString::new(file.as_os_str().as_encoded_bytes()).unwrap_or_default();
-        match openat(CWD, &path, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0) {
+        match openat(CWD, &c_path(&file), OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0) {
             Ok(fd) => entrances.push(fd),
             // Left out at creation for want of rights, and not asked for now.
             Err(error) if choice.is_none() && error.errno == libc::ENOENT => {}
+            // A path without controllers means those of v1, where there are any.
+            Err(error) if key.is_empty() && is_hybrid && error.errno == libc::ENOENT => {
+                let path = c_path(&directory.join("cgroup.procs"));
+                let file = openat(CWD, &path, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0);
+                entrances.push(file.map_err(RuntimeError::system("cgroup.procs"))?);
+            }
             Err(error) => return Err(RuntimeError::system(file.display().to_string())(error)),
         }
     }
     Ok(entrances)
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default()
 }
 
 /// One `--cgroup`: for which controllers, and where below the container's cgroup.

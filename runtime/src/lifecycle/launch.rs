@@ -1,15 +1,15 @@
 //! From a bundle to a process that is ready to execute its program: what create and run share.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::RuntimeError;
-use crate::arena::Arena;
+use super::hooks;
 use crate::cgroup;
 use crate::config::error::{ConfigError, ConfigErrors, Kind};
-use crate::config::hooks::{Hooks, Point};
+use crate::config::hooks::Hooks;
 use crate::config::linux::NamespaceKind;
 use crate::config::load::{Document, load};
 use crate::config::spec::Spec;
@@ -18,13 +18,11 @@ use crate::container::process::ProcessIdentity;
 use crate::container::state_dir::StateDir;
 use crate::container::state_file::State;
 use crate::container::status::Status;
-use crate::hooks;
 use crate::init::entrance::Entrances;
-use crate::init::parent::{HookError, InitError, Resources, Started, spawn};
+use crate::init::parent::{Resources, Started, spawn};
 use crate::init::plan::{self, Plan};
 use crate::procfs::Procfs;
 use crate::sys::credentials::capget;
-use crate::sys::namespace::Kind as NamespaceFlags;
 use crate::sys::open::{CWD, OpenFlags, inherited, openat};
 use crate::sys::process::{geteuid, getpid};
 use crate::{process, rootfs, seccomp};
@@ -259,7 +257,7 @@ impl Draft<'_> {
         let ready = started
             .map_ids(plan, self.host.privileged)
             .and_then(|()| {
-                let run = || run_creation_hooks(self.spec, state, &started);
+                let run = || hooks::at_creation(self.spec, state, &started);
                 started.await_ready(plan, run)
             })
             .and_then(|()| started.set_oom_score(plan, !self.host.privileged))
@@ -457,59 +455,6 @@ fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
         cgroup_paths: paths.map(|(key, path)| (key, path.to_string_lossy().into_owned())).collect(),
         rootless: !host.privileged,
     }
-}
-
-/// prestart and createRuntime in the runtime's namespaces, createContainer in the container's
-/// (runtime-spec, runtime.md, "Lifecycle", steps 3 to 5).
-fn run_creation_hooks(spec: &Spec, state: &State, started: &Started) -> Result<(), InitError> {
-    let text = state.for_hooks("creating", started.pid());
-    run_hooks(&spec.hooks, Point::Prestart, &text, None)?;
-    run_hooks(&spec.hooks, Point::CreateRuntime, &text, None)?;
-    let kinds = spec.linux.namespaces.iter().fold(0, |all, n| all | n.kind.flag());
-    run_hooks(&spec.hooks, Point::CreateContainer, &text, Some((started, kinds)))?;
-    Ok(())
-}
-
-/// Runs the hooks of one point in order, until one fails.
-///
-/// # Errors
-/// [`HookError`] for the first that failed.
-pub(super) fn run_hooks(
-    all: &Hooks,
-    point: Point,
-    state: &str,
-    inside: Option<(&Started, NamespaceFlags)>,
-) -> Result<(), HookError> {
-    let mut arena = Arena::default();
-    for hook in hooks::plan::compile(all, point, &[], &mut arena) {
-        let path = arena.c_str(hook.path);
-        let failed = |reason: String, output: String| HookError {
-            origin: hook.origin,
-            path: path.to_string_lossy().into_owned(),
-            reason,
-            output,
-        };
-        let program;
-        let place = match inside {
-            None => hooks::apply::Place::Here,
-            Some((started, kinds)) => {
-                // Opened here, because the path is one of the runtime namespace.
-                program = openat(CWD, path, OpenFlags::O_PATH, 0)
-                    .map_err(|e| failed(e.to_string(), String::new()))?;
-                // A pid namespace is for children of whoever enters it; hooks stay in this one.
-                let kinds = kinds & !NamespaceKind::Pid.flag();
-                hooks::apply::Place::Namespaces {
-                    of: started.pidfd(),
-                    kinds,
-                    program: program.as_fd(),
-                }
-            }
-        };
-        let mut output = hooks::apply::Output::default();
-        hooks::apply::run(&hook, &arena, place, state.as_bytes(), &mut output)
-            .map_err(|failure| failed(failure.to_string(), output.text()))?;
-    }
-    Ok(())
 }
 
 /// Writes a pid so that readers see the whole number or no file.

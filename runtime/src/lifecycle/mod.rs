@@ -6,6 +6,7 @@ pub mod delete;
 pub mod error;
 pub mod exec;
 pub mod foreground;
+mod hooks;
 pub mod kill;
 pub mod launch;
 pub mod run;

@@ -6,9 +6,8 @@ use super::create::console_for;
 use super::delete::clear;
 use super::error::RuntimeError;
 use super::foreground::Foreground;
-use super::launch::{Launched, Mode, Request, launch, run_hooks};
-use crate::config::hooks::Point;
-use crate::container::status::Status;
+use super::hooks;
+use super::launch::{Launched, Mode, Request, launch};
 use crate::sys::credentials::set_child_subreaper;
 
 /// How a run goes on once the program was executed.
@@ -71,21 +70,18 @@ pub fn run(
         clear(&launched.directory, &launched.state)?;
         return Err(error);
     }
-    let Launched { directory, state, hooks, started, mut warnings, .. } = launched;
+    let Launched { directory, state, hooks: listed, started, mut warnings, .. } = launched;
     let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };
     let child = started.into_child();
     let ended = foreground.wait(&child);
     if !matches!(after, After::Wait { keep: true, .. }) {
         clear(&directory, &state)?;
-        let text = state.for_hooks(Status::Stopped.name(), 0);
-        if let Err(error) = run_hooks(&hooks, Point::Poststop, &text, None) {
-            warnings.push(error.to_string());
-        }
+        warnings.extend(hooks::after_deletion(&listed, &state));
     }
     Ok(Outcome { status: ended?.shell_status(), warnings })
 }
 
 fn poststart(launched: &Launched) -> Result<(), RuntimeError> {
-    let text = launched.state.for_hooks(Status::Running.name(), launched.started.pid());
-    Ok(run_hooks(&launched.hooks, Point::Poststart, &text, None)?)
+    let pid = launched.started.pid();
+    Ok(hooks::after_start(&launched.hooks, &launched.state, pid)?)
 }

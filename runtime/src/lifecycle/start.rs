@@ -3,10 +3,10 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use super::delete::delete;
 use super::error::RuntimeError;
-use super::launch::run_hooks;
+use super::hooks;
 use super::state::Container;
-use crate::config::hooks::Point;
 use crate::container::id::ContainerId;
 use crate::container::status::Status;
 use crate::limits::START_WAIT_MS;
@@ -38,12 +38,11 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
         let text = "the container process does not come to execute its program".to_owned();
         return Err(RuntimeError::Refused(text));
     }
-    let Some(hooks) = container.hooks()? else { return Ok(()) };
+    let Some(listed) = container.hooks()? else { return Ok(()) };
     let pid = container.state.process.pid;
-    let state = container.state.for_hooks(Status::Running.name(), pid);
-    run_hooks(&hooks, Point::Poststart, &state, None).map_err(|error| {
-        // runtime-spec, "Start": a failed poststart hook ends the container.
-        let _ = container.kill_all();
-        error.into()
-    })
+    let Err(error) = hooks::after_start(&listed, &container.state, pid) else { return Ok(()) };
+    // runtime-spec, "Lifecycle", step 8: the container is stopped and its life ends as by delete.
+    container.directory.unlock()?;
+    delete(root, id, true)?;
+    Err(error.into())
 }

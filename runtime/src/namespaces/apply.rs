@@ -47,7 +47,8 @@ pub fn apply(
             unshare(NEWTIME)?;
             let offsets = arena.c_str(offsets).to_bytes();
             if !offsets.is_empty() {
-                procfs.write(c"thread-self/timens_offsets", offsets)?;
+                // The file belongs to the process, not to its thread; they are one here.
+                procfs.write(c"self/timens_offsets", offsets)?;
             }
             // Only children of an unshare are in the new namespace; joining it brings us there too.
             let own = c"/proc/thread-self/ns/time_for_children";

@@ -551,6 +551,9 @@ impl Compiler<'_> {
             let tree = self.tree(origin, path, false);
             let target = self.arena.add(path);
             self.step(origin, Step::Bind { tree, recursive: false, target, on_procfs: false });
+            // What is shown of the host's /dev is more than a node: it comes with its mount.
+            let attributes = attributes(libc::MS_NOSUID | libc::MS_NOEXEC, 0);
+            self.step(origin, Step::Attributes { target, attributes, recursive: false });
             return;
         }
         let (uid, gid) = owner;
