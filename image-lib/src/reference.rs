@@ -104,16 +104,19 @@ impl Reference {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The name as people write it: `busybox`.
+    /// The name as people write it: `busybox`. It is shortened only where it then means the same: a
+    /// path on the default domain may begin with what looks like a domain, or be one long id.
     #[must_use]
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(short) if !short.contains('/') => short.to_owned(),
-            _ => self.path.clone(),
-        }
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(short) if !short.contains('/') => short,
+            _ => &self.path,
+        };
+        let same = |read: Self| read.domain == self.domain && read.path == self.path;
+        if short.parse().is_ok_and(same) { short.to_owned() } else { self.name() }
     }
 
     /// The whole reference as people write it: `busybox:latest`.
@@ -290,6 +293,13 @@ mod tests {
             ("[::1]:5000/a", "[::1]:5000/a", "[::1]:5000/a"),
             ("a__b/c---d/e.f", "docker.io/a__b/c---d/e.f", "a__b/c---d/e.f"),
             ("docker.io/library/a/b", "docker.io/library/a/b", "library/a/b"),
+            ("docker.io/b.io/c", "docker.io/b.io/c", "docker.io/b.io/c"),
+            ("docker.io/localhost/c:t", "docker.io/localhost/c:t", "docker.io/localhost/c:t"),
+            (
+                "docker.io/index.docker.io/c",
+                "docker.io/index.docker.io/c",
+                "docker.io/index.docker.io/c",
+            ),
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!(reference.to_string(), full);
@@ -299,6 +309,8 @@ mod tests {
         let both: Reference = format!("a:t@{DIGEST}").parse().unwrap();
         assert_eq!((both.tag(), both.digest().unwrap().to_string().as_str()), (Some("t"), DIGEST));
         assert_eq!("a".parse::<Reference>().unwrap().or_latest().tag(), Some("latest"));
+        let like_an_id = format!("docker.io/library/{}", &DIGEST[7..]);
+        assert_eq!(like_an_id.parse::<Reference>().unwrap().familiar(), like_an_id);
     }
 
     #[test]
