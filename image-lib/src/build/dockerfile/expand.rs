@@ -8,6 +8,10 @@ use std::str::Chars;
 
 use super::pattern::Pattern;
 
+/// How deep substitutions may stand in each other. People write two or three; each costs stack, which
+/// threads of a build have little of.
+const NESTING_MAX: usize = 64;
+
 /// Where variables get their values.
 pub trait Variables {
     /// The value of `name`; `None` when it is unset.
@@ -51,8 +55,14 @@ pub fn expand(
     escape: char,
     quotes: Quotes,
 ) -> Result<Expanded, String> {
-    let mut scanner =
-        Scanner { chars: word.chars().peekable(), variables, escape, quotes, unset: Vec::new() };
+    let mut scanner = Scanner {
+        chars: word.chars().peekable(),
+        variables,
+        escape,
+        quotes,
+        nesting: 0,
+        unset: Vec::new(),
+    };
     let mut output = Output::default();
     scanner.until(None, &mut output, Escapes::Remove)?;
     output.end_word();
@@ -105,6 +115,7 @@ struct Scanner<'a> {
     variables: &'a dyn Variables,
     escape: char,
     quotes: Quotes,
+    nesting: usize,
     unset: Vec<String>,
 }
 
@@ -241,8 +252,13 @@ impl Scanner<'_> {
     }
 
     fn braced(&mut self, stop: char, escapes: Escapes) -> Result<String, String> {
+        if self.nesting == NESTING_MAX {
+            return Err(format!("substitutions are nested more than {NESTING_MAX} deep"));
+        }
+        self.nesting += 1;
         let mut inner = Output::default();
         self.until(Some(stop), &mut inner, escapes)?;
+        self.nesting -= 1;
         Ok(inner.text)
     }
 

@@ -123,3 +123,16 @@ fn names_unset_variables() {
     let expanded = expand("$N ${V} ${M:-x} ${O}", &variables(), '\\', Quotes::Remove).unwrap();
     assert_eq!(expanded.unset, ["N", "O"]);
 }
+
+#[test]
+fn bounds_how_deep_substitutions_stand_in_each_other() {
+    let nested = |depth| format!("{}x{}", "${N:-".repeat(depth), "}".repeat(depth));
+    let text = |depth| expand(&nested(depth), &variables(), '\\', Quotes::Remove);
+    assert_eq!(text(64).unwrap().text, "x");
+    // Side by side they are as many as one likes.
+    let many = nested(64).repeat(3);
+    assert_eq!(expand(&many, &variables(), '\\', Quotes::Remove).unwrap().text, "xxx");
+    for depth in [65, 1 << 20] {
+        assert_eq!(text(depth).unwrap_err(), "substitutions are nested more than 64 deep");
+    }
+}
