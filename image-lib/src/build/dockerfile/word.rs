@@ -93,9 +93,12 @@ pub fn json_form(text: &str) -> JsonForm {
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
-    let limit = if word.chars().count() <= 3 { 1 } else { 2 };
+    let length = word.chars().count();
+    let limit = if length <= 3 { 1 } else { 2 };
     known
         .into_iter()
+        // A word may be as long as its file, and the distance costs the product of both lengths.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| (edit_distance(&word, &candidate.to_ascii_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
@@ -161,5 +164,8 @@ mod tests {
         assert_eq!(did_you_mean("RUUN", known), Some("RUN"));
         assert_eq!(did_you_mean("entrypiont", known), Some("ENTRYPOINT"));
         assert_eq!(did_you_mean("FLY", known), None);
+        assert_eq!(did_you_mean("COP", known), Some("COPY"));
+        // Were it compared, this would take gigabytes.
+        assert_eq!(did_you_mean(&"COPY".repeat(1 << 22), known), None);
     }
 }
