@@ -137,9 +137,11 @@ impl BuildArguments {
 /// # Errors
 /// It is none.
 pub fn parse_epoch(text: &str) -> Result<Timestamp, BuildError> {
-    text.trim().parse().map(Timestamp::from_seconds).map_err(|_| BuildError::Option {
+    let time = text.trim().parse().ok().map(Timestamp::from_seconds);
+    // The configuration of the image could not be read again.
+    time.filter(|time| time.is_expressible()).ok_or_else(|| BuildError::Option {
         option: SOURCE_DATE_EPOCH.to_owned(),
-        reason: format!("{text:?} is no number of seconds since 1970"),
+        reason: format!("{text:?} is no number of seconds since 1970, or beyond the year 9999"),
     })
 }
 
@@ -166,4 +168,24 @@ fn automatic(platform: &Platform, target: Option<&str>) -> BTreeMap<String, Stri
     }
     arguments.insert("TARGETSTAGE".to_owned(), target.unwrap_or("default").to_owned());
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::parse_epoch;
+
+    #[test]
+    fn takes_times_that_a_configuration_can_hold() {
+        for (text, time) in [
+            ("0", "1970-01-01T00:00:00Z"),
+            (" 1700000000\n", "2023-11-14T22:13:20Z"),
+            ("253402300799", "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(parse_epoch(text).unwrap().to_string(), time);
+        }
+        for text in ["", "now", "1.5", "253402300800", "-62167219201", "9223372036854775807"] {
+            assert!(parse_epoch(text).is_err(), "{text}");
+        }
+    }
 }

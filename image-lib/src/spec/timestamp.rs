@@ -33,6 +33,13 @@ impl Timestamp {
         }
     }
 
+    /// Whether the form that documents have can say it: the year has four digits and no sign.
+    #[must_use]
+    pub fn is_expressible(self) -> bool {
+        let (from, to) = (days_of(0, 1, 1) * 86_400, days_of(10_000, 1, 1) * 86_400);
+        (from..to).contains(&self.seconds)
+    }
+
     /// This time, or `limit` if that is earlier.
     #[must_use]
     pub fn clamped(self, limit: Option<Self>) -> Self {
@@ -122,7 +129,9 @@ fn parse(text: &str) -> Option<Timestamp> {
         }
         _ => return None,
     };
-    Some(Timestamp { seconds: days * 86_400 + time - offset, nanoseconds })
+    // In UTC the year may be another.
+    let time = Timestamp { seconds: days * 86_400 + time - offset, nanoseconds };
+    Some(time).filter(|time| time.is_expressible())
 }
 
 impl FromStr for Timestamp {
@@ -155,7 +164,9 @@ mod tests {
         for text in [
             "1970-01-01T00:00:00Z",
             "2024-02-29T23:59:59.123456789Z",
+            "0000-01-01T00:00:00Z",
             "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999999Z",
             "2026-11-22T18:48:19.5Z",
         ] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
@@ -167,7 +178,15 @@ mod tests {
 
     #[test]
     fn refuses_other_forms() {
-        for text in ["", "2024-01-01", "2024-13-01T00:00:00Z", "2024-01-01T00:00:00", "yesterday"] {
+        for text in [
+            "",
+            "2024-01-01",
+            "2024-13-01T00:00:00Z",
+            "2024-01-01T00:00:00",
+            "yesterday",
+            "0000-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-01:00",
+        ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }
