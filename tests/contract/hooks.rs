@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::{Value, json};
 
 /// A hook that appends its name and the state it reads to a file on the host.
@@ -175,5 +175,85 @@ fn refuses_a_relative_path() {
     let container = Container::sleeping(|_| ());
     set(&container, json!({"createRuntime": [{"path": "bin/true"}]}));
     container.create().exits(1);
+    container.assert_nothing_left();
+}
+
+/// RT-HOOK-09: a hook whose configuration names no environment gets the runtime's in the runtime's
+/// namespaces, and not the process's in the container's (CVE-2025-23266).
+#[test]
+fn hooks_without_an_environment() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["true"]);
+        config["process"]["env"] = json!(["PATH=/bin", "KEEL_TESTS_IMAGE=leaks"]);
+    });
+    let dump = |name: &str| {
+        let log = container.path(name).display().to_string();
+        let script = format!("cat > /dev/null; env > {log}");
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
+    };
+    set(
+        &container,
+        json!({"createRuntime": dump("runtime.log"), "createContainer": dump("container.log")}),
+    );
+    let mut command = container.command(&["run", container.id()]);
+    command.env("KEEL_TESTS_CALLER", "here");
+    container.finish(command).succeeds();
+    let read = |name: &str| fs::read_to_string(container.path(name)).expect("the hook ran");
+    assert!(read("runtime.log").contains("KEEL_TESTS_CALLER=here"), "{}", read("runtime.log"));
+    if requires(container.runtime().is("keel"), "runc 1.1.5 hands on the process's environment") {
+        assert!(!read("container.log").contains("KEEL_TESTS_IMAGE"), "{}", read("container.log"));
+    }
+}
+
+/// RT-HOOK-10: hooks run in the bundle's folder; those of createContainer see the container's mounts
+/// below it, procfs with the container's processes among them.
+#[test]
+fn hooks_run_in_the_bundle() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 shows createContainer no procfs") {
+        return;
+    }
+    let log = |name: &str| container.path(name).display().to_string();
+    let script = |name: &str, test: &str| {
+        let script = format!("cat > /dev/null; pwd > {0}; {test} && echo yes >> {0}", log(name));
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+    };
+    set(
+        &container,
+        json!({
+            "createRuntime": script("runtime.log", "true"),
+            "createContainer": script("container.log", "test -e rootfs/proc/self"),
+        }),
+    );
+    container.run().succeeds();
+    let expected = format!("{}\nyes\n", container.bundle().display());
+    for name in ["runtime.log", "container.log"] {
+        assert_eq!(fs::read_to_string(log(name)).expect("the hook ran"), expected, "{name}");
+    }
+}
+
+/// RT-HOOK-11: a poststop hook runs whatever became of those before it.
+#[test]
+fn every_poststop_hook_runs() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 stops at the first that fails") {
+        return;
+    }
+    set(&container, json!({"poststop": [failing(), logging(&container, "after")]}));
+    container.up_and_over();
+    container.delete(&[]);
+    assert_eq!(log(&container).len(), 1, "the second hook did not run");
+}
+
+/// RT-HOOK-12: a failing poststart hook makes `start` fail and ends the container's life.
+#[test]
+fn a_failing_poststart_hook_ends_the_container() {
+    let container = Container::sleeping(|_| ());
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 leaves a stopped container behind") {
+        return;
+    }
+    set(&container, json!({"poststart": [failing()]}));
+    container.create().succeeds();
+    container.start().fails_naming(&["poststart[0]", "from the hook"]);
     container.assert_nothing_left();
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use keel_tests::{Child, Container, Scratch, eventually};
+use keel_tests::{Child, Container, Scratch, eventually, requires};
 use serde_json::{Value, json};
 
 const FILES: [(&str, &str); 7] = [
@@ -184,6 +184,24 @@ fn exec_enters_the_user_namespace() {
     let wanted = fs::read_link(format!("/proc/{pid}/ns/user")).expect("a namespace");
     assert_eq!(seen["namespaces"]["user"], wanted.display().to_string());
     assert_eq!(seen["uid"], json!([0, 0, 0, 0]));
+}
+
+/// RT-NS-08: the clocks of a new time namespace have the offsets of the configuration.
+#[test]
+fn sets_time_offsets() {
+    let container = Container::new(|config| {
+        set(config, "time", None);
+        config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1_000_000_000}});
+        config["process"]["args"] = json!(["cat", "/proc/uptime"]);
+    });
+    if !requires(container.runtime().is("keel"), "time namespaces are newer than the packaged runc")
+    {
+        return;
+    }
+    let outcome = container.run().succeeds();
+    let uptime: f64 =
+        outcome.stdout.split(' ').next().and_then(|s| s.parse().ok()).expect("uptime");
+    assert!(uptime > 1e9, "{uptime}");
 }
 
 fn mapped(config: &mut Value) {
