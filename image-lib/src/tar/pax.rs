@@ -135,6 +135,33 @@ fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
+/// What [`percent_decoded`] reads; printable characters stay but for those that mean something.
+pub(super) fn percent_encoded(text: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'!'..=b'~' if !matches!(byte, b'%' | b'=') => encoded.push(*byte),
+            _ => encoded.extend(format!("%{byte:02X}").into_bytes()),
+        }
+    }
+    encoded
+}
+
+/// Base 64 without padding, as libarchive writes it.
+pub(super) fn base64_encoded(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        // So many bytes need one digit more.
+        for shift in [18, 12, 6, 0].into_iter().take(chunk.len() + 1) {
+            encoded.push(DIGITS[(bits >> shift & 63) as usize]);
+        }
+    }
+    encoded
+}
+
 fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0_u32);
@@ -187,5 +214,15 @@ mod tests {
     fn reads_the_attributes_of_libarchive() {
         let records = Records::parse(b"36 LIBARCHIVE.xattr.user.a%3db=AAEC\n").unwrap();
         assert_eq!(records.xattrs().unwrap(), [(b"user.a=b".to_vec(), vec![0, 1, 2])]);
+    }
+
+    #[test]
+    fn encodes_what_it_decodes() {
+        assert_eq!(percent_encoded(b"user.a=b%c \xff"), b"user.a%3Db%25c%20%FF");
+        for bytes in [&b""[..], b"a", b"ab", b"abc", b"\xff\xfe\xfd\xfc", b"=%\0\n"] {
+            assert_eq!(percent_decoded(&percent_encoded(bytes)).unwrap(), bytes);
+            assert_eq!(base64_decoded(&base64_encoded(bytes)).unwrap(), bytes);
+        }
+        assert_eq!(base64_encoded(b"\0\x01\x02a"), b"AAECYQ");
     }
 }

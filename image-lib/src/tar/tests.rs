@@ -41,6 +41,7 @@ fn reads_what_it_writes() {
     odd.xattrs = vec![
         (b"security.capability".to_vec(), b"\x01\0\n=\0".to_vec()),
         (b"user.a".to_vec(), vec![]),
+        (b"user.a=b%".to_vec(), b"=c".to_vec()),
     ];
     // An empty value is how PAX takes a record back, but not for attributes.
     let mut link = Entry::new(b"l\xff", EntryKind::Symlink, 0o777);

@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 
 use super::header::BLOCK;
+use super::pax::{base64_encoded, percent_encoded};
 use super::{Entry, EntryKind, TarError};
 
 /// Writes an archive.
@@ -100,7 +101,13 @@ impl<W: Write> Writer<W> {
             record(&mut records, b"mtime", decimal_time(entry).as_bytes());
         }
         for (name, value) in &entry.xattrs {
-            record(&mut records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+            // A key ends at its first `=`, so a name that has one is written as libarchive does.
+            if name.contains(&b'=') {
+                let key = [&b"LIBARCHIVE.xattr."[..], &percent_encoded(name)].concat();
+                record(&mut records, &key, &base64_encoded(value));
+            } else {
+                record(&mut records, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+            }
         }
         if !records.is_empty() {
             // Only readers without PAX look at this header's own fields.
