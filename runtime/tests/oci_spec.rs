@@ -52,7 +52,8 @@ fn reads_captured_configs_the_same() {
         let namespaces = linux.namespaces().as_ref().unwrap();
         assert_eq!(ours.linux.namespaces.len(), namespaces.len(), "{name}: namespaces");
         let network = namespaces.iter().find(|n| n.typ() == oracle::LinuxNamespaceType::Network);
-        let path = network.and_then(|n| n.path().as_ref()).map(|p| p.to_string_lossy().into_owned());
+        let path =
+            network.and_then(|n| n.path().as_ref()).map(|p| p.to_string_lossy().into_owned());
         let own = ours.linux.namespace(NamespaceKind::Network).and_then(|n| n.path.clone());
         assert_eq!(own, path, "{name}: network namespace");
         let masked = linux.masked_paths().as_ref().map_or(0, Vec::len);
