@@ -29,7 +29,7 @@ macro_rules! findings {
 
 findings! {
     OnProcfs = "the destination lies on procfs, where only known files may be covered",
-    NotOrdinaryDirectory = "must be mounted on an ordinary directory, and a component is a symbolic link or no directory",
+    NotOrdinaryDirectory = "must be mounted on ordinary directory, but a component is a symbolic link or no directory",
     IsRoot = "the destination is the rootfs itself",
     OtherFileExists = "another file is already there",
     NotNull = "/dev/null of the host is not the null device",
