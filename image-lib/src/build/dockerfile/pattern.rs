@@ -37,13 +37,18 @@ impl Pattern {
 
     /// Byte lengths of the prefixes of `text` that match, the shortest first.
     fn matches(&self, text: &str) -> Vec<usize> {
+        self.lengths(text.chars())
+    }
+
+    fn lengths(&self, text: impl Iterator<Item = char>) -> Vec<usize> {
         // A row holds, for each place in the pattern, whether it can be reached; one row per
         // character keeps the time bounded by the product of both lengths.
         let mut row = vec![false; self.0.len() + 1];
         row[0] = true;
         self.skip_any(&mut row);
         let mut lengths = Vec::new();
-        for (at, c) in text.char_indices() {
+        let mut at = 0;
+        for c in text {
             if row[self.0.len()] {
                 lengths.push(at);
             }
@@ -58,9 +63,10 @@ impl Pattern {
             }
             self.skip_any(&mut next);
             row = next;
+            at += c.len_utf8();
         }
         if row[self.0.len()] {
-            lengths.push(text.len());
+            lengths.push(at);
         }
         lengths
     }
@@ -84,11 +90,11 @@ impl Pattern {
     /// `text` without the suffix that matches; the longest one if `greedy`.
     #[must_use]
     pub fn without_suffix<'a>(&self, text: &'a str, greedy: bool) -> &'a str {
-        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        let mut fitting =
-            starts.filter(|at| self.matches(&text[*at..]).last() == Some(&(text.len() - at)));
-        let found = if greedy { fitting.next() } else { fitting.next_back() };
-        found.map_or(text, |at| &text[..at])
+        // Backwards a suffix is a prefix, and looked for once instead of from every place.
+        let backwards = Self(self.0.iter().rev().copied().collect());
+        let lengths = backwards.lengths(text.chars().rev());
+        let found = if greedy { lengths.last() } else { lengths.first() };
+        found.map_or(text, |length| &text[..text.len() - length])
     }
 
     /// `text` with the first match, or with `all` of them, replaced; matches are the longest.
@@ -133,6 +139,12 @@ mod tests {
         assert_eq!(pattern("us?").without_prefix(path, true), "/local/lib.so.1");
         assert_eq!(pattern("*").without_suffix(path, false), path);
         assert_eq!(pattern("*").without_suffix(path, true), "");
+        assert_eq!(pattern("é*").without_suffix("aébéc", false), "aéb");
+        assert_eq!(pattern("é*").without_suffix("aébéc", true), "a");
+        assert_eq!(pattern("").without_suffix(path, true), path);
+        // From every place anew, this would take hours.
+        let long = "x".repeat(1 << 20);
+        assert_eq!(pattern("*y*z").without_suffix(&long, true), long);
     }
 
     #[test]
