@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::{Value, json};
 
 fn report(container: &Container, flags: &[&str]) -> Value {
@@ -226,4 +226,24 @@ fn runs_captured_process_files() {
         tried += 1;
     }
     assert!(tried >= 5, "only {tried} captures were tried");
+}
+
+/// CLI-EXEC-17: `execCPUAffinity.final` binds a process of exec.
+#[test]
+fn binds_to_processors() {
+    let container = Container::sleeping(|_| ());
+    if !requires(container.runtime().is("keel"), "execCPUAffinity is newer than the packaged runc")
+    {
+        return;
+    }
+    container.up();
+    let config = fs::read_to_string(container.path("config.json")).expect("config.json");
+    let mut process = config.parse::<Value>().expect("JSON")["process"].clone();
+    process["args"] = json!(["cat", "/proc/self/status"]);
+    process["execCPUAffinity"] = json!({"initial": "0-1", "final": "0"});
+    let file = container.path("process.json");
+    fs::write(&file, process.to_string()).expect("process.json");
+    let file = file.display().to_string();
+    let status = container.call(&["exec", "--process", &file, container.id()]).succeeds().stdout;
+    assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
 }

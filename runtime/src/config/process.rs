@@ -34,6 +34,17 @@ pub struct Process {
     pub scheduler: Option<Scheduler>,
     /// The I/O priority: class 1 to 3 and level.
     pub io_priority: Option<(u8, u8)>,
+    /// On which processors a process of exec runs.
+    pub exec_affinity: ExecAffinity,
+}
+
+/// `process.execCPUAffinity`: sets of processors, bit n of byte n/8 for processor n.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExecAffinity {
+    /// Until the process is in the container's cgroup.
+    pub initial: Option<Vec<u8>>,
+    /// From then on.
+    pub last: Option<Vec<u8>>,
 }
 
 /// `process.user`.
@@ -165,6 +176,7 @@ impl Process {
             selinux_label: text(&field.get("selinuxLabel")),
             scheduler: scheduler(&field.get("scheduler")),
             io_priority: io_priority(&field.get("ioPriority")),
+            exec_affinity: exec_affinity(&field.get("execCPUAffinity")),
         })
     }
 }
@@ -299,6 +311,40 @@ fn scheduler(field: &Field<'_>) -> Option<Scheduler> {
     Some(scheduler)
 }
 
+fn exec_affinity(field: &Field<'_>) -> ExecAffinity {
+    if field.object().is_none() {
+        return ExecAffinity::default();
+    }
+    let set = |name: &str| {
+        let member = field.get(name);
+        let list = member.string().filter(|list| !list.is_empty())?;
+        let parsed = processor_set(list);
+        if parsed.is_none() {
+            member.refuse(Kind::Invalid, format!("{list:?} is no list like 0-3,7"));
+        }
+        parsed
+    };
+    ExecAffinity { initial: set("initial"), last: set("final") }
+}
+
+/// A list of processors as cpuset(7) writes it, as a mask. More than any kernel has are refused.
+fn processor_set(list: &str) -> Option<Vec<u8>> {
+    const PROCESSORS_MAX: usize = 8192;
+    let mut mask = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        if first > last || last >= PROCESSORS_MAX {
+            return None;
+        }
+        mask.resize(mask.len().max(last / 8 + 1), 0);
+        for processor in first..=last {
+            mask[processor / 8] |= 1 << (processor % 8);
+        }
+    }
+    Some(mask)
+}
+
 fn io_priority(field: &Field<'_>) -> Option<(u8, u8)> {
     field.object()?;
     let class_field = field.get("class");
@@ -316,4 +362,18 @@ fn io_priority(field: &Field<'_>) -> Option<(u8, u8)> {
         field.get("priority").refuse(Kind::Invalid, format!("{level} is not between 0 and 7"));
     }
     Some((class, level))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processor_set;
+
+    #[test]
+    fn reads_lists_of_processors() {
+        assert_eq!(processor_set("0-1,9"), Some(vec![0b11, 0b10]));
+        assert_eq!(processor_set("3"), Some(vec![0b1000]));
+        for bad in ["", "a", "3-1", "-1", "1,,2", "99999", "0-"] {
+            assert_eq!(processor_set(bad), None, "{bad}");
+        }
+    }
 }

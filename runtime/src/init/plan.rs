@@ -131,7 +131,14 @@ pub fn compile_exec(
     let empty = arena.add("");
     let mut steps = Vec::with_capacity(24);
     let of_process = |(origin, step)| (origin, Step::Process(step));
+    let affinity = Origin::field("process.execCPUAffinity");
+    if process.affinity.initial.is_some() {
+        steps.push((affinity, Step::Process(process::plan::Step::InitialAffinity)));
+    }
     steps.push((Origin::field("cgroup"), Step::JoinCgroups));
+    if process.affinity.last.is_some() {
+        steps.push((affinity, Step::Process(process::plan::Step::LastAffinity)));
+    }
     steps.extend(process.early.drain(..).map(of_process));
     steps.extend(process.console.drain(..).map(of_process));
     steps.extend(process.late.drain(..).map(of_process));

@@ -7,7 +7,7 @@ use crate::arena::Arena;
 use crate::config::linux::NamespaceKind;
 use crate::failure::{Finding, Result};
 use crate::procfs::Procfs;
-use crate::sys::credentials::{setgroups, setresgid, setresuid};
+use crate::sys::credentials::{set_dumpable, setgroups, setresgid, setresuid};
 use crate::sys::namespace::{self, NEWTIME, setns, unshare};
 use crate::sys::open::OpenFlags;
 use crate::sys::process::{setdomainname, sethostname};
@@ -47,8 +47,13 @@ pub fn apply(
             unshare(NEWTIME)?;
             let offsets = arena.c_str(offsets).to_bytes();
             if !offsets.is_empty() {
+                // The files of a process that nobody may look into belong to the host's root, who is
+                // not this one in a user namespace. No other process is here yet.
+                set_dumpable(true)?;
                 // The file belongs to the process, not to its thread; they are one here.
-                procfs.write(c"self/timens_offsets", offsets)?;
+                let written = procfs.write(c"self/timens_offsets", offsets);
+                set_dumpable(false)?;
+                written?;
             }
             // Only children of an unshare are in the new namespace; joining it brings us there too.
             let own = c"/proc/thread-self/ns/time_for_children";

@@ -13,8 +13,8 @@ use crate::sys::credentials::{self, CapabilitySets};
 use crate::sys::error::SyscallError;
 use crate::sys::open::{self, OpenFlags, Resolve, leave_open, openat2};
 use crate::sys::process::{
-    SchedulingAttributes, chdir, fchdir, prlimit, sched_setattr, set_umask, setsid,
-    working_directory_is_reachable,
+    SchedulingAttributes, chdir, fchdir, prlimit, sched_setaffinity, sched_setattr, set_umask,
+    setsid, working_directory_is_reachable,
 };
 use crate::sys::socket::send_descriptor;
 use crate::sys::{mount, terminal};
@@ -45,6 +45,8 @@ pub fn apply(
 ) -> Result<()> {
     match *step {
         Step::SessionKeyring(name) => session_keyring(arena.c_str(name)),
+        Step::InitialAffinity => set_affinity(plan.affinity.initial.as_deref()),
+        Step::LastAffinity => set_affinity(plan.affinity.last.as_deref()),
         Step::Session => match setsid() {
             // A process that already leads its group is a session leader only after a fork; exec into
             // a container always has one.
@@ -110,6 +112,13 @@ pub fn apply(
         }
         Step::Home(uid) => set_home(root, plan, uid),
         Step::FindProgram => live.program.find(plan, arena),
+    }
+}
+
+fn set_affinity(processors: Option<&[u8]>) -> Result<()> {
+    match processors {
+        Some(mask) => Ok(sched_setaffinity(mask)?),
+        None => Ok(()),
     }
 }
 

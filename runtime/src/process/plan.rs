@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::arena::{Arena, Text};
-use crate::config::process::{Process, Rlimit, Scheduler};
+use crate::config::process::{ExecAffinity, Process, Rlimit, Scheduler};
 use crate::failure::Origin;
 use crate::sys::credentials::{CapabilitySets, Instruction};
 use crate::sys::process::ExecStrings;
@@ -47,6 +47,10 @@ pub struct Filter {
 pub enum Step {
     /// Joins a new session keyring.
     SessionKeyring(Text),
+    /// Runs on the processors for the time before the cgroup is entered.
+    InitialAffinity,
+    /// Runs on the processors for the time after.
+    LastAffinity,
     /// Leads a new session.
     Session,
     /// Opens a terminal of the container, sends its master away and makes it the streams.
@@ -120,6 +124,8 @@ pub struct Plan {
     pub groups: Vec<u32>,
     /// The seccomp filter.
     pub seccomp: Option<Filter>,
+    /// On which processors it runs, for exec.
+    pub affinity: ExecAffinity,
     /// Limits.
     pub rlimits: Vec<Rlimit>,
     /// OOM score adjustment, which the parent sets.
@@ -220,6 +226,7 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
         program,
         groups: process.user.additional_gids.clone(),
         seccomp: context.seccomp,
+        affinity: process.exec_affinity.clone(),
         rlimits: process.rlimits.clone(),
         oom_score_adj: process.oom_score_adj,
         warnings,
@@ -286,6 +293,8 @@ impl fmt::Display for Shown<'_> {
         let Self(step, arena, plan) = self;
         match step {
             Step::SessionKeyring(name) => write!(f, "session keyring {}", arena.show(*name)),
+            Step::InitialAffinity => f.write_str("processors before the cgroup"),
+            Step::LastAffinity => f.write_str("processors in the cgroup"),
             Step::Session => f.write_str("new session"),
             Step::Terminal { .. } => f.write_str("terminal"),
             Step::OwnStreams(uid) => write!(f, "streams belong to {uid}"),

@@ -39,7 +39,7 @@ calls! {
     PidfdSendSignal = "pidfd_send_signal", Pipe = "pipe2", PivotRoot = "pivot_root",
     Poll = "poll", Prctl = "prctl", Prlimit = "prlimit64", Read = "read", Readlink = "readlinkat",
     Recvmsg = "recvmsg", Rename = "renameat", Rmdir = "unlinkat(AT_REMOVEDIR)",
-    SchedSetattr = "sched_setattr", Seccomp = "seccomp", Sendmsg = "sendmsg",
+    SchedSetaffinity = "sched_setaffinity", SchedSetattr = "sched_setattr", Seccomp = "seccomp", Sendmsg = "sendmsg",
     Setdomainname = "setdomainname", Setgroups = "setgroups", Sethostname = "sethostname",
     IoprioSet = "ioprio_set", Setns = "setns", Setresgid = "setresgid", Setresuid = "setresuid",
     Setsid = "setsid", Setxattr = "fsetxattr", SetMempolicy = "set_mempolicy",

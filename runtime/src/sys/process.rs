@@ -462,3 +462,14 @@ pub fn sched_setattr(attributes: SchedulingAttributes) -> Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::SchedSetattr)) }
 }
+
+/// sched_setaffinity(2) of this thread; bit n of byte n/8 stands for processor n.
+///
+/// # Errors
+/// EINVAL when none of the processors may be used.
+pub fn sched_setaffinity(mask: &[u8]) -> Result<()> {
+    // SAFETY: pointer and length describe the mask.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, mask.len(), mask.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::SchedSetaffinity)) }
+}

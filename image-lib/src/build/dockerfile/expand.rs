@@ -24,6 +24,11 @@ impl Variables for std::collections::BTreeMap<String, String> {
     }
 }
 
+/// Longest text that a word may expand to, in bytes: what the kernel lets one argument or variable
+/// have (`MAX_ARG_STRLEN`) many times over. A variable that is made of itself twice, some forty times in
+/// a row, would otherwise fill the memory.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
 /// How quotes are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quotes {
@@ -128,6 +133,9 @@ impl Scanner<'_> {
         escapes: Escapes,
     ) -> Result<(), String> {
         while let Some(c) = self.chars.next() {
+            if out.text.len() > TEXT_BYTES_MAX {
+                return Err(format!("expands to more than {TEXT_BYTES_MAX} bytes"));
+            }
             match c {
                 c if Some(c) == stop => return Ok(()),
                 '\'' if self.quotes == Quotes::Remove => self.single_quoted(out)?,

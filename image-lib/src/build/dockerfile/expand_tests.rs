@@ -136,3 +136,11 @@ fn bounds_how_deep_substitutions_stand_in_each_other() {
         assert_eq!(text(depth).unwrap_err(), "substitutions are nested more than 64 deep");
     }
 }
+
+#[test]
+fn bounds_what_a_word_expands_to() {
+    let variables = std::collections::BTreeMap::from([("L".to_owned(), "x".repeat(1 << 20))]);
+    let text = |word: &str| expand(word, &variables, '\\', Quotes::Remove).map(|e| e.text.len());
+    assert_eq!(text("$L"), Ok(1 << 20));
+    assert_eq!(text(&"$L".repeat(1000)).unwrap_err(), "expands to more than 1048576 bytes");
+}
