@@ -226,7 +226,7 @@ impl Plan {
             Step::Namespace(step) => {
                 namespaces::plan::Shown(step, arena, &self.namespaces.joins).to_string()
             }
-            Step::Rootfs(step) => rootfs::plan::Shown(step, arena, &self.sources).to_string(),
+            Step::Rootfs(step) => rootfs::show::Shown(step, arena, &self.sources).to_string(),
             Step::JoinCgroups => "join the cgroup".to_owned(),
             Step::Hooks => "hooks of the runtime".to_owned(),
             Step::Process(step) => process::plan::Shown(step, arena, &self.process).to_string(),
