@@ -4,7 +4,7 @@ use super::command::{CreateArgs, Global, Rootless};
 use super::error::{CommandError, Details};
 use super::output::Output;
 use crate::container::id::ContainerId;
-use crate::init::parent::InitError;
+use crate::init::error::InitError;
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
 use crate::lifecycle::launch::Request;

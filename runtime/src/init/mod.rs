@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod entrance;
+pub mod error;
 pub mod excursion;
 pub mod parent;
 pub mod plan;

@@ -5,7 +5,7 @@ use crate::config::error::ConfigErrors;
 use crate::config::load::LoadError;
 use crate::container::id::InvalidId;
 use crate::container::state_dir::StateError;
-use crate::init::parent::{HookError, InitError};
+use crate::init::error::{HookError, InitError};
 use crate::seccomp::SeccompError;
 use crate::sys::error::SyscallError;
 

@@ -12,8 +12,9 @@ use crate::container::status::Status;
 use crate::failure::Failure;
 use crate::hooks::apply::{Output, Place, Surroundings, run};
 use crate::hooks::plan::{Prepared, compile};
+use crate::init::error::{HookError, InitError};
 use crate::init::excursion::Excursion;
-use crate::init::parent::{HookError, InitError, Started};
+use crate::init::parent::Started;
 use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
 

@@ -4,5 +4,6 @@
 //! The compiler never sees a kernel; the executor never sees a config.
 
 pub mod apply;
+mod attributes;
 pub mod plan;
 pub mod show;

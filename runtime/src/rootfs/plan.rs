@@ -3,15 +3,13 @@
 //! The order is the one other runtimes have, because hooks and images rely on it: the root, the
 //! mounts as listed, the devices; then the hooks run; then what hides and protects; then the pivot.
 
+use super::attributes::attributes;
 use crate::arena::{Arena, Text};
 use crate::config::linux::{DeviceNode, NamespaceKind};
-use crate::config::mounts::{Bind, MS_NOSYMFOLLOW, Mount as MountEntry};
+use crate::config::mounts::{Bind, Mount as MountEntry};
 use crate::config::spec::Spec;
 use crate::failure::Origin;
-use crate::sys::mount::{
-    ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID,
-    ATTR_NOSYMFOLLOW, ATTR_RDONLY, ATTR_STRICTATIME, Attributes,
-};
+use crate::sys::mount::Attributes;
 use crate::sys::open::Node;
 
 /// What the compiler must know beside the config.
@@ -605,35 +603,4 @@ impl Compiler<'_> {
 
 fn is_dev(destination: &str) -> bool {
     destination.split('/').filter(|part| !part.is_empty() && *part != ".").eq(["dev"])
-}
-
-/// What mount_setattr(2) shall do for a mix of `MS_*` flags. The access time setting is one of three
-/// values and not a bit: whoever sets or clears one of its flags chooses a value.
-fn attributes(set: u64, clear: u64) -> Attributes {
-    const FLAGS: [(u64, u64); 6] = [
-        (libc::MS_RDONLY, ATTR_RDONLY),
-        (libc::MS_NOSUID, ATTR_NOSUID),
-        (libc::MS_NODEV, ATTR_NODEV),
-        (libc::MS_NOEXEC, ATTR_NOEXEC),
-        (libc::MS_NODIRATIME, ATTR_NODIRATIME),
-        (MS_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
-    ];
-    let mut attributes = Attributes::default();
-    for (flag, attribute) in FLAGS {
-        if set & flag != 0 {
-            attributes.set |= attribute;
-        } else if clear & flag != 0 {
-            attributes.clear |= attribute;
-        }
-    }
-    const ACCESS_TIME: u64 = libc::MS_NOATIME | libc::MS_STRICTATIME | libc::MS_RELATIME;
-    if (set | clear) & ACCESS_TIME != 0 {
-        attributes.clear |= ATTR_ATIME_MASK;
-        if set & libc::MS_NOATIME != 0 {
-            attributes.set |= ATTR_NOATIME;
-        } else if set & libc::MS_STRICTATIME != 0 {
-            attributes.set |= ATTR_STRICTATIME;
-        }
-    }
-    attributes
 }

@@ -1,0 +1,143 @@
+//! Why a process did not come to run its program, in words: the child tells a step's number and an
+//! errno, the parent holds the plan.
+
+use super::plan::{Plan, Step};
+use crate::arena::Text;
+use crate::failure::{Failure, Finding, Origin};
+use crate::process::plan::Step as ProcessStep;
+use crate::sys::error::{Call, SyscallError};
+
+/// Why a new process did not come to run its program.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Something the parent does for the child failed.
+    #[error("{what}")]
+    Parent {
+        /// The field, and what was done.
+        what: String,
+        /// Why.
+        source: Failure,
+    },
+    /// A step of the child failed.
+    #[error("error during container init: {step}")]
+    Step {
+        /// The step in words, with its field.
+        step: String,
+        /// Why.
+        source: Failure,
+        /// What the user may do about it.
+        hint: Option<&'static str>,
+    },
+    /// The program cannot be executed. The words are runc's, which callers match.
+    #[error("{0}")]
+    Program(String, Failure, Option<&'static str>),
+    /// The child ended without a word.
+    #[error("the container's process ended before its program: {0}")]
+    Died(String),
+    /// The child takes longer than anything it does could take.
+    #[error("the container's process does not answer")]
+    Silent,
+    /// A hook of the parent failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+}
+
+/// A hook failed.
+#[derive(Debug, thiserror::Error)]
+#[error("error running hook {origin} ({path}): {reason}{}", described(output))]
+pub struct HookError {
+    /// `hooks.POINT[i]`.
+    pub origin: Origin,
+    /// The program.
+    pub path: String,
+    /// How it failed.
+    pub reason: String,
+    /// What it wrote last.
+    pub output: String,
+}
+
+fn described(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!(", output: {output}") }
+}
+
+/// Turns the index of a step and a failure into words, from the plan.
+pub(super) fn explain(plan: &Plan, index: usize, failure: Failure) -> InitError {
+    let program = || String::from_utf8_lossy(plan.arena.c_str(plan.process.program).to_bytes());
+    match plan.steps.get(index).map(|(_, step)| *step) {
+        None => InitError::Program(
+            format!("exec {}: {}", program(), plain(failure)),
+            failure,
+            program_hint(failure),
+        ),
+        Some(Step::Process(ProcessStep::FindProgram)) => {
+            let name = program();
+            let text = match failure.errno() {
+                Some(libc::ENOENT | libc::ENOTDIR) => format!("stat {name}: {}", plain(failure)),
+                _ => plain(failure),
+            };
+            InitError::Program(format!("exec: {name:?}: {text}"), failure, program_hint(failure))
+        }
+        Some(Step::Hook(number)) => {
+            let path = plan.start_hooks.get(usize::from(number)).map(|hook| hook.path);
+            InitError::Hook(HookError {
+                origin: plan.steps[index].0,
+                path: path.map_or_else(String::new, |p: Text| plan.arena.show(p).into_owned()),
+                reason: failure.to_string(),
+                output: String::new(),
+            })
+        }
+        Some(step) => InitError::Step {
+            step: plan.show_step(index),
+            source: failure,
+            hint: step_hint(step, failure),
+        },
+    }
+}
+
+/// The words that callers know: the errno's text without its name.
+fn plain(failure: Failure) -> String {
+    match failure.errno() {
+        Some(errno) => crate::sys::error::errno_text(errno),
+        None => failure.to_string(),
+    }
+}
+
+fn program_hint(failure: Failure) -> Option<&'static str> {
+    match failure {
+        Failure::Syscall(SyscallError { call: Call::Execve, errno: libc::ENOENT }) => {
+            Some("the file is there, but the interpreter it names is not in the rootfs")
+        }
+        Failure::Syscall(SyscallError { errno: libc::ENOEXEC, .. }) => {
+            Some("the file is no program for this machine, or a script without a #! line")
+        }
+        Failure::Found(Finding::CommandNotFound) => {
+            Some("give the path of the program, or set PATH in process.env")
+        }
+        _ => None,
+    }
+}
+
+fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
+    use crate::rootfs::plan::Step as Rootfs;
+    match (step, failure.errno()?) {
+        (Step::Rootfs(Rootfs::AttachRoot { .. }), libc::ENOENT) => {
+            Some("root.path is taken from the bundle; unpack or mount the rootfs there first")
+        }
+        (Step::Rootfs(Rootfs::Bind { .. }), libc::ENOENT) => {
+            Some("the source of a bind mount must exist on the host")
+        }
+        (Step::Rootfs(Rootfs::Mount { .. }), libc::ENODEV) => {
+            Some("this kernel does not know the file system type")
+        }
+        (Step::Rootfs(Rootfs::Mount { .. }), libc::EINVAL) => {
+            Some("the file system does not accept one of the options")
+        }
+        (Step::Rootfs(Rootfs::Pivot { .. }), libc::EINVAL) => {
+            Some("on a host whose root is a ramdisk use --no-pivot")
+        }
+        (Step::Process(ProcessStep::Capabilities(_) | ProcessStep::Bounding(_)), libc::EPERM) => {
+            Some("keel does not have the capabilities that the config asks for")
+        }
+        _ => None,
+    }
+}
