@@ -8,6 +8,7 @@ use crate::sys::mount::{
     ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW,
     ATTR_RDONLY, ATTR_STRICTATIME, Attributes,
 };
+use crate::sys::open::Node;
 
 /// A step with the strings it refers to, for a human.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl fmt::Display for Shown<'_> {
             Step::OpenDirectory(path) => write!(f, "in {}", text(*path)),
             Step::Device { name: path, node, mode, .. }
             | Step::DeviceAt { path, node, mode, .. } => {
-                write!(f, "device {} {node:?} {mode:04o}", text(*path))
+                write!(f, "device {} {} {mode:04o}", text(*path), node_text(*node))
             }
             Step::Link { name: path, target, .. } => {
                 write!(f, "link {} → {}", text(*path), text(*target))
@@ -76,6 +77,16 @@ impl fmt::Display for Shown<'_> {
             Step::Chroot => f.write_str("chroot"),
             Step::PropagateRoot(flags) => write!(f, "propagation / {}", propagation_name(*flags)),
         }
+    }
+}
+
+/// As a list of devices in a config has it.
+fn node_text(node: Node) -> String {
+    match node {
+        Node::File => "file".to_owned(),
+        Node::Fifo => "p".to_owned(),
+        Node::Character { major, minor } => format!("c {major}:{minor}"),
+        Node::Block { major, minor } => format!("b {major}:{minor}"),
     }
 }
 
