@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::CgroupError;
 use super::file;
 use super::router::Layout;
-use crate::sys::open::{OpenFlags, openat, read_to_limit};
+use crate::sys::open::{CWD, OpenFlags, openat, read_to_limit};
 
 /// Hosts with tens of thousands of mounts exist; each takes some 200 bytes.
 const MOUNTINFO_BYTES_MAX: usize = 64 << 20;
@@ -26,12 +26,9 @@ pub fn layout(proc: impl AsFd) -> Result<Layout, CgroupError> {
     // The child is cloned from this thread, which on v1 may be elsewhere than the rest.
     let mut layout = Layout::parse(&read("thread-self/cgroup")?, &read("thread-self/mountinfo")?)?;
     if let Some(mount_point) = layout.v2_mount_point().map(PathBuf::from) {
-        let controllers = file::open_directory(&mount_point)
-            .and_then(|directory| file::read(directory, "cgroup.controllers"))
-            .map_err(|source| CgroupError::Host {
-                file: mount_point.join("cgroup.controllers"),
-                source,
-            })?;
+        let file = mount_point.join("cgroup.controllers");
+        let controllers = file::read_value(CWD, &file)
+            .map_err(|source| CgroupError::Host { file: file.clone(), source })?;
         layout.set_v2_controllers(&controllers);
     }
     Ok(layout)

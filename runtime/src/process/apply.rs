@@ -253,6 +253,10 @@ fn take_ids(groups: &[u32], uid: u32, gid: u32) -> Result<()> {
 /// Enters the directory while still privileged. False when only the user may, which is tried again
 /// once the ids have changed.
 fn enter(root: Option<&Root>, path: &CStr) -> Result<bool> {
+    if path == c"/" {
+        // Where both pivot_root and joining a mount namespace have led.
+        return Ok(true);
+    }
     match change_directory(root, path) {
         Err(error) if error.errno() == Some(libc::ENOENT) => {
             let Some(root) = root else { return Err(error) };
@@ -269,13 +273,13 @@ fn enter(root: Option<&Root>, path: &CStr) -> Result<bool> {
 /// process still has can be named by it (CVE-2024-21626).
 fn change_directory(root: Option<&Root>, path: &CStr) -> Result<()> {
     match root {
-        Some(root) if path != c"/" => {
+        Some(root) => {
             let directory = root.find(path)?;
             fchdir(&directory)?;
             leave_open(directory);
             Ok(())
         }
-        _ => Ok(chdir(path)?),
+        None => Ok(chdir(path)?),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::arena::Arena;
 use crate::failure::{Failure, Finding, Result};
 use crate::limits::PATH_BYTES_MAX;
 use crate::sys::error::{Call, SyscallError};
-use crate::sys::open::{CWD, OpenFlags, can_execute, fstat, openat};
+use crate::sys::open::{CWD, OpenFlags, can_execute, fstat, leave_open, openat};
 
 /// The path of the program that was found.
 pub struct Program {
@@ -84,7 +84,9 @@ impl Program {
 
 fn check(path: &CStr) -> Result<()> {
     let file = openat(CWD, path, OpenFlags::O_PATH, 0)?;
-    if fstat(&file)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
+    let kind = fstat(&file)?.st_mode & libc::S_IFMT;
+    leave_open(file);
+    if kind == libc::S_IFDIR {
         return Err(SyscallError { call: Call::Execve, errno: libc::EISDIR }.into());
     }
     match can_execute(CWD, path) {
