@@ -41,6 +41,7 @@
 
 // 0: the kernel, and what knows no container.
 pub mod arena;
+pub mod decimal;
 pub mod failure;
 pub mod limits;
 pub mod procfs;

@@ -23,3 +23,6 @@ pub const START_WAIT_MS: i32 = 60_000;
 /// How long the parent waits for the next message of the child, in milliseconds, while the child
 /// does nothing but system calls.
 pub const CHILD_WAIT_MS: i32 = 120_000;
+
+/// How long a child that has closed its socket may take to end by itself, in milliseconds.
+pub const END_WAIT_MS: i32 = 5_000;

@@ -7,6 +7,7 @@ use super::entrance::Entrances;
 use super::parent::raise_limits;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
+use crate::decimal::Decimal;
 use crate::failure::{Failure, Result};
 use crate::hooks;
 use crate::process::command::Program;
@@ -201,7 +202,7 @@ fn run_hook(plan: &Plan, index: usize) -> Result<()> {
     let Some(hook) = plan.start_hooks.get(index) else { return Ok(()) };
     let mut state = StateText::default();
     state.append(plan.arena.c_str(plan.hook_state.0).to_bytes());
-    state.append_number(crate::sys::process::getpid().unsigned_abs());
+    state.append(Decimal::new(crate::sys::process::getpid().unsigned_abs()).bytes());
     state.append(plan.arena.c_str(plan.hook_state.1).to_bytes());
     let mut output = hooks::apply::Output::default();
     let surroundings = hooks::apply::Surroundings {
@@ -236,18 +237,6 @@ impl StateText {
         self.bytes[self.length..self.length + count].copy_from_slice(&text[..count]);
         self.length += count;
     }
-
-    fn append_number(&mut self, number: u32) {
-        let mut divisor = 1;
-        while number / divisor >= 10 {
-            divisor *= 10;
-        }
-        while divisor > 0 {
-            let digit = number / divisor % 10;
-            self.append(&[b'0' + u8::try_from(digit).unwrap_or(0)]);
-            divisor /= 10;
-        }
-    }
 }
 
 fn complain(program: &Program, failure: Failure) {
@@ -261,22 +250,5 @@ fn complain(program: &Program, failure: Failure) {
     for part in parts {
         // There is nobody left to tell that even this failed.
         let _ = write_all(stderr, part);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn puts_a_number_into_a_state() {
-        let mut state = StateText::default();
-        state.append(b"{\"pid\":");
-        state.append_number(1_204);
-        state.append(b"}");
-        assert_eq!(state.bytes(), b"{\"pid\":1204}");
-        let mut zero = StateText::default();
-        zero.append_number(0);
-        assert_eq!(zero.bytes(), b"0");
     }
 }

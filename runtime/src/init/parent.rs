@@ -12,7 +12,7 @@ use super::protocol::Message;
 use crate::config::linux::NamespaceKind;
 use crate::config::process::Rlimit;
 use crate::failure::{Failure, Finding};
-use crate::limits::CHILD_WAIT_MS;
+use crate::limits::{CHILD_WAIT_MS, END_WAIT_MS};
 use crate::namespaces;
 use crate::process::plan::Step as ProcessStep;
 use crate::procfs::Procfs;
@@ -318,6 +318,10 @@ impl Started {
     }
 
     fn died(&self) -> InitError {
+        // It has closed its end, so it is about to be gone; whatever keeps it shall not keep us.
+        if !wait_readable(&self.child.pidfd, END_WAIT_MS).unwrap_or(false) {
+            let _ = pidfd_send_signal(&self.child.pidfd, libc::SIGKILL);
+        }
         InitError::Died(match wait_child(&self.child.pidfd) {
             Ok(Ended::Signaled(libc::SIGKILL)) => {
                 "killed by SIGKILL: the memory limit may be too low for it to start".to_owned()

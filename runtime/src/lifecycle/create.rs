@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::error::RuntimeError;
-use super::launch::{Mode, Request, launch};
+use super::launch::{Mode, Request, launch, undo};
 use crate::sys::socket::connect_stream;
 
 /// Makes a container and leaves its process waiting for start. The warnings say what the user should
@@ -18,7 +18,10 @@ pub fn create(
 ) -> Result<Vec<String>, RuntimeError> {
     let console = |terminal| console_for(terminal, console_socket);
     let launched = launch(request, Mode::AwaitStart, console)?;
-    launched.started.commit().map_err(RuntimeError::Init)?;
+    if let Err(error) = launched.started.commit() {
+        launched.started.abandon();
+        return Err(undo(&launched.directory, &launched.state, RuntimeError::Init(error)));
+    }
     Ok(launched.warnings)
 }
 

@@ -63,6 +63,15 @@ impl RuntimeError {
         move |source| Self::System { what, source }
     }
 
+    /// This error, with the one that kept its traces from being removed.
+    pub(crate) fn and_cleaning_up(&self, second: &Self) -> Self {
+        let chain = |error: &dyn std::error::Error| {
+            let causes = std::iter::successors(error.source(), |error| error.source());
+            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+        };
+        Self::Refused(format!("{} (and cleaning up failed: {})", chain(self), chain(second)))
+    }
+
     /// What the user may do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

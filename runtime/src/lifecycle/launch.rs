@@ -304,23 +304,10 @@ pub(super) fn send_pidfd(path: &Path, started: &Started, word: &[u8]) -> Result<
 }
 
 /// Undoes what was begun, and tells the first error: a failure to clean up joins it.
-fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
-    let cleaned = super::delete::clear(directory, state);
-    match cleaned {
+pub(super) fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
+    match super::delete::clear(directory, state) {
         Ok(()) => error,
-        Err(second) => {
-            let causes = |error: &dyn std::error::Error| {
-                let mut text = error.to_string();
-                let mut next = error.source();
-                while let Some(cause) = next {
-                    text = format!("{text}: {cause}");
-                    next = cause.source();
-                }
-                text
-            };
-            let text = format!("{} (and cleaning up failed: {})", causes(&error), causes(&second));
-            RuntimeError::Refused(text)
-        }
+        Err(second) => error.and_cleaning_up(&second),
     }
 }
 

@@ -7,7 +7,7 @@ use super::delete::clear;
 use super::error::RuntimeError;
 use super::foreground::Foreground;
 use super::hooks;
-use super::launch::{Launched, Mode, Request, launch};
+use super::launch::{Launched, Mode, Request, launch, undo};
 use crate::sys::credentials::set_child_subreaper;
 
 /// How a run goes on once the program was executed.
@@ -67,8 +67,7 @@ pub fn run(
         .and_then(|()| poststart(&launched));
     if let Err(error) = executed {
         launched.started.abandon();
-        clear(&launched.directory, &launched.state)?;
-        return Err(error);
+        return Err(undo(&launched.directory, &launched.state, error));
     }
     let Launched { directory, state, hooks: listed, started, mut warnings, .. } = launched;
     let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };

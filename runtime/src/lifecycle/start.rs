@@ -43,6 +43,9 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
     let Err(error) = hooks::after_start(&listed, &container.state, pid) else { return Ok(()) };
     // runtime-spec, "Lifecycle", step 8: the container is stopped and its life ends as by delete.
     container.directory.unlock()?;
-    delete(root, id, true)?;
-    Err(error.into())
+    let error = RuntimeError::from(error);
+    Err(match delete(root, id, true) {
+        Ok(_) => error,
+        Err(second) => error.and_cleaning_up(&second),
+    })
 }

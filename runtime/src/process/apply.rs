@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::command::Program;
 use super::plan::{Plan, Step};
 use crate::arena::Arena;
+use crate::decimal::Decimal;
 use crate::failure::{Failure, Finding, Result};
 use crate::procfs::Procfs;
 use crate::root::{Links, Make, Root};
@@ -165,8 +166,12 @@ fn open_terminal(
         cover_console(root, &peer)?;
     }
     if let Some(console) = console {
-        let mut name = *b"/dev/pts/\0\0\0\0\0\0\0\0\0\0";
-        let length = write_number(&mut name, b"/dev/pts/".len(), terminal::peer_number(&master)?);
+        const PREFIX: &[u8] = b"/dev/pts/";
+        let mut name = [0; PREFIX.len() + 10];
+        let number = Decimal::new(terminal::peer_number(&master)?);
+        let length = PREFIX.len() + number.bytes().len();
+        name[..PREFIX.len()].copy_from_slice(PREFIX);
+        name[PREFIX.len()..length].copy_from_slice(number.bytes());
         send_descriptor(console, &name[..length], &master)?;
     }
     terminal::make_controlling(&peer)?;
@@ -180,25 +185,6 @@ fn cover_console(root: &Root, peer: &OwnedFd) -> Result<()> {
     let place = root.find_or_make(c"dev/console", Make::File, Links::Refuse)?;
     let tree = mount::open_tree_clone(peer, c"", false)?;
     Ok(mount::move_mount(&tree, &place.fd)?)
-}
-
-/// Writes `number` in decimal at `start`; gives the end.
-fn write_number(buffer: &mut [u8], start: usize, number: u32) -> usize {
-    let mut digits = [0_u8; 10];
-    let mut rest = number;
-    let mut count = 0;
-    loop {
-        digits[count] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        count += 1;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    for (at, digit) in digits[..count].iter().rev().enumerate() {
-        buffer[start + at] = *digit;
-    }
-    start + count
 }
 
 /// The caller's streams shall be usable by the container's user, but only where that is possible and
@@ -401,14 +387,5 @@ mod tests {
         assert_eq!(home_in(b"broken", 0), None);
         assert_eq!(home_in(b"a:b:c:d:e:f", 0), None);
         assert_eq!(home_in(b"", 0), None);
-    }
-
-    #[test]
-    fn writes_a_number() {
-        let mut buffer = [0; 12];
-        let end = write_number(&mut buffer, 0, 4_294_967_295);
-        assert_eq!(&buffer[..end], b"4294967295");
-        let end = write_number(&mut buffer, 2, 0);
-        assert_eq!(&buffer[2..end], b"0");
     }
 }

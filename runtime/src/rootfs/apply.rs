@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::plan::{Step, Tree};
 use crate::arena::{Arena, Text};
+use crate::decimal::Decimal;
 use crate::failure::{Failure, Finding, Result};
 use crate::root::{Links, Make, Root, host_null, is_on_procfs};
 use crate::sys::error::{Call, SyscallError};
@@ -324,21 +325,10 @@ fn on_path_of(
 
 fn descriptor_path<'b>(buffer: &'b mut [u8; 40], fd: BorrowedFd<'_>) -> &'b CStr {
     const PREFIX: &[u8] = b"/proc/self/fd/";
+    let number = Decimal::new(std::os::fd::AsRawFd::as_raw_fd(&fd).unsigned_abs());
+    let end = PREFIX.len() + number.bytes().len();
     buffer[..PREFIX.len()].copy_from_slice(PREFIX);
-    let mut number = std::os::fd::AsRawFd::as_raw_fd(&fd).unsigned_abs();
-    let mut digits = [0_u8; 10];
-    let mut count = 0;
-    loop {
-        digits[count] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        count += 1;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    for (at, digit) in digits[..count].iter().rev().enumerate() {
-        buffer[PREFIX.len() + at] = *digit;
-    }
+    buffer[PREFIX.len()..end].copy_from_slice(number.bytes());
     CStr::from_bytes_until_nul(buffer).unwrap_or(c"")
 }
 

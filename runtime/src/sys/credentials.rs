@@ -121,14 +121,6 @@ pub fn drop_bounding(capability: u8) -> Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability.into(), 0).map(drop)
 }
 
-/// Whether the bounding set holds a capability; EINVAL beyond the kernel's last one.
-///
-/// # Errors
-/// The errno of the call.
-pub fn bounding_has(capability: u8) -> Result<bool> {
-    prctl(libc::PR_CAPBSET_READ, capability.into(), 0).map(|held| held == 1)
-}
-
 /// Adds one capability to the ambient set: prctl(2), `PR_CAP_AMBIENT_RAISE`.
 ///
 /// # Errors
@@ -185,14 +177,6 @@ pub fn set_name(name: &CStr) -> Result<()> {
 /// The errno of the call.
 pub fn set_child_subreaper() -> Result<()> {
     nix::sys::prctl::set_child_subreaper(true).named(Call::Prctl)
-}
-
-/// The signal this process gets when its parent thread ends; 0 for none.
-///
-/// # Errors
-/// The errno of the call.
-pub fn set_parent_death_signal(signal: i32) -> Result<()> {
-    prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::try_from(signal).unwrap_or(0), 0).map(drop)
 }
 
 /// One instruction of classic BPF: `struct sock_filter`.
