@@ -59,25 +59,15 @@ pub(super) fn failed(operation: &str, error: &RuntimeError) -> CommandError {
 
 /// An error with its causes, and its parts for programs.
 pub(super) fn explain(error: &RuntimeError) -> CommandError {
-    let (chain, failure, field) = match error {
-        RuntimeError::Init(init) => {
-            let cause = CommandError::caused_by(init);
-            let message = format!("unable to start container process: {}", cause.message);
-            let (failure, field) = match init {
-                InitError::Parent { source, what } => (Some(*source), Some(what.clone())),
-                InitError::Step { source, step, .. } => (Some(*source), Some(step.clone())),
-                InitError::Program(_, source, _) => {
-                    (Some(*source), Some("process.args".to_owned()))
-                }
-                _ => (None, None),
-            };
-            (CommandError::new(message), failure, field)
-        }
-        RuntimeError::Config(errors) => {
-            let field = errors.0.first().map(|first| first.field.clone());
-            (CommandError::caused_by(error), None, field)
-        }
-        other => (CommandError::caused_by(other), None, None),
+    let (failure, field) = match error {
+        RuntimeError::Init(init) => match init {
+            InitError::Parent { source, what } => (Some(*source), Some(what.clone())),
+            InitError::Step { source, step, .. } => (Some(*source), Some(step.clone())),
+            InitError::Program(_, source, _) => (Some(*source), Some("process.args".to_owned())),
+            _ => (None, None),
+        },
+        RuntimeError::Config(errors) => (None, errors.0.first().map(|first| first.field.clone())),
+        _ => (None, None),
     };
     let syscall = match (failure, error) {
         (Some(crate::failure::Failure::Syscall(error)), _) => Some(error),
@@ -86,7 +76,7 @@ pub(super) fn explain(error: &RuntimeError) -> CommandError {
     };
     // A step in words begins with its field.
     let field = field.map(|text| text.split(": ").next().unwrap_or_default().to_owned());
-    chain.with_details(Details {
+    CommandError::caused_by(error).with_details(Details {
         code: Some(code(error).to_owned()),
         field,
         syscall: syscall.map(|error| error.call.name().to_owned()),

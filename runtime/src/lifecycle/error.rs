@@ -38,7 +38,7 @@ pub enum RuntimeError {
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
     /// The process could not be started. The words are runc's.
-    #[error("unable to start container process: {0}")]
+    #[error("unable to start container process")]
     Init(#[source] InitError),
     /// A hook failed.
     #[error(transparent)]
