@@ -1,0 +1,104 @@
+//! Attributes and propagation of a mount that a descriptor refers to, on kernels old and new. Allocates
+//! nothing.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::propagation;
+use crate::decimal::Decimal;
+use crate::failure::Result;
+use crate::sys::mount::{
+    self, ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID,
+    ATTR_RDONLY, Attributes, MountFlags,
+};
+use crate::sys::open::{self, fstat};
+use crate::sys::process::fchdir;
+
+/// mount_setattr(2), or before Linux 5.12 a remount, which can do one mount only.
+pub(super) fn set_attributes(
+    place: impl AsFd,
+    attributes: Attributes,
+    recursive: bool,
+) -> Result<()> {
+    match mount::mount_setattr(place.as_fd(), attributes, recursive) {
+        Err(error) if error.is_unsupported() && !recursive => {
+            let wanted = remount_flags(open::mount_flags(place.as_fd())?, attributes);
+            on_path_of(place.as_fd(), |path| {
+                mount::mount_remount_bind(path, MountFlags::from_bits_retain(wanted))
+            })
+        }
+        other => Ok(other?),
+    }
+}
+
+fn remount_flags(present: u64, attributes: Attributes) -> u64 {
+    const FLAGS: [(u64, u64); 6] = [
+        (ATTR_RDONLY, libc::MS_RDONLY),
+        (ATTR_NOSUID, libc::MS_NOSUID),
+        (ATTR_NODEV, libc::MS_NODEV),
+        (ATTR_NOEXEC, libc::MS_NOEXEC),
+        (ATTR_NODIRATIME, libc::MS_NODIRATIME),
+        (ATTR_NOATIME, libc::MS_NOATIME),
+    ];
+    let mut flags = present;
+    if attributes.clear & ATTR_ATIME_MASK != 0 {
+        flags &= !(libc::MS_NOATIME | libc::MS_RELATIME);
+    }
+    for (attribute, flag) in FLAGS {
+        if attributes.clear & attribute != 0 {
+            flags &= !flag;
+        }
+        if attributes.set & attribute != 0 {
+            flags |= flag;
+        }
+    }
+    flags
+}
+
+pub(super) fn set_propagation(place: impl AsFd, flags: u64) -> Result<()> {
+    let attributes = Attributes { propagation: flags & !libc::MS_REC, ..Attributes::default() };
+    let recursive = flags & libc::MS_REC != 0;
+    match mount::mount_setattr(place.as_fd(), attributes, recursive) {
+        Err(error) if error.is_unsupported() => {
+            on_path_of(place.as_fd(), |path| mount::mount_propagation(path, propagation(flags)))
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Calls `change` with a path that means exactly what `place` refers to: the working directory for
+/// a directory, the magic link of the host's procfs for a file.
+fn on_path_of(
+    place: BorrowedFd<'_>,
+    change: impl FnOnce(&CStr) -> crate::sys::error::Result<()>,
+) -> Result<()> {
+    if fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        fchdir(place)?;
+        return Ok(change(c".")?);
+    }
+    let mut buffer = [0_u8; 40];
+    let path = descriptor_path(&mut buffer, place);
+    Ok(change(path)?)
+}
+
+fn descriptor_path<'b>(buffer: &'b mut [u8; 40], fd: BorrowedFd<'_>) -> &'b CStr {
+    const PREFIX: &[u8] = b"/proc/self/fd/";
+    let number = Decimal::new(std::os::fd::AsRawFd::as_raw_fd(&fd).unsigned_abs());
+    let end = PREFIX.len() + number.bytes().len();
+    buffer[..PREFIX.len()].copy_from_slice(PREFIX);
+    buffer[PREFIX.len()..end].copy_from_slice(number.bytes());
+    CStr::from_bytes_until_nul(buffer).unwrap_or(c"")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_a_descriptor() {
+        let mut buffer = [0; 40];
+        let stdin = open::inherited(0).unwrap();
+        assert_eq!(descriptor_path(&mut buffer, stdin), c"/proc/self/fd/0");
+    }
+}

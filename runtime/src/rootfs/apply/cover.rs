@@ -1,0 +1,63 @@
+//! What hides and protects: masked and read-only paths. Allocates nothing.
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+
+use super::attributes::set_attributes;
+use super::{Live, is_absence};
+use crate::failure::Result;
+use crate::root::{Root, host_null};
+use crate::sys::mount::{self, ATTR_RDONLY, Attributes};
+use crate::sys::open::{fstat, leave_open};
+
+pub(super) fn mask(live: &mut Live, path: &CStr) -> Result<()> {
+    let place = match live.root()?.find(path) {
+        Err(error) if is_absence(error) => return Ok(()),
+        other => other?,
+    };
+    if fstat(&place)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        return mask_directory(live, place);
+    }
+    let null = match live.null.take() {
+        Some(null) => null,
+        None => host_null()?,
+    };
+    let cover = mount::open_tree_clone(&null, c"", false)?;
+    live.null = Some(null);
+    lay(cover, place)
+}
+
+/// One empty tmpfs serves all directories: each gets a copy of the mount, not a superblock.
+fn mask_directory(live: &mut Live, place: OwnedFd) -> Result<()> {
+    if let Some(first) = &live.empty_directory {
+        let cover = mount::open_tree_clone(first, c"", false)?;
+        return lay(cover, place);
+    }
+    let cover = mount::empty_readonly_tmpfs()?;
+    mount::move_mount(&cover, &place)?;
+    leave_open(place);
+    live.empty_directory = Some(cover);
+    Ok(())
+}
+
+/// Lays a mount over a place; neither is needed again.
+fn lay(cover: OwnedFd, place: OwnedFd) -> Result<()> {
+    let laid = mount::move_mount(&cover, &place);
+    leave_open(cover);
+    leave_open(place);
+    Ok(laid?)
+}
+
+pub(super) fn make_readonly(root: &Root, path: &CStr) -> Result<()> {
+    let place = match root.find(path) {
+        Err(error) if is_absence(error) => return Ok(()),
+        other => other?,
+    };
+    let copy = mount::open_tree_clone(&place, c"", true)?;
+    mount::move_mount(&copy, &place)?;
+    let attributes = Attributes { set: ATTR_RDONLY, ..Attributes::default() };
+    let set = set_attributes(&copy, attributes, false);
+    leave_open(copy);
+    leave_open(place);
+    set
+}

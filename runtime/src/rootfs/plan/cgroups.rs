@@ -1,0 +1,90 @@
+//! A mount of type `cgroup`: the container's own view of each hierarchy. Pure.
+
+use super::{CgroupMount, Compiler, Step};
+use crate::arena::Text;
+use crate::config::linux::NamespaceKind;
+use crate::config::mounts::Mount as MountEntry;
+use crate::failure::Origin;
+use crate::rootfs::attributes::attributes;
+
+impl Compiler<'_> {
+    /// A container sees its own cgroup: through its namespace where it has one, else by a bind of
+    /// each hierarchy's directory.
+    pub(super) fn cgroup(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
+        let own_view = self.spec.linux.creates(NamespaceKind::Cgroup);
+        let destination = entry.destination.trim_end_matches('/');
+        let flags = entry.options.set;
+        if let [only] = self.context.cgroups
+            && only.name.is_empty()
+        {
+            self.hierarchy(origin, only, target, flags, own_view);
+            return;
+        }
+        let kind = self.arena.add("tmpfs");
+        let source = self.arena.add("tmpfs");
+        let data = self.arena.add("mode=755");
+        let writable = flags & !libc::MS_RDONLY;
+        let step = Step::Mount {
+            target,
+            kind,
+            source,
+            flags: writable,
+            data,
+            ordinary: false,
+            inherit_mode: false,
+        };
+        self.step(origin, step);
+        self.step(origin, Step::OpenDirectory(target));
+        for cgroup in self.context.cgroups {
+            let name = self.arena.add(&cgroup.name);
+            if own_view {
+                let below = self.arena.add(format!("{destination}/{}", cgroup.name));
+                self.hierarchy(origin, cgroup, below, flags, own_view);
+            } else {
+                let tree = self.tree(origin, &cgroup.path, false);
+                let optional = self.context.optional_cgroups;
+                self.step(origin, Step::BindInto { tree, name, optional });
+            }
+            for link in &cgroup.links {
+                let link = self.arena.add(link);
+                self.step(origin, Step::Link { name: link, target: name, replace: false });
+            }
+        }
+        // One call for the tmpfs and all hierarchies below it, or one for each.
+        let attributes = attributes(flags, 0);
+        self.step(origin, Step::WholeAttributes { target, attributes });
+        for cgroup in self.context.cgroups {
+            let part = self.arena.add(format!("{destination}/{}", cgroup.name));
+            self.step(origin, Step::PartAttributes { target: part, attributes });
+        }
+    }
+
+    fn hierarchy(
+        &mut self,
+        origin: Origin,
+        cgroup: &CgroupMount,
+        target: Text,
+        flags: u64,
+        own_view: bool,
+    ) {
+        if own_view {
+            let kind = self.arena.add(cgroup.kind);
+            let data = self.arena.add(&cgroup.data);
+            let step = Step::Mount {
+                target,
+                kind,
+                source: kind,
+                flags,
+                data,
+                ordinary: false,
+                inherit_mode: false,
+            };
+            self.step(origin, step);
+        } else {
+            let tree = self.tree(origin, &cgroup.path, false);
+            self.step(origin, Step::Bind { tree, recursive: false, target, on_procfs: false });
+            let attributes = attributes(flags, 0);
+            self.step(origin, Step::Attributes { target, attributes, recursive: false });
+        }
+    }
+}

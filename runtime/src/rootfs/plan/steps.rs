@@ -1,0 +1,186 @@
+//! The language of the machine that builds a file system: its steps, and what they refer to. Pure.
+
+use crate::arena::Text;
+use crate::failure::Origin;
+use crate::sys::mount::Attributes;
+use crate::sys::open::Node;
+
+/// A host tree that the parent opens, because the child's user namespace could not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The tree.
+    pub path: Text,
+    /// With all mounts below it.
+    pub recursive: bool,
+    /// Propagation the copy gets at once, so that it leaves the host's peer group.
+    pub propagation: u64,
+    /// Where in the config it comes from.
+    pub origin: Origin,
+}
+
+/// Where the tree of a bind mount comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tree {
+    /// The child opens the path before the pivot.
+    Path(Text),
+    /// The parent has opened it: the index of its [`Source`].
+    Prepared(u16),
+}
+
+/// One step in building the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Sets the propagation of every mount of the new namespace.
+    PropagateHost(u64),
+    /// Sets the propagation of one mount of the host, as the new namespace has it.
+    PropagateHostAt {
+        /// The mount point.
+        target: Text,
+        /// `MS_*` type.
+        flags: u64,
+    },
+    /// Lays a copy of the rootfs over itself: it is the root from here on.
+    AttachRoot {
+        /// The rootfs and what is mounted in it.
+        tree: Tree,
+        /// Its path on the host.
+        path: Text,
+    },
+    /// Takes a directory as the root without mounting anything: there is no mount namespace.
+    OpenRoot(Text),
+    /// Mounts a new file system on a directory.
+    Mount {
+        /// Destination.
+        target: Text,
+        /// File system type.
+        kind: Text,
+        /// Source, a device or any name.
+        source: Text,
+        /// `MS_*` flags.
+        flags: u64,
+        /// Data of the file system, empty for none.
+        data: Text,
+        /// Refuse links in the destination: procfs and sysfs, whose place is trusted later
+        /// (CVE-2023-27561).
+        ordinary: bool,
+        /// Give the new tmpfs the mode of the directory it covers.
+        inherit_mode: bool,
+    },
+    /// Attaches a tree of the host to a file or directory.
+    Bind {
+        /// The tree.
+        tree: Tree,
+        /// With all mounts below it.
+        recursive: bool,
+        /// Destination.
+        target: Text,
+        /// The destination is a file of procfs that may be covered.
+        on_procfs: bool,
+    },
+    /// Makes a directory in the open one and attaches a tree of the host to it.
+    BindInto {
+        /// The tree, without mounts below it.
+        tree: Tree,
+        /// The new directory's name.
+        name: Text,
+        /// A tree that is not there leaves the directory empty.
+        optional: bool,
+    },
+    /// Changes attributes of the mount at a path.
+    Attributes {
+        /// The mount.
+        target: Text,
+        /// What changes.
+        attributes: Attributes,
+        /// For all mounts below it too.
+        recursive: bool,
+    },
+    /// Changes attributes of a mount and of all below it, whose parts follow.
+    WholeAttributes {
+        /// The mount.
+        target: Text,
+        /// What changes.
+        attributes: Attributes,
+    },
+    /// Does the same for one part, where the kernel could not do the whole at once (before Linux 5.12).
+    PartAttributes {
+        /// The mount.
+        target: Text,
+        /// What changes.
+        attributes: Attributes,
+    },
+    /// Changes the propagation of the mount at a path.
+    Propagate {
+        /// The mount.
+        target: Text,
+        /// `MS_*` type, with `MS_REC` for all mounts below it.
+        flags: u64,
+    },
+    /// Opens the directory in which the following steps work that give a name only.
+    OpenDirectory(Text),
+    /// Makes a device node in the open directory.
+    Device {
+        /// Name in the directory.
+        name: Text,
+        /// What.
+        node: Node,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// Makes a device node at a path.
+    DeviceAt {
+        /// Path in the container.
+        path: Text,
+        /// What.
+        node: Node,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// Makes a symbolic link in the open directory, unless something is there.
+    Link {
+        /// Name in the directory.
+        name: Text,
+        /// What it points to.
+        target: Text,
+        /// Replace what is there.
+        replace: bool,
+    },
+    /// Hides a path: a file behind the null device, a directory behind an empty tmpfs.
+    Mask(Text),
+    /// Makes a path read-only.
+    Readonly(Text),
+    /// Makes a directory where none is.
+    Directory(Text),
+    /// Makes the root mount read-only.
+    RootReadonly,
+    /// Makes the root the root directory: pivot_root(2), and the old root goes.
+    Pivot {
+        /// The old root still shares its mounts with the host and must not take them along.
+        leave_peers: bool,
+    },
+    /// Makes the root the root directory by chroot(2).
+    Chroot,
+    /// Sets the propagation of the root mount.
+    PropagateRoot(u64),
+}
+
+/// The steps before and after the hooks, and what the parent has to open.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Steps up to the point where hooks run.
+    pub before_hooks: Vec<(Origin, Step)>,
+    /// Steps that hide and protect paths, and enter the root.
+    pub after_hooks: Vec<(Origin, Step)>,
+    /// Steps after the terminal was made: what was writable until now becomes read-only.
+    pub last: Vec<(Origin, Step)>,
+    /// Trees for the parent to open.
+    pub sources: Vec<Source>,
+}
