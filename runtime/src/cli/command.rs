@@ -55,6 +55,11 @@ pub enum Command {
     },
     /// Print what this runtime can do.
     Features,
+    /// Print a script with which a shell completes command lines.
+    Completion {
+        /// The shell's name.
+        shell: String,
+    },
     /// Print the steps that `create` would take, without taking them.
     Plan {
         /// The bundle, absolute.
@@ -76,7 +81,10 @@ impl Command {
     /// Whether the command reads or writes below the state root.
     #[must_use]
     pub(super) fn uses_states(&self) -> bool {
-        !matches!(self, Self::Spec { .. } | Self::Features | Self::Plan { .. })
+        !matches!(
+            self,
+            Self::Spec { .. } | Self::Features | Self::Plan { .. } | Self::Completion { .. }
+        )
     }
 }
 

@@ -11,7 +11,9 @@ use super::output::Output;
 use super::program::{Name, Program};
 use super::root::{self, Surroundings};
 use super::run as run_command;
-use super::{create, exec, features, help, list, log, plan, seal, spec, state, version};
+use super::{
+    completion, create, exec, features, help, list, log, plan, seal, spec, state, version,
+};
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
 
@@ -104,6 +106,7 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
     match command {
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),
         Command::Features => print(output, &features::text()),
+        Command::Completion { shell } => print(output, &completion::script(&shell)?),
         Command::Create(args) => create::run(&args, global, output),
         Command::Run(args) => run_command::run(&args, global, output),
         Command::Start { id } => {

