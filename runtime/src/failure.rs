@@ -42,6 +42,9 @@ findings! {
     HookFailed = "a hook failed",
     HookTimeout = "a hook took longer than its timeout",
     NotProcfs = "/proc of the host is not procfs",
+    NoNetDevice = "there is no network device of this name on the host",
+    NetDeviceExists = "a network device of this name is in the container's network namespace already (file exists)",
+    SameNetwork = "the container's network namespace is the host's",
 }
 
 /// Why a step did not succeed. Small and plain, so that it crosses from the child to the parent.

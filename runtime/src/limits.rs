@@ -26,3 +26,14 @@ pub const CHILD_WAIT_MS: i32 = 120_000;
 
 /// How long a child that has closed its socket may take to end by itself, in milliseconds.
 pub const END_WAIT_MS: i32 = 5_000;
+
+/// The highest number of a processor or memory node that a list may name: runc's bound, far above what
+/// kernels are built for (8192 and 1024), and a mask of 8 KiB.
+pub const LISTED_NUMBER_MAX: usize = 65536;
+
+/// How long an answer of rtnetlink is waited for, in milliseconds: the kernel has it ready when the
+/// request was sent.
+pub const NETLINK_WAIT_MS: i32 = 10_000;
+
+/// How long a seccomp agent may keep us waiting for its end of the connection, in milliseconds.
+pub const AGENT_WAIT_MS: i32 = 10_000;

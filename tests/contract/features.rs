@@ -69,6 +69,21 @@ fn tells_cgroup_versions() {
     assert!(features["linux"]["cgroup"]["systemd"].is_boolean());
 }
 
+/// CLI-FEATURES-05: the fields of 1.3 are told: memory policies, network devices, annotations to be wary of.
+#[test]
+fn tells_the_fields_of_1_3() {
+    let Some(features) = features() else { return };
+    if !requires(!features["linux"]["memoryPolicy"].is_null(), "the packaged runc follows 1.0") {
+        return;
+    }
+    let policy = &features["linux"]["memoryPolicy"];
+    assert!(words(&policy["modes"]).contains(&"MPOL_WEIGHTED_INTERLEAVE"), "{policy}");
+    assert!(words(&policy["flags"]).contains(&"MPOL_F_STATIC_NODES"), "{policy}");
+    assert_eq!(features["linux"]["netDevices"]["enabled"], true);
+    let unsafe_annotations = words(&features["potentiallyUnsafeConfigAnnotations"]);
+    assert!(unsafe_annotations.contains(&"org.systemd.property."), "{unsafe_annotations:?}");
+}
+
 /// CLI-VERSION-01: `--version` begins with the program's name and has the lines that callers read.
 #[test]
 fn prints_its_version() {

@@ -1,6 +1,6 @@
 //! `process`: what the container's program is started with.
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::json;
 
 /// RT-PROC-01: `process.args` reach the program unchanged, empty and odd ones too.
@@ -182,6 +182,34 @@ fn searches_the_containers_path() {
     std::fs::create_dir_all(&tools).expect("a folder");
     std::os::unix::fs::symlink("/bin/probe", tools.join("tool")).expect("a link");
     assert_eq!(container.observe()["args"], json!(["tool"]));
+}
+
+/// CLI-PROC-02: a caller that is bound to some processors binds neither a container nor a process of `exec`.
+#[test]
+fn is_not_bound_to_the_callers_processors() {
+    let allowed = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("Cpus_allowed_list:"));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    let own = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let container = Container::sleeping(|_| ());
+    let one_processor = allowed(&own).ends_with("\t0");
+    if !requires(!one_processor && container.runtime().is("keel"), "two processors, a newer runc") {
+        return;
+    }
+    let bound = |args: &[&str]| {
+        let command = container.command(args);
+        let mut taskset = std::process::Command::new("taskset");
+        taskset.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
+        taskset.current_dir(container.bundle());
+        container.finish(taskset).succeeds().stdout
+    };
+    bound(&["create", container.id()]);
+    container.start().succeeds();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", container.pid()));
+    assert_eq!(allowed(&status.expect("the program runs")), allowed(&own));
+    let seen = bound(&["exec", container.id(), "cat", "/proc/self/status"]);
+    assert_eq!(allowed(&seen), allowed(&own));
 }
 
 /// RT-PROC-18: when a variable is given twice, the program sees the last one.

@@ -39,10 +39,6 @@ fn missing_abilities_are_named() {
     refused("linux.intelRdt", |config| {
         config["linux"]["intelRdt"] = json!({"closID": "x", "l3CacheSchema": "L3:0=f"})
     });
-    refused("linux.memoryPolicy", |config| {
-        config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
-    });
-    refused("linux.netDevices", |config| config["linux"]["netDevices"] = json!({"eth7": {}}));
     refused("linux.seccomp", |config| {
         config["linux"]["seccomp"] = json!({
             "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/listener",

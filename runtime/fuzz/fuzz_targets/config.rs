@@ -79,6 +79,7 @@ fn show_plan(spec: &Spec) {
                 keep_keyring: choice,
                 permitted: choice.then_some(0x3f),
                 personality: spec.linux.personality,
+                memory_policy: spec.linux.memory_policy.clone(),
                 seccomp: filter,
                 console_device: true,
                 own_streams: choice,

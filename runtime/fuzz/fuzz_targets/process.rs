@@ -14,6 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
                 keep_keyring: true,
                 permitted: Some(u64::MAX),
                 personality: None,
+                memory_policy: None,
                 seccomp: None,
                 console_device: false,
                 own_streams: true,

@@ -5,7 +5,7 @@ use super::json::Json;
 use super::version;
 use crate::config::hooks::Point;
 use crate::config::linux::NamespaceKind;
-use crate::config::{mounts, seccomp};
+use crate::config::{memory_policy, mounts, seccomp};
 
 /// The oldest config that is accepted.
 const OCI_VERSION_MIN: &str = "1.0.0";
@@ -28,8 +28,14 @@ fn document(capability_last: Option<u8>, release: &str) -> Json {
         ("mountOptions", sorted(mounts::option_names())),
         ("linux", linux(capability_last, release)),
         ("annotations", annotations()),
+        ("potentiallyUnsafeConfigAnnotations", Json::texts(UNSAFE_ANNOTATIONS)),
     ])
 }
+
+/// Annotations of a config that may change what a runtime does, whoever wrote them; a name that ends in
+/// a dot stands for all that begin with it. The list is runc's, so that an engine that filters by it
+/// filters alike.
+const UNSAFE_ANNOTATIONS: [&str; 3] = ["bundle", "org.systemd.property.", "org.criu.config"];
 
 const HOOKS: [Point; 6] = [
     Point::Prestart,
@@ -49,8 +55,16 @@ fn linux(capability_last: Option<u8>, release: &str) -> Json {
         ("apparmor", enabled(false)),
         ("selinux", enabled(false)),
         ("intelRdt", enabled(false)),
+        ("memoryPolicy", memory_policy()),
         ("mountExtensions", Json::object([("idmap", enabled(false))])),
-        ("netDevices", enabled(false)),
+        ("netDevices", enabled(true)),
+    ])
+}
+
+fn memory_policy() -> Json {
+    Json::object([
+        ("modes", sorted(memory_policy::mode_names())),
+        ("flags", sorted(memory_policy::flag_names())),
     ])
 }
 
@@ -142,6 +156,8 @@ mod tests {
             "/linux/seccomp/operators",
             "/linux/seccomp/archs",
             "/linux/seccomp/knownFlags",
+            "/linux/memoryPolicy/modes",
+            "/linux/memoryPolicy/flags",
         ] {
             let names = texts(all.pointer(pointer).unwrap());
             assert!(names.is_sorted(), "{pointer}: {names:?}");

@@ -2,6 +2,9 @@
 
 use super::error::Kind;
 use super::field::Field;
+use super::intel_rdt::IntelRdt;
+use super::memory_policy::MemoryPolicy;
+use super::net_devices::{self, NetDevice};
 use super::resources::Resources;
 use super::seccomp::Seccomp;
 
@@ -36,6 +39,12 @@ pub struct Linux {
     pub mount_label: Option<String>,
     /// The execution domain of personality(2).
     pub personality: Option<u32>,
+    /// Where memory comes from.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Network devices that move into the container.
+    pub net_devices: Vec<NetDevice>,
+    /// Cache and memory bandwidth.
+    pub intel_rdt: Option<IntelRdt>,
 }
 
 /// One of `linux.namespaces`.
@@ -197,7 +206,6 @@ impl Linux {
     /// Reads the object.
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
         field.object()?;
-        refuse_what_is_not_done(field);
         Some(Self {
             namespaces: namespaces(&field.get("namespaces")),
             uid_mappings: field.get("uidMappings").collect(id_mapping),
@@ -221,17 +229,10 @@ impl Linux {
                 .filter(|label| !label.is_empty())
                 .map(str::to_owned),
             personality: personality(&field.get("personality")),
+            memory_policy: MemoryPolicy::read(&field.get("memoryPolicy")),
+            net_devices: net_devices::read(&field.get("netDevices")),
+            intel_rdt: IntelRdt::read(&field.get("intelRdt")),
         })
-    }
-}
-
-/// What the specification has and Keel does not do yet is refused, so that nobody believes it done.
-fn refuse_what_is_not_done(field: &Field<'_>) {
-    for name in ["intelRdt", "memoryPolicy", "netDevices"] {
-        let member = field.get(name);
-        if member.object().is_some_and(|map| !map.is_empty()) {
-            member.refuse(Kind::Unsupported, "keel does not do this yet");
-        }
     }
 }
 
@@ -361,7 +362,7 @@ fn absolute_paths(field: &Field<'_>) -> Vec<String> {
 
 fn personality(field: &Field<'_>) -> Option<u32> {
     field.object()?;
-    if let Some(Some(_)) = field.get("flags").strings().first().map(Some) {
+    if !field.get("flags").strings().is_empty() {
         field.get("flags").refuse(Kind::Unsupported, "the specification defines no flag");
     }
     let domain = field.get("domain");

@@ -10,8 +10,12 @@ pub mod load;
 pub mod spec;
 
 pub mod hooks;
+pub mod intel_rdt;
 pub mod linux;
+pub mod memory_policy;
 pub mod mounts;
+pub mod net_devices;
+mod number_list;
 pub mod process;
 pub mod resources;
 pub mod rules;

@@ -2,6 +2,7 @@
 
 use super::error::Kind;
 use super::field::Field;
+use super::number_list;
 
 /// The `process` object (runtime-spec, config.md, "Process"), also given to exec on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,13 +39,13 @@ pub struct Process {
     pub exec_affinity: ExecAffinity,
 }
 
-/// `process.execCPUAffinity`: sets of processors, bit n of byte n/8 for processor n.
+/// `process.execCPUAffinity`: sets of processors, as masks of bits (bit n for processor n).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExecAffinity {
     /// Until the process is in the container's cgroup.
-    pub initial: Option<Vec<u8>>,
+    pub initial: Option<Vec<u64>>,
     /// From then on.
-    pub last: Option<Vec<u8>>,
+    pub last: Option<Vec<u64>>,
 }
 
 /// `process.user`.
@@ -292,11 +293,15 @@ fn scheduler(field: &Field<'_>) -> Option<Scheduler> {
         policy,
         flags,
         nice: field.get("nice").integer().unwrap_or(0),
-        priority: field.get("priority").integer::<i32>().unwrap_or(0).unsigned_abs(),
+        priority: field.get("priority").integer().unwrap_or(0),
         runtime: field.get("runtime").integer().unwrap_or(0),
         deadline: field.get("deadline").integer().unwrap_or(0),
         period: field.get("period").integer().unwrap_or(0),
     };
+    if !(-20..=19).contains(&scheduler.nice) {
+        let detail = format!("{} is not between -20 and 19", scheduler.nice);
+        field.get("nice").refuse(Kind::Invalid, detail);
+    }
     if scheduler.nice != 0 && !matches!(name, "SCHED_OTHER" | "SCHED_BATCH") {
         field.get("nice").refuse(Kind::Conflict, format!("{name} has no nice value"));
     }
@@ -315,34 +320,10 @@ fn exec_affinity(field: &Field<'_>) -> ExecAffinity {
     if field.object().is_none() {
         return ExecAffinity::default();
     }
-    let set = |name: &str| {
-        let member = field.get(name);
-        let list = member.string().filter(|list| !list.is_empty())?;
-        let parsed = processor_set(list);
-        if parsed.is_none() {
-            member.refuse(Kind::Invalid, format!("{list:?} is no list like 0-3,7"));
-        }
-        parsed
-    };
-    ExecAffinity { initial: set("initial"), last: set("final") }
-}
-
-/// A list of processors as cpuset(7) writes it, as a mask. More than any kernel has are refused.
-fn processor_set(list: &str) -> Option<Vec<u8>> {
-    const PROCESSORS_MAX: usize = 8192;
-    let mut mask = Vec::new();
-    for part in list.split(',') {
-        let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        if first > last || last >= PROCESSORS_MAX {
-            return None;
-        }
-        mask.resize(mask.len().max(last / 8 + 1), 0);
-        for processor in first..=last {
-            mask[processor / 8] |= 1 << (processor % 8);
-        }
+    ExecAffinity {
+        initial: number_list::read(&field.get("initial"), "processors"),
+        last: number_list::read(&field.get("final"), "processors"),
     }
-    Some(mask)
 }
 
 fn io_priority(field: &Field<'_>) -> Option<(u8, u8)> {
@@ -362,18 +343,4 @@ fn io_priority(field: &Field<'_>) -> Option<(u8, u8)> {
         field.get("priority").refuse(Kind::Invalid, format!("{level} is not between 0 and 7"));
     }
     Some((class, level))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::processor_set;
-
-    #[test]
-    fn reads_lists_of_processors() {
-        assert_eq!(processor_set("0-1,9"), Some(vec![0b11, 0b10]));
-        assert_eq!(processor_set("3"), Some(vec![0b1000]));
-        for bad in ["", "a", "3-1", "-1", "1,,2", "99999", "0-"] {
-            assert_eq!(processor_set(bad), None, "{bad}");
-        }
-    }
 }

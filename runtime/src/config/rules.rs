@@ -13,6 +13,15 @@ pub(super) fn check(spec: &Spec, root: &Field<'_>) {
     time_offsets(spec, &linux);
     sysctl(spec, &linux.get("sysctl"));
     mount_namespace(spec, root);
+    net_devices(spec, &linux);
+}
+
+fn net_devices(spec: &Spec, linux: &Field<'_>) {
+    if !spec.linux.net_devices.is_empty() && spec.linux.namespace(NamespaceKind::Network).is_none()
+    {
+        let detail = "unable to move network devices without a NET namespace";
+        linux.get("netDevices").refuse(Kind::Conflict, detail);
+    }
 }
 
 fn host_names(spec: &Spec, root: &Field<'_>) {

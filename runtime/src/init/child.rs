@@ -118,6 +118,7 @@ impl Child<'_> {
                 Message::Mapped.expect(&inherited.socket)?;
                 Ok(set_dumpable(false)?)
             }
+            Step::AwaitNetDevices => Message::Devices.expect(&inherited.socket),
             Step::Namespace(step) => {
                 let procfs = inherited.procfs.as_ref();
                 namespaces::apply::apply(step, &plan.arena, &inherited.namespaces, procfs)

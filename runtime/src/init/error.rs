@@ -4,6 +4,7 @@
 use super::plan::{Plan, Step};
 use crate::arena::Text;
 use crate::failure::{Failure, Finding, Origin};
+use crate::namespaces::net_devices::DeviceError;
 use crate::process::plan::Step as ProcessStep;
 use crate::sys::error::{Call, SyscallError};
 
@@ -37,6 +38,9 @@ pub enum InitError {
     /// The child takes longer than anything it does could take.
     #[error("the container's process does not answer")]
     Silent,
+    /// A network device could not be moved.
+    #[error(transparent)]
+    NetDevice(#[from] DeviceError),
     /// A hook of the parent failed.
     #[error(transparent)]
     Hook(#[from] HookError),

@@ -5,6 +5,7 @@ pub mod child;
 pub mod entrance;
 pub mod error;
 pub mod excursion;
+pub mod net_devices;
 pub mod parent;
 pub mod plan;
 pub mod protocol;

@@ -46,6 +46,8 @@ pub struct Started {
     child: Child,
     socket: OwnedFd,
     procfs: Option<Procfs>,
+    /// The network namespace it joins, kept where devices are to be moved there.
+    network: Option<OwnedFd>,
 }
 
 /// Opens what the plan needs and makes the child.
@@ -81,7 +83,8 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
     let child = cloned.map_err(|e| parent_failure("the container's process")(e.into()))?;
     // What is dropped here are the parent's copies: the child has its own.
     let procfs = inherited.procfs.take();
-    let started = Started { child, socket: inherited.parent_socket, procfs };
+    let network = joined_network(plan, &mut inherited);
+    let started = Started { child, socket: inherited.parent_socket, procfs, network };
     if let Err(failure) = returned {
         started.abandon();
         return Err(parent_failure("linux.namespaces: coming back from the clone")(failure));
@@ -183,6 +186,13 @@ fn pid_namespaces<'fd>(
     all
 }
 
+fn joined_network(plan: &Plan, inherited: &mut Inherited) -> Option<OwnedFd> {
+    let mut joins = plan.namespaces.joins.iter();
+    let index = joins.position(|join| join.kind == NamespaceKind::Network)?;
+    let wanted = !plan.namespaces.net_devices.is_empty();
+    wanted.then(|| inherited.namespaces.swap_remove(index))
+}
+
 impl Started {
     /// The child's pid on the host.
     #[must_use]
@@ -194,6 +204,11 @@ impl Started {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.child.pidfd.as_fd()
+    }
+
+    /// The network namespace that the child joins, if it joins one to which devices are moved.
+    pub(super) fn joined_network(&self) -> Option<BorrowedFd<'_>> {
+        self.network.as_ref().map(AsFd::as_fd)
     }
 
     /// Writes the id maps and tells the child, if it has a user namespace of its own. `privileged` is
@@ -296,7 +311,7 @@ impl Started {
         self.child
     }
 
-    fn tell(&self, message: Message) -> Result<(), InitError> {
+    pub(super) fn tell(&self, message: Message) -> Result<(), InitError> {
         match message.send(&self.socket) {
             Ok(()) => Ok(()),
             // It may have said why before it went.

@@ -16,6 +16,8 @@ use crate::{hooks, namespaces, process, rootfs};
 pub enum Step {
     /// Waits until the parent has written the id maps.
     AwaitMapping,
+    /// Waits until the parent has moved the network devices.
+    AwaitNetDevices,
     /// A step about namespaces.
     Namespace(namespaces::plan::Step),
     /// A step about the file system.
@@ -90,6 +92,9 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
     if !namespaces.uid_map.is_empty() {
         steps.push((Origin::field("linux.uidMappings"), Step::AwaitMapping));
     }
+    if !namespaces.net_devices.is_empty() {
+        steps.push((Origin::field("linux.netDevices"), Step::AwaitNetDevices));
+    }
     let namespace = |(origin, step)| (origin, Step::Namespace(step));
     let of_rootfs = |(origin, step)| (origin, Step::Rootfs(step));
     let of_process = |(origin, step)| (origin, Step::Process(step));
@@ -119,6 +124,11 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
     }
 }
 
+/// What the caller is bound to is no affair of the container's; its cpuset is, so this comes after the
+/// cgroup was joined.
+const RESET_AFFINITY: (Origin, Step) =
+    (Origin::field("processors"), Step::Process(process::plan::Step::ResetAffinity));
+
 /// A process that exec adds to a container: it joins the namespaces of the first one.
 #[must_use]
 pub fn compile_exec(
@@ -138,6 +148,8 @@ pub fn compile_exec(
     steps.push((Origin::field("cgroup"), Step::JoinCgroups));
     if process.affinity.last.is_some() {
         steps.push((affinity, Step::Process(process::plan::Step::LastAffinity)));
+    } else if process.affinity.initial.is_none() {
+        steps.push(RESET_AFFINITY);
     }
     steps.extend(process.early.drain(..).map(of_process));
     steps.extend(process.console.drain(..).map(of_process));
@@ -178,6 +190,7 @@ fn add_mounts(
         if !joined {
             joined = true;
             steps.push((Origin::field("linux.cgroupsPath"), Step::JoinCgroups));
+            steps.push(RESET_AFFINITY);
             let step = namespaces.cgroup.take();
             steps.extend(step.map(|(origin, step)| (origin, Step::Namespace(step))));
         }
@@ -223,6 +236,7 @@ impl Plan {
         let arena = &self.arena;
         match step {
             Step::AwaitMapping => "wait for the id maps".to_owned(),
+            Step::AwaitNetDevices => "wait for the network devices".to_owned(),
             Step::Namespace(step) => {
                 namespaces::plan::Shown(step, arena, &self.namespaces.joins).to_string()
             }
@@ -254,6 +268,9 @@ impl fmt::Display for Plan {
             if !map.is_empty() {
                 writeln!(f, "{name}: {}", map.trim_end().replace('\n', ", "))?;
             }
+        }
+        for device in &self.namespaces.net_devices {
+            writeln!(f, "linux.netDevices.{}: move in as {}", device.host, device.name)?;
         }
         if let Some(score) = self.process.oom_score_adj {
             writeln!(f, "process.oomScoreAdj: {score}")?;

@@ -4,10 +4,13 @@
 //!   parent                                    child
 //!     │ ── clone3 ───────────────────────────▶ │
 //!     │ ── Mapped ───────────────────────────▶ │   only with a new user namespace
+//!     │ ── Devices ──────────────────────────▶ │   only with network devices to move
 //!     │                                        │   builds the file system …
 //!     │ ◀─────────────────────────────── Hooks │   only where hooks are to run
 //!     │ ── HooksDone ────────────────────────▶ │
 //!     │                                        │   … enters it, changes its ids
+//!     │ ◀────────────────────────────── Filter │   only with a seccomp listener
+//!     │ ── FilterKnown ──────────────────────▶ │
 //!     │ ◀─────────────────────────────── Ready │
 //!     │    limits, state file, pid file        │
 //!     │ ── Commit ───────────────────────────▶ │
@@ -29,6 +32,15 @@ use crate::sys::open::{read, write_all};
 pub enum Message {
     /// To the child: the id maps are written.
     Mapped,
+    /// To the child: the network devices are in its namespace.
+    Devices,
+    /// To the parent: a seccomp filter was loaded whose listener has this number in the child.
+    Filter {
+        /// The descriptor.
+        listener: i32,
+    },
+    /// To the child: the listener is in the agent's hands.
+    FilterKnown,
     /// To the parent: the mounts are there, the hooks may run.
     Hooks,
     /// To the child: the hooks have run.
@@ -58,6 +70,9 @@ impl Message {
             Self::Ready => (4, 0, (0, 0, 0)),
             Self::Commit => (5, 0, (0, 0, 0)),
             Self::Failed { step, failure } => (6, step, failure.to_wire()),
+            Self::Devices => (7, 0, (0, 0, 0)),
+            Self::Filter { listener } => (8, 0, (0, 0, listener)),
+            Self::FilterKnown => (9, 0, (0, 0, 0)),
         };
         let mut frame = [0; FRAME];
         frame[0..2].copy_from_slice(&u16::to_ne_bytes(kind));
@@ -70,6 +85,7 @@ impl Message {
 
     fn decode(frame: [u8; FRAME]) -> Option<Self> {
         let word = |at: usize| u16::from_ne_bytes([frame[at], frame[at + 1]]);
+        let number = i32::from_ne_bytes([frame[8], frame[9], frame[10], frame[11]]);
         match word(0) {
             1 => Some(Self::Mapped),
             2 => Some(Self::Hooks),
@@ -77,10 +93,12 @@ impl Message {
             4 => Some(Self::Ready),
             5 => Some(Self::Commit),
             6 => {
-                let errno = i32::from_ne_bytes([frame[8], frame[9], frame[10], frame[11]]);
-                let failure = Failure::from_wire(word(4), word(6), errno)?;
+                let failure = Failure::from_wire(word(4), word(6), number)?;
                 Some(Self::Failed { step: word(2), failure })
             }
+            7 => Some(Self::Devices),
+            8 => Some(Self::Filter { listener: number }),
+            9 => Some(Self::FilterKnown),
             _ => None,
         }
     }
@@ -137,6 +155,9 @@ mod tests {
             Message::HooksDone,
             Message::Ready,
             Message::Commit,
+            Message::Devices,
+            Message::Filter { listener: 9 },
+            Message::FilterKnown,
             Message::Failed { step: 300, failure },
             Message::Failed { step: 0, failure: Failure::Found(Finding::OnProcfs) },
         ];
@@ -151,7 +172,7 @@ mod tests {
 
     #[test]
     fn takes_no_other_frame_for_a_message() {
-        for first in [0_u8, 7, 255] {
+        for first in [0_u8, 10, 255] {
             let mut frame = [0; FRAME];
             frame[0] = first;
             assert_eq!(Message::decode(frame), None);

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::error::RuntimeError;
-use super::launch::{Mode, Request, launch, undo};
+use super::launch::{Mode, Request, launch};
 use crate::sys::socket::connect_stream;
 
 /// Makes a container and leaves its process waiting for start. The warnings say what the user should
@@ -19,8 +19,7 @@ pub fn create(
     let console = |terminal| console_for(terminal, console_socket);
     let launched = launch(request, Mode::AwaitStart, console)?;
     if let Err(error) = launched.started.commit() {
-        launched.started.abandon();
-        return Err(undo(&launched.directory, &launched.state, RuntimeError::Init(error)));
+        return Err(launched.undo(RuntimeError::Init(error)));
     }
     Ok(launched.warnings)
 }

@@ -110,6 +110,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         keep_keyring: true,
         permitted: (!in_user_namespace).then_some(permitted),
         personality: spec.linux.personality,
+        memory_policy: spec.linux.memory_policy.clone(),
         seccomp: compile_seccomp(&spec)?,
         console_device: false,
         own_streams: true,

@@ -19,8 +19,10 @@ use crate::container::state_dir::StateDir;
 use crate::container::state_file::State;
 use crate::container::status::Status;
 use crate::init::entrance::Entrances;
+use crate::init::net_devices::move_devices;
 use crate::init::parent::{Resources, Started, spawn};
 use crate::init::plan::{self, Plan};
+use crate::namespaces::net_devices::Moved;
 use crate::procfs::Procfs;
 use crate::sys::credentials::capget;
 use crate::sys::open::{CWD, OpenFlags, inherited, openat};
@@ -76,8 +78,19 @@ pub struct Launched {
     pub plan: Plan,
     /// The process.
     pub started: Started,
+    /// The network devices it was given; to be forgotten once its program runs.
+    pub moved: Option<Moved>,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+impl Launched {
+    /// Undoes everything because of an error, and tells that error: a failure to clean up joins it.
+    pub(super) fn undo(&self, error: RuntimeError) -> RuntimeError {
+        let error = give_back(self.moved.as_ref(), error);
+        self.started.abandon();
+        undo(&self.directory, &self.state, error)
+    }
 }
 
 /// A config as it was read: the file and its meaning.
@@ -189,8 +202,15 @@ pub fn launch(
             RuntimeError::Refused(text)
         })?;
     }
-    let console = console(spec.process.as_ref().is_some_and(|process| process.terminal))?;
     let host = Host::look(request, spec)?;
+    if spec.linux.intel_rdt.is_some() {
+        return Err(RuntimeError::Refused("linux.intelRdt: keel does not do this yet".to_owned()));
+    }
+    if !host.privileged && !spec.linux.net_devices.is_empty() {
+        let text = "linux.netDevices: network devices are not supported for rootless containers";
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
+    let console = console(spec.process.as_ref().is_some_and(|process| process.terminal))?;
     let mut state = initial_state(request, spec, &host);
     let hook_state = state.for_hooks(Status::Created.name(), 0);
     let split = hook_state.find("\"pid\":0").map_or(0, |at| at + "\"pid\":".len());
@@ -209,14 +229,14 @@ pub fn launch(
     };
     let draft = Draft { request, mode, spec, host: &host, directory: &directory };
     let result = draft.start_process(applied, &mut state, &mut plan, console);
-    let started = match result {
-        Ok(started) => started,
+    let (started, moved) = match result {
+        Ok(both) => both,
         Err(error) => return Err(undo(&directory, &state, error)),
     };
     let mut warnings = loaded.warnings;
     warnings.append(&mut plan.warnings);
     warnings.extend(host.cgroups.warnings);
-    Ok(Launched { directory, state, hooks: loaded.spec.hooks, plan, started, warnings })
+    Ok(Launched { directory, state, hooks: loaded.spec.hooks, plan, started, moved, warnings })
 }
 
 fn begin(
@@ -246,7 +266,7 @@ impl Draft<'_> {
         state: &mut State,
         plan: &mut Plan,
         console: Option<OwnedFd>,
-    ) -> Result<Started, RuntimeError> {
+    ) -> Result<(Started, Option<Moved>), RuntimeError> {
         let fifo = match self.mode {
             Mode::AwaitStart => Some(self.directory.make_fifo()?),
             Mode::GoOn => None,
@@ -254,22 +274,43 @@ impl Draft<'_> {
         let entrances = Entrances::of(applied);
         let resources = Resources { entrances, console, fifo, join: None };
         let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
-        let ready = started
+        let moved = started
             .map_ids(plan, self.host.privileged)
-            .and_then(|()| {
-                let run = || hooks::at_creation(self.spec, state, &started);
-                started.await_ready(plan, run)
-            })
-            .and_then(|()| started.set_oom_score(plan, !self.host.privileged))
-            .map_err(RuntimeError::Init)
-            .and_then(|()| record(self.request, state, self.directory, &started));
+            .and_then(|()| move_devices(&started, plan))
+            .map_err(RuntimeError::Init);
+        let ready = moved.and_then(|moved| match self.complete(&started, state, plan) {
+            Ok(()) => Ok(moved),
+            Err(error) => Err(give_back(moved.as_ref(), error)),
+        });
         match ready {
-            Ok(()) => Ok(started),
+            Ok(moved) => Ok((started, moved)),
             Err(error) => {
                 started.abandon();
                 Err(error)
             }
         }
+    }
+
+    fn complete(
+        &self,
+        started: &Started,
+        state: &mut State,
+        plan: &Plan,
+    ) -> Result<(), RuntimeError> {
+        let run = || hooks::at_creation(self.spec, state, started);
+        started
+            .await_ready(plan, run)
+            .and_then(|()| started.set_oom_score(plan, !self.host.privileged))
+            .map_err(RuntimeError::Init)?;
+        record(self.request, state, self.directory, started)
+    }
+}
+
+/// The host gets its network devices back from a container that does not come to be.
+fn give_back(moved: Option<&Moved>, error: RuntimeError) -> RuntimeError {
+    match moved.map(Moved::send_back) {
+        None | Some(Ok(())) => error,
+        Some(Err(second)) => error.and_cleaning_up(&RuntimeError::Init(second.into())),
     }
 }
 
@@ -304,7 +345,7 @@ pub(super) fn send_pidfd(path: &Path, started: &Started, word: &[u8]) -> Result<
 }
 
 /// Undoes what was begun, and tells the first error: a failure to clean up joins it.
-pub(super) fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
+fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
     match super::delete::clear(directory, state) {
         Ok(()) => error,
         Err(second) => error.and_cleaning_up(&second),
@@ -396,6 +437,7 @@ fn compile(
             keep_keyring: request.no_new_keyring,
             permitted: host.permitted,
             personality: spec.linux.personality,
+            memory_policy: spec.linux.memory_policy.clone(),
             seccomp: compile_seccomp(spec)?,
             console_device: true,
             own_streams: true,

@@ -7,7 +7,7 @@ use super::delete::clear;
 use super::error::RuntimeError;
 use super::foreground::Foreground;
 use super::hooks;
-use super::launch::{Launched, Mode, Request, launch, undo};
+use super::launch::{Launched, Mode, Request, launch};
 use crate::sys::credentials::set_child_subreaper;
 
 /// How a run goes on once the program was executed.
@@ -66,10 +66,11 @@ pub fn run(
         .map_err(RuntimeError::Init)
         .and_then(|()| poststart(&launched));
     if let Err(error) = executed {
-        launched.started.abandon();
-        return Err(undo(&launched.directory, &launched.state, error));
+        return Err(launched.undo(error));
     }
-    let Launched { directory, state, hooks: listed, started, mut warnings, .. } = launched;
+    let Launched { directory, state, hooks: listed, started, moved, mut warnings, .. } = launched;
+    // They belong to the namespace now, which this process shall not keep alive.
+    drop(moved);
     let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };
     let child = started.into_child();
     let ended = foreground.wait(&child);

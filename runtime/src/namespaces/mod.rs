@@ -2,4 +2,6 @@
 //! in them once they are there.
 
 pub mod apply;
+pub mod net_devices;
 pub mod plan;
+pub mod rtnetlink;

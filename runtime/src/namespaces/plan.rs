@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::arena::{Arena, Text};
 use crate::config::linux::{IdMapping, Linux, NamespaceKind};
+use crate::config::net_devices::NetDevice;
 use crate::config::rules::dotted_name;
 use crate::config::spec::Spec;
 use crate::failure::Origin;
@@ -61,6 +62,8 @@ pub struct Plan {
     pub uid_map: String,
     /// Content of `gid_map`.
     pub gid_map: String,
+    /// Network devices that the parent moves into the namespace.
+    pub net_devices: Vec<NetDevice>,
     /// Steps before the file system is built.
     pub early: Vec<(Origin, Step)>,
     /// Makes the cgroup namespace, after the cgroup was joined.
@@ -73,7 +76,7 @@ pub struct Plan {
 #[must_use]
 pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
     let linux = &spec.linux;
-    let mut plan = Plan::default();
+    let mut plan = Plan { net_devices: linux.net_devices.clone(), ..Plan::default() };
     let new_user = linux.creates(NamespaceKind::User);
     if new_user {
         plan.uid_map = id_map(&linux.uid_mappings);

@@ -14,8 +14,8 @@ use crate::sys::credentials::{self, CapabilitySets};
 use crate::sys::error::SyscallError;
 use crate::sys::open::{self, OpenFlags, Resolve, leave_open, openat2};
 use crate::sys::process::{
-    SchedulingAttributes, chdir, fchdir, prlimit, sched_setaffinity, sched_setattr, set_umask,
-    setsid, working_directory_is_reachable,
+    SchedulingAttributes, chdir, fchdir, prlimit, sched_setaffinity, sched_setattr, set_mempolicy,
+    set_umask, setsid, working_directory_is_reachable,
 };
 use crate::sys::socket::send_descriptor;
 use crate::sys::{mount, terminal};
@@ -48,6 +48,12 @@ pub fn apply(
         Step::SessionKeyring(name) => session_keyring(arena.c_str(name)),
         Step::InitialAffinity => set_affinity(plan.affinity.initial.as_deref()),
         Step::LastAffinity => set_affinity(plan.affinity.last.as_deref()),
+        Step::ResetAffinity => {
+            // A cpuset without processors, or a filter, is no reason not to start; the process then
+            // has its caller's.
+            let _ = sched_setaffinity(&ALL_PROCESSORS);
+            Ok(())
+        }
         Step::Session => match setsid() {
             // A process that already leads its group is a session leader only after a fork; exec into
             // a container always has one.
@@ -86,6 +92,10 @@ pub fn apply(
         })?),
         Step::IoPriority(class, level) => Ok(credentials::ioprio_set(class, level)?),
         Step::Personality(domain) => Ok(credentials::set_personality(domain)?),
+        Step::MemoryPolicy => match &plan.memory_policy {
+            Some(policy) => Ok(set_mempolicy(policy.mode | policy.flags, &policy.nodes)?),
+            None => Ok(()),
+        },
         Step::Seccomp => match &plan.seccomp {
             Some(filter) => {
                 credentials::seccomp_set_filter(&filter.program, filter.flags)?;
@@ -116,7 +126,10 @@ pub fn apply(
     }
 }
 
-fn set_affinity(processors: Option<&[u8]>) -> Result<()> {
+/// More processors than any kernel is built for (8192).
+static ALL_PROCESSORS: [u64; 128] = [u64::MAX; 128];
+
+fn set_affinity(processors: Option<&[u64]>) -> Result<()> {
     match processors {
         Some(mask) => Ok(sched_setaffinity(mask)?),
         None => Ok(()),

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::arena::{Arena, Text};
+use crate::config::memory_policy::MemoryPolicy;
 use crate::config::process::{ExecAffinity, Process, Rlimit, Scheduler};
 use crate::failure::Origin;
 use crate::sys::credentials::{CapabilitySets, Instruction};
@@ -25,6 +26,8 @@ pub struct Context<'a> {
     pub permitted: Option<u64>,
     /// `linux.personality.domain`.
     pub personality: Option<u32>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The compiled filter, with its flags for seccomp(2).
     pub seccomp: Option<Filter>,
     /// Whether a console device is made at `/dev/console`: not for exec.
@@ -51,6 +54,8 @@ pub enum Step {
     InitialAffinity,
     /// Runs on the processors for the time after.
     LastAffinity,
+    /// Runs on every processor that the cgroup permits, whatever the caller is bound to.
+    ResetAffinity,
     /// Leads a new session.
     Session,
     /// Opens a terminal of the container, sends its master away and makes it the streams.
@@ -74,6 +79,8 @@ pub enum Step {
     IoPriority(u8, u8),
     /// Sets the execution domain.
     Personality(u32),
+    /// Sets the memory policy.
+    MemoryPolicy,
     /// Loads the seccomp filter.
     Seccomp,
     /// Sets the limit with this index.
@@ -124,6 +131,8 @@ pub struct Plan {
     pub groups: Vec<u32>,
     /// The seccomp filter.
     pub seccomp: Option<Filter>,
+    /// Where its memory comes from.
+    pub memory_policy: Option<MemoryPolicy>,
     /// On which processors it runs, for exec.
     pub affinity: ExecAffinity,
     /// Limits.
@@ -177,6 +186,9 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
     if let Some(domain) = context.personality {
         late.push((field("linux.personality"), Step::Personality(domain)));
     }
+    if context.memory_policy.is_some() {
+        late.push((field("linux.memoryPolicy"), Step::MemoryPolicy));
+    }
     let has_filter = context.seccomp.is_some();
     if has_filter && !process.no_new_privileges {
         late.push((field("linux.seccomp"), Step::Seccomp));
@@ -226,6 +238,7 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
         program,
         groups: process.user.additional_gids.clone(),
         seccomp: context.seccomp,
+        memory_policy: context.memory_policy,
         affinity: process.exec_affinity.clone(),
         rlimits: process.rlimits.clone(),
         oom_score_adj: process.oom_score_adj,
@@ -295,6 +308,7 @@ impl fmt::Display for Shown<'_> {
             Step::SessionKeyring(name) => write!(f, "session keyring {}", arena.show(*name)),
             Step::InitialAffinity => f.write_str("processors before the cgroup"),
             Step::LastAffinity => f.write_str("processors in the cgroup"),
+            Step::ResetAffinity => f.write_str("every processor of the cgroup"),
             Step::Session => f.write_str("new session"),
             Step::Terminal { .. } => f.write_str("terminal"),
             Step::OwnStreams(uid) => write!(f, "streams belong to {uid}"),
@@ -304,6 +318,10 @@ impl fmt::Display for Shown<'_> {
             Step::Scheduler(scheduler) => write!(f, "scheduler policy {}", scheduler.policy),
             Step::IoPriority(class, level) => write!(f, "I/O priority {class}/{level}"),
             Step::Personality(domain) => write!(f, "personality {domain:#x}"),
+            Step::MemoryPolicy => {
+                let policy = plan.memory_policy.as_ref();
+                write!(f, "memory policy {:#x}", policy.map_or(0, |p| p.mode | p.flags))
+            }
             Step::Seccomp => {
                 let length = plan.seccomp.as_ref().map_or(0, |filter| filter.program.len());
                 write!(f, "seccomp filter, {length} instructions")

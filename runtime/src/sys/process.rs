@@ -463,13 +463,29 @@ pub fn sched_setattr(attributes: SchedulingAttributes) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::SchedSetattr)) }
 }
 
-/// sched_setaffinity(2) of this thread; bit n of byte n/8 stands for processor n.
+/// sched_setaffinity(2) of this thread; bit n%64 of word n/64 stands for processor n. Processors that the
+/// kernel does not have are passed over.
 ///
 /// # Errors
 /// EINVAL when none of the processors may be used.
-pub fn sched_setaffinity(mask: &[u8]) -> Result<()> {
-    // SAFETY: pointer and length describe the mask.
+pub fn sched_setaffinity(mask: &[u64]) -> Result<()> {
+    // SAFETY: pointer and length describe the mask, which on 64-bit machines is of the kernel's words.
     let result =
-        unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, mask.len(), mask.as_ptr()) };
+        unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::SchedSetaffinity)) }
+}
+
+/// set_mempolicy(2) of this thread; bit n%64 of word n/64 stands for node n.
+///
+/// # Errors
+/// EINVAL when the kernel does not know the mode or a flag, or no node may be used.
+pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
+    let (mask, bits) = match nodes {
+        [] => (ptr::null(), 0),
+        // The kernel looks at one bit less than it is told.
+        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the mask, when there is one, has as many bits as the kernel reads.
+    let result = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) };
+    if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::SetMempolicy)) }
 }

@@ -21,6 +21,21 @@ pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
     .named(Call::Socketpair)
 }
 
+/// A socket for requests about the network devices of this thread's namespace: socket(2),
+/// `NETLINK_ROUTE`, close-on-exec.
+///
+/// # Errors
+/// The errno of the call.
+pub fn route_socket() -> Result<OwnedFd> {
+    nix::sys::socket::socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        nix::sys::socket::SockProtocol::NetlinkRoute,
+    )
+    .named(Call::Socket)
+}
+
 /// Connects to the stream socket at `path`.
 ///
 /// # Errors
