@@ -37,3 +37,7 @@ pub const NETLINK_WAIT_MS: i32 = 10_000;
 
 /// How long a seccomp agent may keep us waiting for its end of the connection, in milliseconds.
 pub const AGENT_WAIT_MS: i32 = 10_000;
+
+/// How long newuidmap and newgidmap may take, in milliseconds: they read a file, which may come from a
+/// directory service, and write one.
+pub const ID_MAP_WAIT_MS: i32 = 30_000;

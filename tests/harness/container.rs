@@ -9,7 +9,9 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{Outcome, Runtime, Scratch, eventually, fill_rootfs, leftovers, output_within};
+use crate::{
+    OrdinaryUser, Outcome, Runtime, Scratch, eventually, fill_rootfs, leftovers, output_within,
+};
 
 /// The configuration that every test changes: what `runc spec` writes, without a terminal, with the probe as
 /// the process.
@@ -24,6 +26,7 @@ pub fn base_config() -> Value {
 pub struct Container {
     runtime: Runtime,
     scratch: Scratch,
+    user: Option<OrdinaryUser>,
 }
 
 impl Container {
@@ -46,9 +49,37 @@ impl Container {
         for folder in ["io", "state"] {
             fs::create_dir(scratch.join(folder)).expect("a folder of the test");
         }
-        let container = Self { runtime, scratch };
+        let container = Self { runtime, scratch, user: None };
         container.write_config(&config);
         container
+    }
+
+    /// A container of an ordinary user: every command is that user's, the bundle is what the runtime's
+    /// `spec --rootless` writes for it, with the probe as the process.
+    pub fn rootless(delta: impl FnOnce(&mut Value)) -> Self {
+        let user = OrdinaryUser::of_the_machine();
+        let mut container = Self::new(|_| ());
+        for folder in [container.bundle().to_owned(), container.state_root()] {
+            user.owns(&folder);
+        }
+        user.owns_folders(&container.rootfs());
+        container.user = Some(user);
+        fs::remove_file(container.path("config.json")).expect("the base configuration goes");
+        container.call(&["spec", "--rootless"]).succeeds();
+        container.change(|config| {
+            config["process"]["terminal"] = false.into();
+            config["process"]["args"] = serde_json::json!(["/bin/probe", "report"]);
+            delta(config);
+        });
+        container
+    }
+
+    /// The user whose container it is.
+    ///
+    /// # Panics
+    /// It is root's.
+    pub fn user(&self) -> &OrdinaryUser {
+        self.user.as_ref().expect("a container of an ordinary user")
     }
 
     /// A container that waits until it is killed.
@@ -105,7 +136,10 @@ impl Container {
 
     /// A command of the runtime with `--root`, not yet started.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = self.runtime.command();
+        let mut command = match &self.user {
+            Some(user) => user.command(&self.runtime),
+            None => self.runtime.command(),
+        };
         command.arg("--root").arg(self.state_root()).args(args).current_dir(self.bundle());
         command
     }

@@ -71,6 +71,7 @@ fn show_plan(spec: &Spec) {
                 cgroups: &cgroups,
                 optional_cgroups: choice,
                 prepare_trees: choice,
+                in_user_namespace: false,
                 root_parent_mount: "/",
                 no_pivot: choice,
             },
@@ -85,6 +86,7 @@ fn show_plan(spec: &Spec) {
                 own_streams: choice,
             },
             await_start: choice,
+            ordinary_user: choice,
             preserve_fds: 0,
             hook_state: ("{\"pid\":", "}"),
         };

@@ -62,6 +62,7 @@ pub(super) fn explain(error: &RuntimeError) -> CommandError {
     let (failure, field) = match error {
         RuntimeError::Init(init) => match init {
             InitError::Parent { source, what } => (Some(*source), Some(what.clone())),
+            InitError::Mapping { field, .. } => (None, Some((*field).to_owned())),
             InitError::Step { source, step, .. } => (Some(*source), Some(step.clone())),
             InitError::Program(_, source, _) => (Some(*source), Some("process.args".to_owned())),
             _ => (None, None),

@@ -41,6 +41,8 @@ pub struct Inherited {
     pub fifo: Option<OwnedFd>,
     /// A process whose namespaces are joined before anything else: what exec does.
     pub join: Option<(OwnedFd, Kind)>,
+    /// Whether the namespaces that were joined include a user namespace.
+    pub in_user_namespace: bool,
 }
 
 /// Runs in the child; gives the exit status when there is no program to give one.
@@ -103,7 +105,16 @@ impl Child<'_> {
         }
         if let Some((pidfd, kinds)) = &self.inherited.join {
             raise_limits(0, &plan.process.rlimits);
-            setns(pidfd, *kinds)?;
+            if *kinds != 0 {
+                setns(pidfd, *kinds)?;
+            }
+            if self.inherited.in_user_namespace {
+                // What is made from here on shall belong to somebody who is known there, if root is.
+                match namespaces::apply::become_root() {
+                    Err(failure) if failure.errno() == Some(libc::EINVAL) => {}
+                    other => other?,
+                }
+            }
             let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY;
             self.own_root = Some(Root::new(open::openat(open::CWD, c"/", flags, 0)?));
         }
@@ -127,10 +138,10 @@ impl Child<'_> {
                 rootfs::apply::apply(step, &plan.arena, &inherited.trees, &mut self.rootfs)
             }
             Step::JoinCgroups => Ok(inherited.entrances.enter()?),
-            Step::Hooks => {
+            Step::Hooks { visible } => while_visible(*visible, || {
                 Message::Hooks.send(&inherited.socket)?;
                 Message::HooksDone.expect(&inherited.socket)
-            }
+            }),
             Step::Process(step) => {
                 let root = self.own_root.as_ref().or(self.rootfs.root().ok());
                 process::apply::apply(step, &plan.arena, &mut plan.process, root, &mut self.process)
@@ -141,10 +152,10 @@ impl Child<'_> {
                 self.committed = true;
                 Ok(())
             }
-            Step::AwaitStart => {
+            Step::AwaitStart { visible } => {
                 let Some(fifo) = &inherited.fifo else { return Ok(()) };
                 close_all_but(fifo.as_fd(), 3 + plan.preserve_fds);
-                Ok(read(fifo, &mut [0]).map(drop)?)
+                while_visible(*visible, || Ok(read(fifo, &mut [0]).map(drop)?))
             }
             Step::Hook(index) => run_hook(plan, usize::from(*index)),
         }
@@ -165,6 +176,16 @@ impl Child<'_> {
             }
         }
     }
+}
+
+/// Lets the caller's user look at this process while it waits, where that user has no other right to.
+fn while_visible(visible: bool, wait: impl FnOnce() -> Result<()>) -> Result<()> {
+    if !visible {
+        return wait();
+    }
+    set_dumpable(true)?;
+    wait()?;
+    Ok(set_dumpable(false)?)
 }
 
 /// Every descriptor of this program is close-on-exec from birth; this is for those that somebody

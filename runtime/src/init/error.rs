@@ -19,6 +19,18 @@ pub enum InitError {
         /// Why.
         source: Failure,
     },
+    /// The ids of a user namespace could not be mapped by the tool for it.
+    #[error("{field}: {tool}: {reason}")]
+    Mapping {
+        /// The field of the map.
+        field: &'static str,
+        /// `newuidmap` or `newgidmap`.
+        tool: &'static str,
+        /// The tool's own words.
+        reason: String,
+        /// What the user may do about it.
+        hint: String,
+    },
     /// A step of the child failed.
     #[error("error during container init: {step}")]
     Step {
@@ -91,10 +103,35 @@ pub(super) fn explain(plan: &Plan, index: usize, failure: Failure) -> InitError 
             })
         }
         Some(step) => InitError::Step {
-            step: plan.show_step(index),
+            step: match unmapped(step, failure) {
+                Some(words) => format!("process.user: unable to setup user: {words}"),
+                None => plan.show_step(index),
+            },
             source: failure,
             hint: step_hint(step, failure),
         },
+    }
+}
+
+/// Ids that a user namespace does not have, in runc's words.
+fn unmapped(step: Step, failure: Failure) -> Option<&'static str> {
+    let (Step::Process(ProcessStep::User { .. }), Failure::Syscall(error)) = (step, failure) else {
+        return None;
+    };
+    match (error.call, error.errno) {
+        (Call::Setresuid, libc::EINVAL) => {
+            Some("cannot set uid to unmapped user in user namespace")
+        }
+        (Call::Setresgid, libc::EINVAL) => {
+            Some("cannot set gid to unmapped user in user namespace")
+        }
+        (Call::Setgroups, libc::EPERM) => {
+            Some("cannot set any additional groups in a rootless container")
+        }
+        (Call::Setgroups, libc::EINVAL) => {
+            Some("cannot set an additional group that is not mapped in user namespace")
+        }
+        _ => None,
     }
 }
 
@@ -127,6 +164,10 @@ fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
         (Step::Rootfs(Rootfs::AttachRoot { .. }), libc::ENOENT) => {
             Some("root.path is taken from the bundle; unpack or mount the rootfs there first")
         }
+        (Step::Process(ProcessStep::User { .. }), libc::EPERM | libc::EINVAL) => Some(
+            "linux.uidMappings and linux.gidMappings must have the ids of process.user; more than \
+             one's own needs a range in /etc/subuid and /etc/subgid",
+        ),
         (Step::Rootfs(Rootfs::Bind { .. }), libc::ENOENT) => {
             Some("the source of a bind mount must exist on the host")
         }

@@ -2,9 +2,11 @@
 //! until the program is executed.
 
 pub mod child;
+mod detour;
 pub mod entrance;
 pub mod error;
 pub mod excursion;
+mod id_maps;
 pub mod net_devices;
 pub mod parent;
 pub mod plan;

@@ -4,9 +4,11 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::child::{self, Inherited};
+use super::detour::clone_beyond;
 use super::entrance::Entrances;
 use super::error::{InitError, explain};
 use super::excursion::Excursion;
+use super::id_maps;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
 use crate::config::linux::NamespaceKind;
@@ -40,6 +42,15 @@ pub struct Resources {
     pub join: Option<(OwnedFd, Kind)>,
 }
 
+impl Resources {
+    /// Whether a pid namespace was refused for want of a right that comes with the user namespace.
+    fn beyond_reach(&self, failure: Failure) -> bool {
+        let user = NamespaceKind::User.flag();
+        failure.errno() == Some(libc::EPERM)
+            && self.join.as_ref().is_some_and(|(_, kinds)| kinds & user != 0)
+    }
+}
+
 /// A child that is on its way.
 #[derive(Debug)]
 pub struct Started {
@@ -65,8 +76,17 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
     let (ours, theirs) =
         seqpacket_pair().map_err(|e| parent_failure("the socket to the child")(e.into()))?;
     let pid_namespaces = pid_namespaces(plan, &namespaces, resources.join.as_ref());
-    let excursion = Excursion::begin(&pid_namespaces)
-        .map_err(parent_failure("linux.namespaces: entering for the clone"))?;
+    let excursion = match Excursion::begin(&pid_namespaces) {
+        Ok(excursion) => Some(excursion),
+        // Only root of the container's user namespace may go there, and that one cannot come back.
+        Err(failure) if resources.beyond_reach(failure) => None,
+        Err(failure) => {
+            return Err(parent_failure("linux.namespaces: entering for the clone")(failure));
+        }
+    };
+    let (pid, user) = (NamespaceKind::Pid.flag(), NamespaceKind::User.flag());
+    let before = if excursion.is_some() { pid } else { pid | user };
+    let joined = resources.join.as_ref().map_or(0, |(_, kinds)| *kinds);
     let mut inherited = Inherited {
         socket: theirs,
         parent_socket: ours,
@@ -76,11 +96,15 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         console: resources.console,
         procfs: open_procfs()?,
         fifo: resources.fifo,
-        join: resources.join.map(|(fd, kinds)| (fd, kinds & !NamespaceKind::Pid.flag())),
+        join: resources.join.map(|(fd, kinds)| (fd, kinds & !before)),
+        in_user_namespace: joined & user != 0,
     };
-    let cloned = clone(plan, &mut inherited);
-    let returned = excursion.end();
-    let child = cloned.map_err(|e| parent_failure("the container's process")(e.into()))?;
+    let cloned = match &excursion {
+        Some(_) => clone(plan, &mut inherited).map_err(Failure::from),
+        None => clone_beyond(plan, &inherited, before),
+    };
+    let returned = excursion.map_or(Ok(()), |excursion| excursion.end());
+    let child = cloned.map_err(parent_failure("the container's process"))?;
     // What is dropped here are the parent's copies: the child has its own.
     let procfs = inherited.procfs.take();
     let network = joined_network(plan, &mut inherited);
@@ -96,20 +120,21 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
 /// is entered by writing instead.
 fn clone(plan: &mut Plan, inherited: &mut Inherited) -> Result<Child, SyscallError> {
     let namespaces = plan.namespaces.create;
-    let options = Clone3 { namespaces, cgroup: inherited.entrances.birthplace() };
+    let cgroup = inherited.entrances.birthplace();
+    let options = Clone3 { namespaces, cgroup, ..Clone3::default() };
     match clone3(&options, || child::run(plan, inherited)) {
         Err(SyscallError { errno: libc::EOPNOTSUPP | libc::EBUSY | libc::E2BIG, .. })
             if options.cgroup.is_some() =>
         {
             inherited.entrances.write_instead_of_birth();
-            let options = Clone3 { namespaces, cgroup: None };
+            let options = Clone3 { namespaces, ..Clone3::default() };
             clone3(&options, || child::run(plan, inherited))
         }
         other => other,
     }
 }
 
-fn parent_failure(what: &'static str) -> impl FnOnce(Failure) -> InitError {
+pub(super) fn parent_failure(what: &'static str) -> impl FnOnce(Failure) -> InitError {
     move |source| InitError::Parent { what: what.to_owned(), source }
 }
 
@@ -212,30 +237,19 @@ impl Started {
     }
 
     /// Writes the id maps and tells the child, if it has a user namespace of its own. `privileged` is
-    /// whether this process may map any id; else the kernel wants setgroups denied first
-    /// (user_namespaces(7)).
+    /// whether this process may map any id.
     ///
     /// # Errors
-    /// [`InitError::Parent`].
+    /// [`InitError::Parent`] or [`InitError::Mapping`].
     pub fn map_ids(&self, plan: &Plan, privileged: bool) -> Result<(), InitError> {
         if plan.namespaces.uid_map.is_empty() {
             return Ok(());
         }
         let procfs = self.procfs.as_ref().ok_or(Failure::Found(Finding::NotProcfs));
         let procfs = procfs.map_err(parent_failure("/proc"))?;
-        let write = |name: &str, value: &str| {
-            let path = CString::new(format!("{}/{name}", self.child.pid)).unwrap_or_default();
-            procfs.write(&path, value.as_bytes())
-        };
-        if !privileged {
-            write("setgroups", "deny").map_err(parent_failure("linux.gidMappings: setgroups"))?;
-        }
         // Inside, the child has no right to raise a limit.
         raise_limits(self.child.pid, &plan.process.rlimits);
-        write("gid_map", &plan.namespaces.gid_map)
-            .map_err(parent_failure("linux.gidMappings: gid_map"))?;
-        write("uid_map", &plan.namespaces.uid_map)
-            .map_err(parent_failure("linux.uidMappings: uid_map"))?;
+        id_maps::write(procfs, self.child.pid, &plan.namespaces, privileged)?;
         self.tell(Message::Mapped)
     }
 

@@ -25,13 +25,19 @@ pub enum Step {
     /// Joins the container's cgroups.
     JoinCgroups,
     /// Lets the parent run its hooks.
-    Hooks,
+    Hooks {
+        /// The caller's user may look at the process meanwhile.
+        visible: bool,
+    },
     /// A step about the process.
     Process(process::plan::Step),
     /// Reports that all is done, and waits for the parent to record it.
     Ready,
     /// Waits for `start`.
-    AwaitStart,
+    AwaitStart {
+        /// As for the hooks.
+        visible: bool,
+    },
     /// Runs the hook with this index.
     Hook(u16),
 }
@@ -68,6 +74,8 @@ pub struct Context<'a> {
     pub process: process::plan::Context<'a>,
     /// Whether the process waits for `start`; otherwise it goes on at once.
     pub await_start: bool,
+    /// Whether the caller has no rights beyond those over its own user namespaces.
+    pub ordinary_user: bool,
     /// Descriptors that the program inherits.
     pub preserve_fds: u32,
     /// The state that hooks of the last moment get, before and after the pid.
@@ -95,6 +103,11 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
     if !namespaces.net_devices.is_empty() {
         steps.push((Origin::field("linux.netDevices"), Step::AwaitNetDevices));
     }
+    // An ordinary user's hooks and exec find the namespaces in procfs, where a process that may not be
+    // looked at hides them. Nobody else is in the pid namespace to use it then.
+    let visible = context.ordinary_user
+        && spec.linux.creates(NamespaceKind::User)
+        && spec.linux.creates(NamespaceKind::Pid);
     let namespace = |(origin, step)| (origin, Step::Namespace(step));
     let of_rootfs = |(origin, step)| (origin, Step::Rootfs(step));
     let of_process = |(origin, step)| (origin, Step::Process(step));
@@ -102,14 +115,14 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
     steps.extend(process.early.drain(..).map(of_process));
     add_mounts(&mut steps, spec, &mut namespaces, rootfs.before_hooks);
     if has_hooks(spec) {
-        steps.push((Origin::field("hooks"), Step::Hooks));
+        steps.push((Origin::field("hooks"), Step::Hooks { visible }));
     }
     steps.extend(rootfs.after_hooks.into_iter().map(of_rootfs));
     steps.extend(process.console.drain(..).map(of_process));
     steps.extend(rootfs.last.into_iter().map(of_rootfs));
     steps.extend(namespaces.late.drain(..).map(namespace));
     steps.extend(process.late.drain(..).map(of_process));
-    finish(&mut steps, context.await_start, start_hooks.len());
+    finish(&mut steps, context.await_start.then_some(visible), start_hooks.len());
     let warnings = std::mem::take(&mut process.warnings);
     Plan {
         arena,
@@ -154,7 +167,7 @@ pub fn compile_exec(
     steps.extend(process.early.drain(..).map(of_process));
     steps.extend(process.console.drain(..).map(of_process));
     steps.extend(process.late.drain(..).map(of_process));
-    finish(&mut steps, false, 0);
+    finish(&mut steps, None, 0);
     let warnings = std::mem::take(&mut process.warnings);
     Plan {
         arena,
@@ -204,10 +217,10 @@ fn add_mounts(
     join(steps);
 }
 
-fn finish(steps: &mut Vec<(Origin, Step)>, await_start: bool, hooks: usize) {
+fn finish(steps: &mut Vec<(Origin, Step)>, await_start: Option<bool>, hooks: usize) {
     steps.push((Origin::field("process"), Step::Ready));
-    if await_start {
-        steps.push((Origin::field("process"), Step::AwaitStart));
+    if let Some(visible) = await_start {
+        steps.push((Origin::field("process"), Step::AwaitStart { visible }));
     }
     for index in 0..hooks {
         let number = u16::try_from(index).unwrap_or(u16::MAX);
@@ -242,10 +255,10 @@ impl Plan {
             }
             Step::Rootfs(step) => rootfs::show::Shown(step, arena, &self.sources).to_string(),
             Step::JoinCgroups => "join the cgroup".to_owned(),
-            Step::Hooks => "hooks of the runtime".to_owned(),
+            Step::Hooks { .. } => "hooks of the runtime".to_owned(),
             Step::Process(step) => process::plan::Shown(step, arena, &self.process).to_string(),
             Step::Ready => "report, wait until it is recorded".to_owned(),
-            Step::AwaitStart => "wait for start".to_owned(),
+            Step::AwaitStart { .. } => "wait for start".to_owned(),
             Step::Hook(index) => match self.start_hooks.get(usize::from(*index)) {
                 Some(hook) => format!("hook {}", arena.show(hook.path)),
                 None => String::new(),

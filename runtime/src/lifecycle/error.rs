@@ -74,8 +74,11 @@ impl RuntimeError {
 
     /// What the user may do about it, where that is known.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
+            Self::Init(InitError::Mapping { hint, .. }) => {
+                Some(hint.as_str()).filter(|hint| !hint.is_empty())
+            }
             Self::Init(InitError::Step { hint, .. } | InitError::Program(_, _, hint)) => *hint,
             Self::Cgroup(error) => error.hint(),
             _ => None,

@@ -25,6 +25,8 @@ use crate::init::plan::{self, Plan};
 use crate::namespaces::net_devices::Moved;
 use crate::procfs::Procfs;
 use crate::sys::credentials::capget;
+use crate::sys::mount::open_tree_clone;
+use crate::sys::namespace;
 use crate::sys::open::{CWD, OpenFlags, inherited, openat};
 use crate::sys::process::{geteuid, getpid};
 use crate::{process, rootfs, seccomp};
@@ -132,19 +134,27 @@ struct Host {
     opening: cgroup::Opening,
     permitted: Option<u64>,
     privileged: bool,
+    /// Whether this process is in a user namespace, or might as well be.
+    in_user_namespace: bool,
+    /// Whether this process may copy mounts for the child.
+    prepare_trees: bool,
+    /// What concerns cgroups and the host's processes may be refused.
+    rootless: bool,
 }
 
 impl Host {
     fn look(request: &Request, spec: &Spec) -> Result<Self, RuntimeError> {
         let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
         let privileged = permitted & 1 << CAP_SYS_ADMIN != 0;
-        let rootless = request.rootless.unwrap_or(!privileged);
+        // Root of a user namespace has all capabilities, and none over the host's cgroups and devices.
+        let in_user_namespace = !privileged || namespace::is_nested();
+        let rootless = request.rootless.unwrap_or(in_user_namespace);
         let cgroups = plan_cgroups(spec, &request.id, rootless)?;
         let cgroup_mounts = cgroup_mounts(&cgroups);
-        let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
+        let makes_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
         let mounts = spec.linux.namespace(NamespaceKind::Mount);
         let joins_mounts = mounts.is_some_and(|namespace| namespace.path.is_some());
-        let opening = match in_user_namespace || joins_mounts {
+        let opening = match makes_user_namespace || joins_mounts {
             true => cgroup::Opening::Now,
             false => cgroup::Opening::Later,
         };
@@ -152,11 +162,22 @@ impl Host {
             opening,
             cgroup_mounts,
             root_parent_mount: root_parent_mount(request, spec)?,
-            permitted: (!in_user_namespace).then_some(permitted),
+            permitted: (!makes_user_namespace).then_some(permitted),
+            in_user_namespace,
+            prepare_trees: makes_user_namespace
+                && privileged
+                && (!in_user_namespace || owns_mounts()),
             privileged,
+            rootless,
             cgroups,
         })
     }
+}
+
+/// Whether the mounts of this process belong to its own user namespace, which they do not after a mere
+/// `unshare --user`.
+fn owns_mounts() -> bool {
+    !matches!(open_tree_clone(CWD, c"/", false), Err(error) if error.errno == libc::EPERM)
 }
 
 const CAP_SYS_ADMIN: u32 = 21;
@@ -300,7 +321,7 @@ impl Draft<'_> {
         let run = || hooks::at_creation(self.spec, state, started);
         started
             .await_ready(plan, run)
-            .and_then(|()| started.set_oom_score(plan, !self.host.privileged))
+            .and_then(|()| started.set_oom_score(plan, self.host.rootless))
             .map_err(RuntimeError::Init)?;
         record(self.request, state, self.directory, started)
     }
@@ -360,7 +381,8 @@ fn plan_cgroups(
     let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
     let layout = cgroup::layout(&procfs)?;
     let location = cgroup::Location::new(spec.linux.cgroups_path.as_deref(), id.as_str())?;
-    let privilege = match rootless {
+    // As with runc: who names a cgroup wants it.
+    let privilege = match rootless && spec.linux.cgroups_path.is_none() {
         true => cgroup::Privilege::Rootless,
         false => cgroup::Privilege::Full,
     };
@@ -427,8 +449,9 @@ fn compile(
         rootfs: rootfs::plan::Context {
             bundle: &bundle,
             cgroups: &host.cgroup_mounts,
-            optional_cgroups: !host.privileged,
-            prepare_trees: host.privileged && spec.linux.namespace(NamespaceKind::User).is_some(),
+            optional_cgroups: host.rootless,
+            prepare_trees: host.prepare_trees,
+            in_user_namespace: host.in_user_namespace,
             root_parent_mount: &host.root_parent_mount,
             no_pivot: request.no_pivot,
         },
@@ -443,6 +466,7 @@ fn compile(
             own_streams: true,
         },
         await_start: mode == Mode::AwaitStart,
+        ordinary_user: !host.privileged,
         preserve_fds: request.preserve_fds,
         hook_state,
     };
@@ -482,7 +506,7 @@ fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
         namespaces: spec.linux.namespaces.iter().map(|n| n.kind).collect(),
         owns_pid_namespace: spec.linux.creates(NamespaceKind::Pid),
         cgroup_paths: paths.map(|(key, path)| (key, path.to_string_lossy().into_owned())).collect(),
-        rootless: !host.privileged,
+        rootless: host.rootless,
     }
 }
 

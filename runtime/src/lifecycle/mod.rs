@@ -5,6 +5,7 @@ pub mod create;
 pub mod delete;
 pub mod error;
 pub mod exec;
+mod exec_cgroup;
 pub mod foreground;
 mod hooks;
 pub mod kill;

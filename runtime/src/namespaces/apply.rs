@@ -73,7 +73,10 @@ pub fn apply(
 
 /// Files that the child makes from here on shall belong to the namespace's root. The groups of the
 /// caller go as well, where the namespace permits changing them.
-fn become_root() -> Result<()> {
+///
+/// # Errors
+/// The errno of setresgid(2), setresuid(2) or setgroups(2).
+pub fn become_root() -> Result<()> {
     setresgid(0)?;
     setresuid(0)?;
     match setgroups(&[]) {

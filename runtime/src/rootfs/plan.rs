@@ -27,6 +27,8 @@ pub struct Context<'a> {
     /// Whether the parent opens the trees of bind mounts: with a new user namespace, in which their
     /// paths may be out of reach, if the parent has the right to.
     pub prepare_trees: bool,
+    /// Whether the caller is in a user namespace, so that nobody here can make devices.
+    pub in_user_namespace: bool,
     /// The mount point below which the rootfs lies; needed only where the root shall be shared.
     pub root_parent_mount: &'a str,
     /// `--no-pivot`: the root is changed by chroot(2), for hosts whose root is a ramdisk.
@@ -56,7 +58,8 @@ pub fn compile(spec: &Spec, context: &Context<'_>, arena: &mut Arena) -> Plan {
         spec,
         context,
         arena,
-        new_user_namespace: spec.linux.namespace(NamespaceKind::User).is_some(),
+        new_user_namespace: context.in_user_namespace
+            || spec.linux.namespace(NamespaceKind::User).is_some(),
         propagation: spec.linux.rootfs_propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC),
         plan: Plan::default(),
     };

@@ -40,3 +40,12 @@ pub fn kind_of(fd: impl AsFd) -> Result<Kind> {
     let kind = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE) };
     Kind::try_from(kind).map_err(|_| SyscallError::last(Call::Ioctl))
 }
+
+/// Whether this process is in another user namespace than the first of this machine. The first one's
+/// inode number is part of the kernel's interface (`PROC_USER_INIT_INO`).
+#[must_use]
+pub fn is_nested() -> bool {
+    const FIRST: u64 = 0xEFFF_FFFD;
+    let own = c"/proc/self/ns/user";
+    nix::sys::stat::stat(own).is_ok_and(|status| status.st_ino != FIRST)
+}

@@ -15,6 +15,8 @@ pub struct Clone3<'fd> {
     pub namespaces: Kind,
     /// A cgroup v2 directory to start in (`CLONE_INTO_CGROUP`, Linux 5.7).
     pub cgroup: Option<BorrowedFd<'fd>>,
+    /// The child is one of this process's parent (`CLONE_PARENT`).
+    pub sibling: bool,
 }
 
 /// A child as its parent holds it.
@@ -40,6 +42,7 @@ pub fn clone3(options: &Clone3<'_>, child: impl FnOnce() -> i32) -> Result<Child
     const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     const CLONE_PIDFD: u64 = 0x1000;
+    const CLONE_PARENT: u64 = 0x8000;
     // One field for each of `struct clone_args`, version 2.
     #[repr(C, align(8))]
     #[derive(Default)]
@@ -63,6 +66,11 @@ pub fn clone3(options: &Clone3<'_>, child: impl FnOnce() -> i32) -> Result<Child
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         ..Arguments::default()
     };
+    if options.sibling {
+        // Its parent is told of its end as it is told of ours.
+        arguments.flags |= CLONE_PARENT;
+        arguments.exit_signal = 0;
+    }
     if let Some(cgroup) = options.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::from(cgroup.as_raw_fd().unsigned_abs());

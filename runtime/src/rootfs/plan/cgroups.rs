@@ -1,6 +1,6 @@
 //! A mount of type `cgroup`: the container's own view of each hierarchy. Pure.
 
-use super::{CgroupMount, Compiler, Step};
+use super::{CgroupMount, Compiler, Step, Tree};
 use crate::arena::Text;
 use crate::config::linux::NamespaceKind;
 use crate::config::mounts::Mount as MountEntry;
@@ -41,8 +41,12 @@ impl Compiler<'_> {
                 let below = self.arena.add(format!("{destination}/{}", cgroup.name));
                 self.hierarchy(origin, cgroup, below, flags, own_view);
             } else {
-                let tree = self.tree(origin, &cgroup.path, false);
                 let optional = self.context.optional_cgroups;
+                // What may be missing is looked for where it may be left out.
+                let tree = match optional {
+                    true => Tree::Path(self.arena.add(&cgroup.path)),
+                    false => self.tree(origin, &cgroup.path, false),
+                };
                 self.step(origin, Step::BindInto { tree, name, optional });
             }
             for link in &cgroup.links {

@@ -1,0 +1,152 @@
+//! Where in the container's cgroups a process of exec goes: to the container's own, or with `--cgroup`
+//! to sub-cgroups of them.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use super::error::RuntimeError;
+use super::state::Container;
+use crate::init::entrance::Entrances;
+use crate::sys::open::{CWD, OpenFlags, openat};
+
+/// The files through which a process enters the container's cgroups, or sub-cgroups of them; `below` are
+/// the values of `--cgroup`.
+///
+/// # Errors
+/// A value that is none, in runc's words, or a sub-cgroup that cannot be entered.
+pub(super) fn open(container: &Container, below: &[String]) -> Result<Entrances, RuntimeError> {
+    let cgroups = container.cgroups();
+    let keys: Vec<&str> = cgroups.iter().map(|(key, _)| key).collect();
+    let choices = Choices::parse(below, &keys).map_err(RuntimeError::Refused)?;
+    let is_hybrid = keys.iter().any(|key| !key.is_empty());
+    let mut opened: Vec<&Path> = Vec::new();
+    let mut entrances = Entrances::default();
+    for (key, directory) in cgroups.iter() {
+        if opened.contains(&directory) {
+            continue;
+        }
+        opened.push(directory);
+        let choice = choices.of(key);
+        let place = choice.map_or(directory.to_owned(), |below| directory.join(below));
+        let file = place.join(if key.is_empty() { "cgroup.procs" } else { "tasks" });
+        match open_to_write(&file) {
+            Ok(fd) => entrances.push(fd),
+            // Left out at creation for want of rights, and not asked for now.
+            Err(error) if choice.is_none() && error.errno == libc::ENOENT => {}
+            // The container's creator has no right over it; its processes are where their parents were.
+            Err(error)
+                if choice.is_none() && container.state.rootless && is_refusal(error.errno) => {}
+            // A path without controllers means those of v1, where there are any.
+            Err(error) if key.is_empty() && is_hybrid && error.errno == libc::ENOENT => {
+                let file = open_to_write(&directory.join("cgroup.procs"));
+                entrances.push(file.map_err(RuntimeError::system("cgroup.procs"))?);
+            }
+            Err(error) => return Err(RuntimeError::system(file.display().to_string())(error)),
+        }
+    }
+    Ok(entrances)
+}
+
+fn is_refusal(errno: i32) -> bool {
+    matches!(errno, libc::EACCES | libc::EPERM | libc::EROFS)
+}
+
+fn open_to_write(path: &Path) -> Result<std::os::fd::OwnedFd, crate::sys::error::SyscallError> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    openat(CWD, &path, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0)
+}
+
+/// The values of `--cgroup`: a place for each controller, or one for all.
+#[derive(Debug, Default)]
+struct Choices {
+    all: Option<PathBuf>,
+    each: Vec<(String, PathBuf)>,
+}
+
+impl Choices {
+    /// Reads the values; `known` are the container's controllers.
+    fn parse(values: &[String], known: &[&str]) -> Result<Self, String> {
+        let mut choices = Self::default();
+        for value in values {
+            let Some((controllers, path)) = value.split_once(':') else {
+                if values.len() > 1 {
+                    return Err(format!(
+                        "invalid --cgroup argument: {value} (missing <controller>: prefix)"
+                    ));
+                }
+                choices.all = Some(below(value)?);
+                continue;
+            };
+            for controller in controllers.split(',') {
+                if choices.each.iter().any(|(name, _)| name == controller) {
+                    return Err(format!(
+                        "invalid --cgroup argument(s): controller {controller} specified multiple times"
+                    ));
+                }
+                if !known.contains(&controller) {
+                    return Err(format!("unknown controller {controller} in SubCgroupPaths"));
+                }
+                choices.each.push((controller.to_owned(), below(path)?));
+            }
+        }
+        Ok(choices)
+    }
+
+    fn of(&self, key: &str) -> Option<&PathBuf> {
+        let named = self.each.iter().find(|(name, _)| name == key).map(|(_, path)| path);
+        named.or(self.all.as_ref())
+    }
+}
+
+/// A path below the container's cgroup; what leads out of it is refused.
+fn below(path: &str) -> Result<PathBuf, String> {
+    let mut clean = PathBuf::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                if !clean.pop() {
+                    return Err(format!("{path} is not a sub cgroup path"));
+                }
+            }
+            name => clean.push(name),
+        }
+    }
+    Ok(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(values: &[&str]) -> Result<Choices, String> {
+        let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+        Choices::parse(&values, &["", "cpu", "memory"])
+    }
+
+    #[test]
+    fn reads_a_place_for_all_and_for_each() {
+        let one = parse(&["/a/./b/../c"]).unwrap_or_default();
+        assert_eq!(one.of("cpu"), Some(&PathBuf::from("a/c")));
+        let two = parse(&["cpu:x", "memory:/y"]).unwrap_or_default();
+        assert_eq!(two.of("cpu"), Some(&PathBuf::from("x")));
+        assert_eq!(two.of("memory"), Some(&PathBuf::from("y")));
+        assert_eq!(two.of(""), None);
+    }
+
+    #[test]
+    fn refuses_in_runcs_words() {
+        for (values, words) in [
+            (&["../x"][..], "../x is not a sub cgroup path"),
+            (&["cpu:a/../../b"], "a/../../b is not a sub cgroup path"),
+            (&["a", "b"], "invalid --cgroup argument: a (missing <controller>: prefix)"),
+            (
+                &["cpu:a", "cpu:b"],
+                "invalid --cgroup argument(s): controller cpu specified multiple times",
+            ),
+            (&["nosuch:a"], "unknown controller nosuch in SubCgroupPaths"),
+        ] {
+            assert_eq!(parse(values).err().as_deref(), Some(words), "{values:?}");
+        }
+    }
+}
