@@ -1,6 +1,6 @@
 //! `delete`: nothing of the container stays.
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::json;
 
 /// RT-LIFE-11: deleting a stopped container takes away its cgroups and its state.
@@ -76,4 +76,40 @@ fn a_second_delete_finds_nothing() {
     container.up_and_over();
     container.delete(&[]).succeeds();
     container.delete(&[]).fails_naming(&["does not exist"]);
+}
+
+/// CLI-DELETE-06: `--force` removes cgroups that the container made below its own, with what runs in them.
+#[test]
+fn removes_cgroups_below() {
+    let container = Container::sleeping(|_| ());
+    let pid = container.up();
+    for controller in ["pids", "memory", "unified"] {
+        let Some(folder) = keel_tests::controller_folder(pid, controller) else { continue };
+        if folder.ends_with(container.id()) {
+            let below = folder.join("a/b/c");
+            std::fs::create_dir_all(&below).expect("cgroups below");
+            std::fs::write(below.join("cgroup.procs"), pid.to_string()).expect("a process moves");
+        }
+    }
+    container.delete(&["--force"]).succeeds();
+    container.assert_nothing_left();
+}
+
+/// CLI-DELETE-07: a process that others put into the cgroup does not keep `--force` from removing it.
+#[test]
+fn kills_foreign_processes() {
+    let container = Container::sleeping(|_| ());
+    if !requires(container.runtime().is("keel"), "runc fails: the cgroup is busy") {
+        return;
+    }
+    let pid = container.up();
+    let mut foreign = std::process::Command::new("sleep").arg("100006").spawn().expect("sleep");
+    for controller in ["pids", "memory", "devices", "freezer"] {
+        let Some(folder) = keel_tests::controller_folder(pid, controller) else { continue };
+        let procs = folder.join("cgroup.procs");
+        std::fs::write(procs, foreign.id().to_string()).expect("a process moves in");
+    }
+    container.delete(&["--force"]).succeeds();
+    assert!(!foreign.wait().expect("its end").success());
+    container.assert_nothing_left();
 }

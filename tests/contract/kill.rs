@@ -1,6 +1,6 @@
 //! `kill`: a signal for the container's program.
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::json;
 
 /// A container whose program ends with status 40 on the signal that `trap` names.
@@ -107,4 +107,37 @@ fn accepts_all() {
         container.call(&["kill", flag, container.id(), "KILL"]).succeeds();
         container.becomes("stopped");
     }
+}
+
+/// CLI-KILL-07: `--all` makes it no error that the container has stopped, and nothing else.
+#[test]
+fn all_forgives_a_stopped_container() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    container.up_and_over();
+    container.call(&["kill", "--all", container.id(), "KILL"]).succeeds();
+    container.call(&["kill", "-a", container.id(), "TERM"]).succeeds();
+    container.kill("TERM").fails_naming(&["container not running"]);
+    container.call(&["kill", "--all", "nosuchcontainer", "KILL"]).fails_naming(&["does not exist"]);
+}
+
+/// CLI-KILL-08: what the program of a container without a pid namespace left behind is killed after its end.
+#[test]
+fn kills_what_a_stopped_program_left() {
+    let container = Container::new(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        config["process"]["args"] = json!(["sh", "-c", "sleep 100005 & read line"]);
+    });
+    if !requires(container.runtime().is("keel"), "the packaged runc needs --all for it") {
+        return;
+    }
+    container.create().succeeds();
+    let pid = container.pid();
+    let folder = keel_tests::controller_folder(pid, "pids").expect("a pids cgroup");
+    container.start().succeeds();
+    container.becomes("stopped");
+    let listed = || std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    assert!(!listed().is_empty(), "the program left nothing behind");
+    container.kill("KILL").succeeds();
+    assert_eq!(listed(), "", "kill returned before they had ended");
 }

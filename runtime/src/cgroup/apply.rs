@@ -281,7 +281,7 @@ fn enable_controllers(
 
 /// Writes all limits. One that the kernel refuses for the sake of another (EINVAL: a quota below its
 /// old burst, a memory limit above the old limit with swap) gets a second chance after all others.
-fn write_limits(plan: &Plan, members: &[Option<Member>]) -> Result<(), CgroupError> {
+pub(super) fn write_limits(plan: &Plan, members: &[Option<Member>]) -> Result<(), CgroupError> {
     let mut again: Vec<&Write> = Vec::new();
     let mut open: Option<(usize, &str, OwnedFd)> = None;
     for write in &plan.writes {
@@ -347,10 +347,26 @@ fn write_elsewhere(write: &Write, member: &Member, error: SyscallError) -> Resul
 }
 
 fn limit_error(write: &Write, directory: &Path, file: &str, source: SyscallError) -> CgroupError {
+    if let ("memory.limit_in_bytes", libc::EBUSY) = (file, source.errno)
+        && let Some(error) = in_use(&write.value, directory)
+    {
+        return error;
+    }
     CgroupError::Limit {
         origin: write.origin.clone(),
         value: write.value.clone(),
         file: directory.join(file),
         source,
     }
+}
+
+/// The kernel cannot get below the limit; what stands in its way says more than the errno.
+fn in_use(limit: &str, directory: &Path) -> Option<CgroupError> {
+    let read = |name: &str| {
+        let text = file::read_value(CWD, directory.join(name)).ok()?;
+        text.trim().parse().ok()
+    };
+    let usage = read("memory.usage_in_bytes")?;
+    let peak = read("memory.max_usage_in_bytes")?;
+    Some(CgroupError::InUse { limit: limit.to_owned(), usage, peak })
 }

@@ -57,6 +57,29 @@ pub enum CgroupError {
         /// Why.
         source: SyscallError,
     },
+    /// A limit on memory is below what is in use. The words are runc's.
+    #[error("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})")]
+    InUse {
+        /// In bytes, as it was to be written.
+        limit: String,
+        /// In bytes.
+        usage: u64,
+        /// In bytes.
+        peak: u64,
+    },
+    /// The same, found out before it was tried.
+    #[error("rejecting memory{} limit {limit} <= usage {usage}", if *swap { "+swap" } else { "" })]
+    BelowUsage {
+        /// Whether it is the limit on memory and swap together.
+        swap: bool,
+        /// In bytes.
+        limit: i64,
+        /// In bytes.
+        usage: u64,
+    },
+    /// A limit was refused, and one that was set before it could not be set back.
+    #[error("{0} (and setting back the limits failed: {1})")]
+    NotUndone(Box<CgroupError>, Box<CgroupError>),
     /// A limit belongs to a directory that was left out for want of permission.
     #[error("{origin}: cgroup {} could not be made, so that it cannot be kept", path.display())]
     LeftOut {
@@ -121,6 +144,7 @@ impl CgroupError {
             | Self::Limit { source, .. }
             | Self::File { source, .. }
             | Self::Remove { source, .. } => Some(source.errno),
+            Self::NotUndone(first, _) => first.errno(),
             _ => None,
         }
     }
@@ -128,6 +152,9 @@ impl CgroupError {
     /// What usually helps, for a line of its own.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
+        if let Self::NotUndone(first, _) = self {
+            return first.hint();
+        }
         let errno = self.errno()?;
         let Self::Limit { file, .. } = self else {
             return match (self, errno) {

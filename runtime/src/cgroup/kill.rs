@@ -1,32 +1,61 @@
 //! Reaching every process of a cgroup with a signal, those that are being forked included.
 
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
 use super::error::CgroupError;
 use super::file;
 use super::paths::Paths;
-use super::procs;
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
+use crate::limits::KILL_WAIT_MS;
+use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_readable};
 
-/// Without a freezer, how often the list is read again for processes that were forked meanwhile.
+/// How often the list is read again for processes that were forked while it was worked through, or
+/// moved in from elsewhere.
 const ROUNDS_MAX: u32 = 16;
 
+/// Sends a signal to all. SIGKILL is waited for: when this returns, those that were there have ended,
+/// or do not end in the time that a kill may take.
 pub(super) fn signal_all(paths: &Paths, signal: i32) -> Result<(), CgroupError> {
+    if signal == libc::SIGKILL { kill_all(paths) } else { signal_frozen(paths, signal) }
+}
+
+fn kill_all(paths: &Paths) -> Result<(), CgroupError> {
     let was_frozen = paths.is_frozen()?;
-    if signal == libc::SIGKILL && kill_unified(paths) {
-        if was_frozen {
+    let deadline = Instant::now() + Duration::from_millis(KILL_WAIT_MS.unsigned_abs().into());
+    for round in 0..ROUNDS_MAX {
+        let processes = open_all(paths)?;
+        if processes.is_empty() {
+            break;
+        }
+        // Where the kernel's own kill does not reach all, freezing keeps those that fork from getting
+        // ahead: a privileged container may move processes out of its v2 cgroup. v1 delivers not even
+        // SIGKILL to a frozen process, so it ends with thawing.
+        let killed = kill_unified(paths) && round == 0;
+        let freezes = !killed && paths.freeze().is_ok();
+        let late = if freezes { open_all(paths)? } else { Vec::new() };
+        for process in processes.iter().chain(&late) {
+            // Gone meanwhile is as good as signalled.
+            let _ = pidfd_send_signal(process, libc::SIGKILL);
+        }
+        if freezes || was_frozen {
             paths.thaw()?;
         }
-        if !has_strays(paths)? {
-            return Ok(());
+        for process in processes.iter().chain(&late) {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            let ended = wait_readable(process, i32::try_from(left).unwrap_or(KILL_WAIT_MS));
+            if !ended.unwrap_or(true) {
+                // Stuck in the kernel; whoever removes the cgroup will find it busy.
+                return Ok(());
+            }
         }
     }
-    let freezes = paths.freeze().is_ok();
-    let result = signal_listed(paths, signal, freezes);
-    // What is frozen does not see the signal. A container that was paused stays so, unless it is to
-    // die: v1 delivers not even SIGKILL to a frozen process.
-    if freezes && (!was_frozen || signal == libc::SIGKILL) {
-        paths.thaw()?;
-    }
-    result
+    Ok(())
+}
+
+fn open_all(paths: &Paths) -> Result<Vec<OwnedFd>, CgroupError> {
+    let pids = paths.all_pids()?;
+    // One that cannot be opened has ended.
+    Ok(pids.into_iter().filter_map(|pid| pidfd_open(pid).ok()).collect())
 }
 
 /// Linux 5.14: one write kills all that is in the v2 directory and below it, forks included.
@@ -37,29 +66,12 @@ fn kill_unified(paths: &Paths) -> bool {
         .is_ok()
 }
 
-/// Whether a process is in the container's v1 cgroups and not in its v2 one: nothing keeps a
-/// privileged container from moving there. Those that are just dying are in both.
-fn has_strays(paths: &Paths) -> Result<bool, CgroupError> {
-    let Some(unified) = paths.get("") else { return Ok(true) };
-    let listed = paths.all_pids()?;
-    if listed.is_empty() {
-        return Ok(false);
+/// A container that was paused stays so, and sees the signal when it goes on.
+fn signal_frozen(paths: &Paths, signal: i32) -> Result<(), CgroupError> {
+    let was_frozen = paths.is_frozen()?;
+    let freezes = was_frozen || paths.freeze().is_ok();
+    for process in open_all(paths)? {
+        let _ = pidfd_send_signal(process, signal);
     }
-    let dying = procs::all_pids(unified)?;
-    Ok(listed.iter().any(|pid| dying.binary_search(pid).is_err()))
-}
-
-fn signal_listed(paths: &Paths, signal: i32, frozen: bool) -> Result<(), CgroupError> {
-    let rounds = if frozen || signal != libc::SIGKILL { 1 } else { ROUNDS_MAX };
-    for _ in 0..rounds {
-        let pids = paths.all_pids()?;
-        if pids.is_empty() {
-            break;
-        }
-        for pid in pids {
-            // Gone meanwhile is as good as signalled.
-            let _ = pidfd_open(pid).and_then(|pidfd| pidfd_send_signal(pidfd, signal));
-        }
-    }
-    Ok(())
+    if freezes && !was_frozen { paths.thaw() } else { Ok(()) }
 }

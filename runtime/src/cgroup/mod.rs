@@ -37,6 +37,12 @@ mod kill;
 mod paths;
 mod procs;
 mod remove;
+/// What a cgroup uses.
+pub mod stats;
+/// Changing the limits of a cgroup that is there.
+mod update;
+/// Being told of processes that were killed for want of memory.
+pub mod watch;
 
 pub use apply::{Applied, Join, Member, Opening, apply};
 pub use devices::DeviceProgram;
@@ -46,8 +52,10 @@ pub use location::{Location, LocationError};
 pub use paths::Paths;
 pub use plan::{
     Directory, DirectoryKind, Missing, Plan, PlanError, PlanErrors, Privilege, Write, plan,
+    plan_update,
 };
 pub use router::Layout;
+pub use update::{Former, check_memory, update};
 
 #[cfg(test)]
 mod tests;

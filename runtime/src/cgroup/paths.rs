@@ -103,12 +103,19 @@ impl Paths {
     }
 
     /// Sends `signal` to every process of the cgroup and of those below it. SIGKILL reaches frozen
-    /// ones too, and those that are being forked.
+    /// ones too, and those that are being forked, and is waited for.
     ///
     /// # Errors
     /// [`CgroupError::Missing`] without any cgroup; [`CgroupError::File`].
     pub fn signal_all(&self, signal: i32) -> Result<(), CgroupError> {
         kill::signal_all(self, signal)
+    }
+
+    /// Removes all directories that nothing is in the way of. Says whether all are gone.
+    #[must_use]
+    pub fn remove_at_once(&self) -> bool {
+        let gone: Vec<bool> = self.directories().map(remove::remove_at_once).collect();
+        !gone.contains(&false)
     }
 
     /// Removes all directories and those that the container made below them. Those that are gone

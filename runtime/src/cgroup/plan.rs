@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::devices::{self, DeviceProgram};
 use super::location::Location;
+use super::paths::Paths;
 use super::router::{Controller, HierarchyKind, Layout};
 use super::{limits_v1, limits_v2};
 use crate::config::resources::Resources;
@@ -168,9 +169,31 @@ pub fn plan(
     if privilege == Privilege::Full {
         devices::plan(&resources.devices, &mut draft);
     }
+    limits(resources, &mut draft);
+    if draft.errors.is_empty() { Ok(draft.plan) } else { Err(PlanErrors(draft.errors)) }
+}
+
+/// Plans the writes that change the limits of the container whose cgroups stand at `paths`. The rules
+/// on devices are left alone.
+///
+/// # Errors
+/// Every limit that the host cannot keep.
+pub fn plan_update(
+    resources: &Resources,
+    layout: &Layout,
+    paths: &Paths,
+) -> Result<Plan, PlanErrors> {
+    let (directories, places) = existing(layout, paths);
+    let plan = Plan { directories, writes: Vec::new(), device_program: None, warnings: Vec::new() };
+    let mut draft = Draft { layout, places, plan, errors: Vec::new() };
+    limits(resources, &mut draft);
+    if draft.errors.is_empty() { Ok(draft.plan) } else { Err(PlanErrors(draft.errors)) }
+}
+
+fn limits(resources: &Resources, draft: &mut Draft<'_>) {
     for controller in Controller::ALL {
         let version = draft.version_of(controller);
-        let mut sink = Sink { controller, draft: &mut draft };
+        let mut sink = Sink { controller, draft: &mut *draft };
         if version == Some(Version::V2) {
             limits_v2::plan(resources, &mut sink);
         } else {
@@ -178,8 +201,7 @@ pub fn plan(
             limits_v1::plan(resources, &mut sink);
         }
     }
-    limits_v2::plan_unified(&resources.unified, &mut draft);
-    if draft.errors.is_empty() { Ok(draft.plan) } else { Err(PlanErrors(draft.errors)) }
+    limits_v2::plan_unified(&resources.unified, draft);
 }
 
 impl Plan {
@@ -236,6 +258,37 @@ fn directories(
             HierarchyKind::V1 { .. } => {}
         }
     }
+    (all, places)
+}
+
+/// The cgroups that are there, and for each hierarchy of the layout the index of its directory.
+fn existing(layout: &Layout, paths: &Paths) -> (Vec<Directory>, Vec<Option<usize>>) {
+    let mut all: Vec<Directory> = Vec::new();
+    let places = layout.hierarchies().iter().map(|hierarchy| {
+        let kind = kind_of(&hierarchy.kind, layout.is_v2_only());
+        let belongs = |key: &str| match &hierarchy.kind {
+            HierarchyKind::V1 { controllers, .. } => {
+                controllers.iter().any(|controller| controller.name() == key)
+            }
+            HierarchyKind::V2 { .. } => key.is_empty(),
+        };
+        let found: Vec<_> = paths.iter().filter(|(key, _)| belongs(key)).collect();
+        let (_, path) = *found.first()?;
+        // Found at its creation, perhaps below another mount point of the same hierarchy.
+        let (mount_point, below) = match path.strip_prefix(&hierarchy.mount_point) {
+            Ok(below) => (hierarchy.mount_point.clone(), below),
+            Err(_) => (PathBuf::from("/"), path.strip_prefix("/").unwrap_or(path)),
+        };
+        all.push(Directory {
+            mount_point,
+            below: below.to_string_lossy().into_owned(),
+            keys: found.iter().map(|(key, _)| (*key).to_owned()).collect(),
+            kind,
+            optional: false,
+        });
+        Some(all.len() - 1)
+    });
+    let places = places.collect();
     (all, places)
 }
 

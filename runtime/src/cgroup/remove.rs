@@ -18,6 +18,11 @@ const PAUSES_MS: [i32; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 const CGROUP_V1: i64 = 0x0027_e0eb;
 const CGROUP_V2: i64 = 0x6367_7270;
 
+/// Removes the directory `path` if nothing is in its way. Says whether it is gone.
+pub(super) fn remove_at_once(path: &Path) -> bool {
+    rmdir(path).is_ok()
+}
+
 /// Removes the directory `path`. No error when it is not there.
 pub(super) fn remove(path: &Path) -> Result<(), CgroupError> {
     let error = match rmdir(path) {

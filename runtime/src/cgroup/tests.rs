@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::location::Location;
-use super::plan::{DirectoryKind, Missing, Plan, Privilege, plan};
+use super::paths::Paths;
+use super::plan::{DirectoryKind, Missing, Plan, Privilege, plan, plan_update};
 use super::router::Layout;
 use super::router::tests::{hybrid, v1, v2};
 use crate::config::field::{Field, Findings};
@@ -257,4 +258,46 @@ fn leaves_out_only_what_a_rootless_caller_did_not_name() {
     assert_eq!(optional(None, Privilege::Full), always);
     assert_eq!(optional(Some("/x"), Privilege::Rootless), always);
     assert_eq!(optional(None, Privilege::Rootless).len(), 10);
+}
+
+/// The writes of an update of a container whose cgroups stand where `make` puts them.
+fn update_writes(json: &Value, layout: &Layout) -> Vec<String> {
+    let made = make(&json!({}), layout, Privilege::Full).unwrap();
+    let plan = plan_update(&resources(json), layout, &Paths::new(made.paths())).unwrap();
+    let writes = plan.writes.iter();
+    writes.map(|write| format!("{}={}", write.path(&plan).display(), write.value)).collect()
+}
+
+#[test]
+fn an_update_writes_where_the_cgroups_are() {
+    let json = json!({"devices": [{"allow": true, "access": "rwm"}], "pids": {"limit": 7},
+        "memory": {"limit": 100, "swap": 150}, "cpu": {"quota": 5, "period": 1000, "burst": 2}});
+    assert_eq!(
+        update_writes(&json, &v2()),
+        [
+            "/sys/fs/cgroup/pod/box/memory.swap.max=50",
+            "/sys/fs/cgroup/pod/box/memory.max=100",
+            "/sys/fs/cgroup/pod/box/cpu.max=5 1000",
+            "/sys/fs/cgroup/pod/box/cpu.max.burst=2",
+            "/sys/fs/cgroup/pod/box/pids.max=7",
+        ]
+    );
+    let hybrid_writes = update_writes(&json, &hybrid());
+    assert_eq!(hybrid_writes[0], "/sys/fs/cgroup/memory/pod/box/memory.limit_in_bytes=100");
+    assert_eq!(hybrid_writes.last().unwrap(), "/sys/fs/cgroup/pids/pod/box/pids.max=7");
+    let shared = update_writes(&json!({"cpu": {"shares": 9}}), &v1());
+    assert_eq!(shared, ["/sys/fs/cgroup/cpu,cpuacct/pod/box/cpu.shares=9"]);
+}
+
+#[test]
+fn an_update_refuses_what_the_container_has_no_cgroup_for() {
+    let paths = Paths::new([("cpu".to_owned(), "/sys/fs/cgroup/cpu/pod/box".into())]);
+    let limits = resources(&json!({"pids": {"limit": 7}, "unified": {"hugetlb.1GB.max": "0"}}));
+    let error = plan_update(&limits, &hybrid(), &paths).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "linux.resources.pids.limit: this host has no cgroup controller \"pids\"; \
+         linux.resources.unified.hugetlb.1GB.max: this host has no cgroup controller \"hugetlb\" on \
+         cgroup v2"
+    );
 }

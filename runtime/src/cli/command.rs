@@ -2,6 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::signal::Signal;
 use super::user::User;
@@ -38,6 +41,36 @@ pub enum Command {
         id: String,
         /// Kill it first if need be; a container that does not exist is no error.
         force: bool,
+    },
+    /// Stop all processes of a container where they are.
+    Pause {
+        /// The container's id.
+        id: String,
+    },
+    /// Let the processes of a paused container go on.
+    Resume {
+        /// The container's id.
+        id: String,
+    },
+    /// Print the processes of a container.
+    Ps {
+        /// The container's id.
+        id: String,
+        /// How to print them.
+        format: PsFormat,
+        /// What the host's ps is given.
+        args: Vec<OsString>,
+    },
+    /// Change the limits of a container.
+    Update(UpdateArgs),
+    /// Print what a container uses, and when it runs out of memory.
+    Events {
+        /// The container's id.
+        id: String,
+        /// The time between two samples.
+        interval: Duration,
+        /// One sample, and no more.
+        once: bool,
     },
     /// Print all containers of the state root.
     List {
@@ -178,6 +211,39 @@ pub enum ListFormat {
     Json,
     /// The ids alone, one per line.
     Quiet,
+}
+
+/// How `ps` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PsFormat {
+    /// The lines of the host's ps that belong to the container.
+    Table,
+    /// One line with an array of pids.
+    Json,
+}
+
+/// The arguments of `update`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateArgs {
+    /// The container's id.
+    pub id: String,
+    /// Where the new limits stand.
+    pub source: UpdateSource,
+    /// The schema of the L3 cache.
+    pub l3_cache_schema: Option<String>,
+    /// The schema of the memory bandwidth.
+    pub mem_bw_schema: Option<String>,
+}
+
+/// Where the new limits of `update` stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateSource {
+    /// In a file, absolute, as `linux.resources` of the specification.
+    File(PathBuf),
+    /// Likewise on standard input.
+    Input,
+    /// In the flags, put into the same form.
+    Flags(Value),
 }
 
 /// The flags before the command.

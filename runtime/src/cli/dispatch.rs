@@ -12,7 +12,8 @@ use super::program::{Name, Program};
 use super::root::{self, Surroundings};
 use super::run as run_command;
 use super::{
-    completion, create, exec, features, help, list, log, plan, seal, spec, state, version,
+    completion, create, events, exec, features, help, list, log, plan, ps, seal, spec, state,
+    update, version,
 };
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
@@ -123,6 +124,13 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
             let warnings = lifecycle::delete::delete(&global.root, &id, force);
             create::warn(&warnings.map_err(|error| create::explain(&error))?, output);
             Ok(0)
+        }
+        Command::Pause { id } => done(lifecycle::pause::pause(&global.root, &create::id(&id)?)),
+        Command::Resume { id } => done(lifecycle::pause::resume(&global.root, &create::id(&id)?)),
+        Command::Ps { id, format, args } => ps::run(&id, format, &args, global, output),
+        Command::Update(args) => update::run(&args, global, output),
+        Command::Events { id, interval, once } => {
+            events::run(&id, (!once).then_some(interval), global, output)
         }
         Command::List { format } => list::run(format, global, output),
         Command::Exec(args) => exec::run(&args, global),

@@ -213,6 +213,45 @@ static EXEC: [Flag; 17] = [
     Flag::switch("ignore-paused", "start the process though the container is paused"),
 ];
 
+static PS: [Flag; 1] = [Flag::text("format", "FORMAT", "print a table or json")
+    .or('f')
+    .defaulting("table")
+    .of(&["table", "json"])];
+
+static EVENTS: [Flag; 2] = [
+    Flag::text("interval", "DURATION", "the time between two samples, such as 5s or 1m30s")
+        .defaulting("5s"),
+    Flag::switch("stats", "print one sample and exit"),
+];
+
+static UPDATE: [Flag; 19] = [
+    Flag::text(
+        "resources",
+        "FILE",
+        "read the limits from FILE, or - for standard input, as linux.resources of config.json; all \
+         other flags on limits are ignored then",
+    )
+    .or('r'),
+    Flag::text("blkio-weight", "WEIGHT", "the weight of block I/O, 10 to 1000"),
+    Flag::text("cpu-period", "MICROSECONDS", "the period of the processor quota"),
+    Flag::text("cpu-quota", "MICROSECONDS", "processor time in each period; -1 for no limit"),
+    Flag::text("cpu-burst", "MICROSECONDS", "unused processor time that may be saved up"),
+    Flag::text("cpu-share", "SHARES", "the weight of processor time, 2 to 262144"),
+    Flag::text("cpu-rt-period", "MICROSECONDS", "the period of real-time tasks"),
+    Flag::text("cpu-rt-runtime", "MICROSECONDS", "time of real-time tasks in each period of theirs"),
+    Flag::text("cpuset-cpus", "LIST", "the processors, such as 0-2,7"),
+    Flag::text("cpuset-mems", "LIST", "the memory nodes"),
+    Flag::text("cpu-idle", "0|1", "1: run only when nothing else wants to").of(&["0", "1"]),
+    Flag::text("memory", "SIZE", "the memory limit: bytes, or with k, m, g; -1 for no limit"),
+    Flag::text("memory-reservation", "SIZE", "what is kept when memory is scarce"),
+    Flag::text("memory-swap", "SIZE", "memory and swap together; -1 for no limit"),
+    Flag::text("kernel-memory", "SIZE", "ignored").unlisted(),
+    Flag::text("kernel-memory-tcp", "SIZE", "ignored").unlisted(),
+    Flag::text("pids-limit", "N", "the most tasks; -1 for no limit"),
+    Flag::text("l3-cache-schema", "SCHEMA", "the schema of the L3 cache (Intel RDT)"),
+    Flag::text("mem-bw-schema", "SCHEMA", "the schema of the memory bandwidth (Intel RDT)"),
+];
+
 static SPEC: [Flag; 2] = [
     Flag::text("bundle", "DIR", "the directory to write config.json to").or('b').defaulting("."),
     Flag::switch("rootless", "write a config that needs no privileges"),
@@ -224,7 +263,7 @@ const NOTHING: Count = Count { min: 0, max: Some(0) };
 const ID: Count = Count { min: 1, max: Some(1) };
 
 /// All commands, in the order of the help.
-pub static VERBS: [Verb; 12] = [
+pub static VERBS: [Verb; 17] = [
     Verb {
         name: "completion",
         arguments: "SHELL",
@@ -253,6 +292,16 @@ pub static VERBS: [Verb; 12] = [
         description: "A container that is running is refused without --force. One that was created \
                       and never started is killed.",
         flags: &[&DELETE],
+        count: ID,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "events",
+        arguments: "CONTAINER-ID",
+        summary: "print what a container uses, and when it runs out of memory",
+        description: "One JSON object a line: type is stats or oom. The stream ends when the \
+                      container's cgroup is gone.",
+        flags: &[&EVENTS],
         count: ID,
         order: Order::Mixed,
     },
@@ -297,6 +346,15 @@ pub static VERBS: [Verb; 12] = [
         order: Order::Mixed,
     },
     Verb {
+        name: "pause",
+        arguments: "CONTAINER-ID",
+        summary: "stop all processes of a container where they are",
+        description: "Nothing is done to one that is paused already.",
+        flags: &[],
+        count: ID,
+        order: Order::Mixed,
+    },
+    Verb {
         name: "plan",
         arguments: "[CONTAINER-ID]",
         summary: "print the steps that create would take, and take none",
@@ -304,6 +362,25 @@ pub static VERBS: [Verb; 12] = [
                       needed.",
         flags: &[&PLAN],
         count: Count { min: 0, max: Some(1) },
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "ps",
+        arguments: "CONTAINER-ID [PS-OPTION...]",
+        summary: "print the processes of a container",
+        description: "The table is what the host's ps prints, with the lines of the container's \
+                      processes; without options ps is given -ef. Flags stand before the id.",
+        flags: &[&PS],
+        count: Count { min: 1, max: None },
+        order: Order::FlagsFirst,
+    },
+    Verb {
+        name: "resume",
+        arguments: "CONTAINER-ID",
+        summary: "let the processes of a paused container go on",
+        description: "",
+        flags: &[],
+        count: ID,
         order: Order::Mixed,
     },
     Verb {
@@ -344,6 +421,16 @@ pub static VERBS: [Verb; 12] = [
         description: "The form is that of the runtime specification (runtime.md), with the root \
                       filesystem and the time of creation added.",
         flags: &[],
+        count: ID,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "update",
+        arguments: "CONTAINER-ID",
+        summary: "change the limits of a container",
+        description: "What is not named stays as it is. Limits are set all or none. The rules on \
+                      devices cannot be changed.",
+        flags: &[&UPDATE],
         count: ID,
         order: Order::Mixed,
     },

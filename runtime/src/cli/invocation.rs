@@ -2,10 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::command::{
-    Command, CreateArgs, ExecArgs, Global, ListFormat, LogFormat, Rootless, RunArgs,
+    Command, CreateArgs, ExecArgs, Global, ListFormat, LogFormat, PsFormat, Rootless, RunArgs,
 };
+use super::duration;
 use super::error::CommandError;
 use super::flags::{GLOBAL, HELP, Order, VERBS, Verb};
 use super::parse::{self, Matches};
@@ -14,6 +16,8 @@ use super::quote::quoted;
 use super::root::{self, Surroundings};
 use super::signal::Signal;
 use super::user::{self, User};
+
+mod update;
 
 /// What stands before the command, and the rest.
 #[derive(Debug)]
@@ -183,6 +187,19 @@ impl Reader<'_> {
                 Command::Kill { id: self.id()?, signal: self.signal()?, all: self.is_set("all") }
             }
             "delete" => Command::Delete { id: self.id()?, force: self.is_set("force") },
+            "pause" => Command::Pause { id: self.id()? },
+            "resume" => Command::Resume { id: self.id()? },
+            "ps" => Command::Ps {
+                id: self.id()?,
+                format: self.ps_format()?,
+                args: self.matches.arguments.get(1..).unwrap_or_default().to_vec(),
+            },
+            "update" => Command::Update(self.update()?),
+            "events" => Command::Events {
+                id: self.id()?,
+                interval: self.interval()?,
+                once: self.is_set("stats"),
+            },
             "list" => Command::List { format: self.list_format()? },
             "exec" => {
                 Command::Exec(self.exec().map_err(|error| CommandError::exec(error.message))?)
@@ -274,6 +291,27 @@ impl Reader<'_> {
             Some("json") => Ok(ListFormat::Json),
             Some(_) => Err(CommandError::new("invalid format option")),
         }
+    }
+
+    fn ps_format(&self) -> Result<PsFormat, CommandError> {
+        match self.matches.text("format").map(OsStr::to_string_lossy).as_deref() {
+            None | Some("table") => Ok(PsFormat::Table),
+            Some("json") => Ok(PsFormat::Json),
+            Some(_) => Err(CommandError::new("invalid format option")),
+        }
+    }
+
+    /// Zero where the text says zero or less, which `events` refuses.
+    fn interval(&self) -> Result<Duration, Misuse> {
+        const DEFAULT: Duration = Duration::from_secs(5);
+        let Some(text) = self.matches.text("interval") else { return Ok(DEFAULT) };
+        let text = text.to_string_lossy();
+        duration::parse(&text).ok_or_else(|| self.malformed("interval", &text))
+    }
+
+    fn malformed(&self, name: &str, text: &str) -> Misuse {
+        let message = format!("invalid value {} for flag -{name}: parse error", quoted(text));
+        Misuse::Flag(message, Some(self.verb))
     }
 
     fn id(&self) -> Result<String, CommandError> {

@@ -3,7 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::command::{Command, ExecArgs, Global, ListFormat, LogFormat, RootOrigin, Rootless};
+use serde_json::json;
+
+use super::command::{
+    Command, ExecArgs, Global, ListFormat, LogFormat, PsFormat, RootOrigin, Rootless, UpdateSource,
+};
 use super::flags::{GLOBAL, VERBS, Verb};
 use super::invocation::{Misuse, Request, Start, read_command, read_global};
 use super::program::{Name, Program};
@@ -161,6 +165,31 @@ fn reads_kill_and_list() {
 }
 
 #[test]
+fn reads_update_into_the_form_of_the_specification() {
+    let read = |line: &str| match read(line).unwrap() {
+        Command::Update(args) => args,
+        other => panic!("{other:?}"),
+    };
+    let line = "update --memory 1k --memory-swap -1 --pids-limit=-1 --cpu-share 5 --cpuset-cpus 0-1 \
+                --cpu-idle 0 --blkio-weight 10 --l3-cache-schema L3:0=f c";
+    let limits = json!({"memory": {"limit": 1024, "swap": -1}, "pids": {"limit": -1},
+        "cpu": {"shares": 5, "cpus": "0-1", "idle": 0}, "blockIO": {"weight": 10}});
+    let args = read(line);
+    assert_eq!((args.source, args.id.as_str()), (UpdateSource::Flags(limits), "c"));
+    assert_eq!(args.l3_cache_schema.as_deref(), Some("L3:0=f"));
+    assert_eq!(read("update --resources - c").source, UpdateSource::Input);
+    assert_eq!(read("update c -r x").source, UpdateSource::File("/here/x".into()));
+    assert_eq!(read("update --memory= c").source, UpdateSource::Flags(json!({})));
+}
+
+#[test]
+fn leaves_what_follows_the_id_to_ps() {
+    let command = read("ps -f json c -o pid --format x").unwrap();
+    let args = ["-o", "pid", "--format", "x"].map(OsString::from).to_vec();
+    assert_eq!(command, Command::Ps { id: "c".into(), format: PsFormat::Json, args });
+}
+
+#[test]
 fn refuses_with_the_words_and_codes_of_runc() {
     for (line, message, code) in [
         ("create", "keel: \"create\" requires exactly 1 argument(s)", 1),
@@ -173,8 +202,17 @@ fn refuses_with_the_words_and_codes_of_runc() {
         ("spec --bogus", "flag provided but not defined: -bogus", 1),
         ("list -f xml", "invalid format option", 1),
         ("kill a BAD", "unknown signal \"BAD\"", 1),
-        ("pause c", "No help topic for 'pause'", 3),
-        ("help pause", "No help topic for 'pause'", 3),
+        ("frobnicate c", "No help topic for 'frobnicate'", 3),
+        ("help frobnicate", "No help topic for 'frobnicate'", 3),
+        ("ps -f xml c", "invalid format option", 1),
+        ("events --interval 5 c", "invalid value \"5\" for flag -interval: parse error", 1),
+        ("update --pids-limit x c", "invalid value \"x\" for flag -pids-limit: parse error", 1),
+        ("update --memory 5q c", "invalid value for memory: invalid size: '5q'", 1),
+        (
+            "update --cpu-period -1 c",
+            "invalid value for cpu-period: strconv.ParseUint: parsing \"-1\": invalid syntax",
+            1,
+        ),
         (
             "exec -u 1: c ls",
             "exec failed: invalid user \"1:\": expected UID or UID:GID, both decimal",

@@ -7,8 +7,12 @@ use std::fmt::Write as _;
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Json {
+    Null,
     Bool(bool),
     Number(i64),
+    Unsigned(u64),
+    /// Hundredths, as the kernel prints averages.
+    Hundredths(u64),
     Text(String),
     List(Vec<Json>),
     Object(Vec<(Cow<'static, str>, Json)>),
@@ -49,8 +53,11 @@ impl Json {
     fn write(&self, out: &mut String, layout: Option<(&str, usize)>) {
         let deeper = layout.map(|(indent, depth)| (indent, depth + 1));
         match self {
+            Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Number(number) => out.push_str(&number.to_string()),
+            Self::Unsigned(number) => out.push_str(&number.to_string()),
+            Self::Hundredths(number) => write_hundredths(out, *number),
             Self::Text(text) => write_text(out, text),
             Self::List(items) => write_all(out, layout, ('[', ']'), items, |out, item| {
                 item.write(out, deeper);
@@ -100,6 +107,16 @@ fn new_line(out: &mut String, indent: &str, depth: usize) {
     out.extend(std::iter::repeat_n(indent, depth));
 }
 
+/// Without zeros at the end, as Go writes a number with a fraction.
+fn write_hundredths(out: &mut String, number: u64) {
+    out.push_str(&(number / 100).to_string());
+    match (number % 100 / 10, number % 10) {
+        (0, 0) => {}
+        (tenths, 0) => out.push_str(&format!(".{tenths}")),
+        (tenths, hundredths) => out.push_str(&format!(".{tenths}{hundredths}")),
+    }
+}
+
 fn write_text(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
@@ -137,6 +154,14 @@ mod tests {
     fn keeps_the_order_of_members() {
         let expected = r#"{"z":-1,"a":["x","y"],"empty":[],"none":{},"n":[false,true]}"#;
         assert_eq!(sample().compact(), expected);
+    }
+
+    #[test]
+    fn writes_numbers_as_go_does() {
+        let all = [0, 5, 40, 100, 1230, 9856].map(Json::Hundredths);
+        let all = all.into_iter().chain([Json::Unsigned(u64::MAX), Json::Null]).collect();
+        let expected = "[0,0.05,0.4,1,12.3,98.56,18446744073709551615,null]";
+        assert_eq!(Json::List(all).compact(), expected);
     }
 
     #[test]

@@ -11,27 +11,32 @@
 
 // From the words of the command line to a command.
 pub mod command;
+pub mod duration;
 pub mod flags;
 mod invocation;
 mod parse;
 mod program;
 mod root;
 pub mod signal;
+pub mod size;
 pub mod user;
 
 // From a command to its answer: one file per command, and `dispatch` before them.
 mod completion;
 mod create;
 mod dispatch;
+mod events;
 mod exec;
 mod features;
 pub mod list;
 pub mod owner;
 mod plan;
+mod ps;
 mod run;
 mod seal;
 mod spec;
 pub mod state;
+mod update;
 pub mod version;
 
 // How answers are written.

@@ -7,6 +7,9 @@
 use super::error::Kind;
 use super::field::{Bounds, Field};
 
+pub mod update;
+mod write;
+
 /// The limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resources {

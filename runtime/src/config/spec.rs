@@ -85,7 +85,7 @@ impl Process {
     }
 }
 
-fn checked<T>(
+pub(super) fn checked<T>(
     document: &Value,
     read: impl FnOnce(&Field<'_>) -> Option<T>,
 ) -> Result<Checked<T>, ConfigErrors> {

@@ -38,6 +38,9 @@ pub struct State {
     pub cgroup_paths: Vec<(String, String)>,
     /// Whether missing rights on cgroups were tolerated.
     pub rootless: bool,
+    /// The limits as `update` last left them, in the form of `linux.resources`; absent while they
+    /// are those of the config.
+    pub resources: Option<Value>,
 }
 
 /// Why a state file cannot be used.
@@ -73,7 +76,7 @@ impl State {
                 (key.to_uppercase(), Value::String(format!("/proc/{pid}/ns/{name}")))
             })
             .collect();
-        json!({
+        let mut state = json!({
             "id": self.id,
             "init_process_pid": pid,
             "init_process_start": self.process.start_time,
@@ -93,8 +96,11 @@ impl State {
                 "owns_pid_namespace": self.owns_pid_namespace,
                 "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             },
-        })
-        .to_string()
+        });
+        if let Some(resources) = &self.resources {
+            state["keel"]["resources"] = resources.clone();
+        }
+        state.to_string()
     }
 
     /// Reads a file's content.
@@ -138,6 +144,7 @@ impl State {
             cgroup_paths: pairs(&json["cgroup_paths"])
                 .ok_or(InvalidState::Member("cgroup_paths"))?,
             rootless: json["rootless"].as_bool().ok_or(InvalidState::Member("rootless"))?,
+            resources: own.get("resources").cloned(),
         })
     }
 
@@ -186,6 +193,7 @@ mod tests {
             owns_pid_namespace: true,
             cgroup_paths: vec![("cpu".to_owned(), "/sys/fs/cgroup/cpu/web".to_owned())],
             rootless: false,
+            resources: Some(json!({"pids": {"limit": 5}})),
         }
     }
 

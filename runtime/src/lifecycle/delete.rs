@@ -70,8 +70,8 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
     if !state.owns_pid_namespace || state.process.is_alive() {
         kill_in(&cgroups)?;
     }
-    if cgroups.remove().is_err() {
-        // A process that joined from outside of the pid namespace.
+    if !cgroups.remove_at_once() {
+        // A process that joined from outside of the pid namespace, or cgroups that the container made.
         kill_in(&cgroups)?;
         cgroups.remove()?;
     }

@@ -507,6 +507,7 @@ fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
         owns_pid_namespace: spec.linux.creates(NamespaceKind::Pid),
         cgroup_paths: paths.map(|(key, path)| (key, path.to_string_lossy().into_owned())).collect(),
         rootless: host.rootless,
+        resources: None,
     }
 }
 

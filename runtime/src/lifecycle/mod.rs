@@ -4,12 +4,16 @@
 pub mod create;
 pub mod delete;
 pub mod error;
+pub mod events;
 pub mod exec;
 mod exec_cgroup;
 pub mod foreground;
 mod hooks;
 pub mod kill;
 pub mod launch;
+pub mod pause;
+pub mod ps;
 pub mod run;
 pub mod start;
 pub mod state;
+pub mod update;

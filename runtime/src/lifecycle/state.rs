@@ -33,6 +33,18 @@ impl Container {
         Ok(Self { directory, state })
     }
 
+    /// Finds a container and keeps other commands from changing it until this value is dropped. What
+    /// was recorded is read after that, so that it holds what an earlier command wrote.
+    ///
+    /// # Errors
+    /// As [`Container::open`].
+    pub fn open_locked(root: &Path, id: &ContainerId) -> Result<Self, RuntimeError> {
+        let directory = StateDir::open(root, id)?;
+        directory.lock(true)?;
+        let state = directory.read_state()?.ok_or(StateError::NotFound)?;
+        Ok(Self { directory, state })
+    }
+
     /// The container's status now: the record is a hint, the process is the truth.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -51,6 +63,12 @@ impl Container {
     #[must_use]
     pub fn cgroups(&self) -> cgroup::Paths {
         paths_of(&self.state)
+    }
+
+    /// Whether a cgroup of the container is there.
+    #[must_use]
+    pub fn has_cgroup(&self) -> bool {
+        self.state.cgroup_paths.iter().any(|(_, path)| Path::new(path).exists())
     }
 
     /// The hooks of the config as it was at creation; `None` when it has none.

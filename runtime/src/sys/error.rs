@@ -29,7 +29,7 @@ macro_rules! calls {
 calls! {
     Access = "faccessat", Bind = "bind", Bpf = "bpf", Capset = "capset", Chdir = "chdir", Chroot = "chroot",
     Clone3 = "clone3", CloseRange = "close_range", Connect = "connect", Dup = "dup",
-    Execve = "execve", Execveat = "execveat", Fchdir = "fchdir", Fchmod = "fchmod",
+    Eventfd = "eventfd2", Execve = "execve", Execveat = "execveat", Fchdir = "fchdir", Fchmod = "fchmod",
     Fchown = "fchown", Fcntl = "fcntl", Flock = "flock", Fork = "fork", Fsconfig = "fsconfig",
     Fsmount = "fsmount", Fsopen = "fsopen", Fstat = "fstat", Fstatfs = "fstatfs",
     Getcwd = "getcwd", Getdents = "getdents64", Ioctl = "ioctl", Keyctl = "keyctl", Kill = "kill",

@@ -10,6 +10,7 @@
 pub mod bpf;
 pub mod credentials;
 pub mod error;
+pub mod event;
 pub mod mount;
 pub mod namespace;
 pub mod open;
