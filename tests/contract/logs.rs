@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::{Value, json};
 
 fn broken() -> Container {
@@ -90,4 +90,121 @@ fn debug_keeps_the_error_last() {
     let text = fs::read_to_string(&log).expect("a log");
     let errors: Vec<&str> = text.lines().filter(|line| line.contains("\"error\"")).collect();
     assert!(errors.last().is_some_and(|line| line.contains("executable file not found")), "{text}");
+}
+
+/// The last error that a command logs as JSON.
+fn logged(container: &Container, words: &[&str]) -> Value {
+    let log = container.path("codes.json");
+    let _ = fs::remove_file(&log);
+    let path = log.display().to_string();
+    let mut all = vec!["--log", &path, "--log-format", "json"];
+    all.extend_from_slice(words);
+    let outcome = container.call(&all);
+    assert_ne!(outcome.status, 0, "{}", outcome.report());
+    let text = fs::read_to_string(&log).expect("a log");
+    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+}
+
+/// Asserts members of a record; null is for one that is not there.
+#[track_caller]
+fn has(record: &Value, expected: &Value) {
+    for (key, value) in expected.as_object().expect("an object") {
+        assert_eq!(&record[key], value, "{key} in {record}");
+    }
+}
+
+/// A container whose creation fails, with the record.
+fn creation(delta: impl FnOnce(&mut Value)) -> Value {
+    let container = Container::new(delta);
+    logged(&container, &["create", container.id()])
+}
+
+/// CLI-LOG-08: a JSON record of an error has its code and, where there are, the field, the call, the errno and a hint.
+#[test]
+fn errors_have_codes() {
+    let container = Container::sleeping(|_| ());
+    if !requires(container.runtime().is("keel"), "the codes are keel's") {
+        return;
+    }
+    let id = container.id();
+    let log = |words: &[&str]| logged(&container, words);
+    has(&log(&["create", "--nosuchflag", "x"]), &json!({"code": "usage"}));
+    has(&log(&["nosuchcommand"]), &json!({"code": "usage"}));
+    has(&log(&["kill", id, "NOSUCH"]), &json!({"code": "usage"}));
+    has(&log(&["create", "a/b"]), &json!({"code": "invalid-id"}));
+    has(&log(&["start", "nosuch"]), &json!({"code": "not-found", "errno": null}));
+    has(&log(&["create", "-b", "/nosuch", id]), &json!({"code": "config-not-found"}));
+    has(&log(&["create", "-b", "/dev/null", id]), &json!({"errno": "ENOTDIR"}));
+    let pid_file = log(&["create", "--pid-file", "/nosuch/pid", id]);
+    has(&pid_file, &json!({"code": "system", "syscall": "openat", "errno": "ENOENT"}));
+    container.up();
+    has(&log(&["create", id]), &json!({"code": "already-exists"}));
+    has(&log(&["start", id]), &json!({"code": "refused", "field": null}));
+    has(&log(&["delete", id]), &json!({"code": "refused"}));
+    let exec = log(&["exec", id, "nosuchprogram"]);
+    has(&exec, &json!({"code": "program-not-found", "field": "process.args"}));
+    assert!(exec["hint"].as_str().is_some_and(|hint| hint.contains("PATH")), "{exec}");
+    let state = container.state_root().join(id).join("state.json");
+    let kept = fs::read(&state).expect("the state");
+    fs::write(&state, "{").expect("a file");
+    has(&log(&["state", id]), &json!({"code": "state"}));
+    fs::write(&state, kept).expect("a file");
+}
+
+/// CLI-LOG-09: a failed creation tells the field, the call, the errno and a hint of each kind of step.
+#[test]
+fn failed_creations_have_codes() {
+    if !requires(Container::new(|_| ()).runtime().is("keel"), "the codes are keel's") {
+        return;
+    }
+    let record = creation(|config| config["process"]["cwd"] = json!("relative"));
+    has(&record, &json!({"code": "invalid-config", "field": "process.cwd"}));
+    let record = creation(|config| config["linux"]["resources"]["cpu"]["cpus"] = json!("4000"));
+    has(
+        &record,
+        &json!({"code": "cgroup", "syscall": "write", "field": "linux.resources.cpu.cpus"}),
+    );
+    assert!(record["errno"].is_string(), "{record}");
+    let record = creation(|config| {
+        let rule = |action: &str| {
+            json!({"names": ["chroot"], "action": action, "args": [
+            {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]})
+        };
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [rule("SCMP_ACT_ERRNO"), rule("SCMP_ACT_KILL")]});
+    });
+    has(&record, &json!({"code": "seccomp", "field": "linux.seccomp.syscalls[0]"}));
+    let record = creation(|config| {
+        let mount = json!({"destination": "/x", "source": "/nosuch", "options": ["bind"]});
+        config["mounts"].as_array_mut().expect("mounts").insert(0, mount);
+    });
+    has(&record, &json!({"code": "setup", "field": "mounts[0]", "errno": "ENOENT"}));
+    assert!(record["hint"].is_string() && record["syscall"].is_string(), "{record}");
+    let record = creation(|config| config["process"]["args"] = json!(["/etc"]));
+    has(&record, &json!({"code": "program-denied", "field": "process.args"}));
+    let record = creation(|config| {
+        config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});
+    });
+    has(&record, &json!({"code": "hook", "field": "hooks.createRuntime[0]"}));
+}
+
+/// CLI-LOG-10: the manual page lists every code that the program has.
+#[test]
+fn the_manual_lists_the_codes() {
+    let root = keel_tests::project_root();
+    let page = fs::read_to_string(root.join("man/keel.8")).expect("keel(8)");
+    let section = page.split(".SH ERROR CODES").nth(1).expect("the section");
+    for file in keel_tests::rust_files("runtime/src") {
+        let coded = file.text.split("coded(\"").skip(1).chain(
+            (file.path.ends_with("report.rs"))
+                .then(|| file.text.split("=> \"").skip(1))
+                .into_iter()
+                .flatten(),
+        );
+        let words = coded.filter_map(|rest| rest.split('"').next());
+        for word in words.filter(|word| !word.contains('.')) {
+            let entry = format!("\n\\fB{}\\fR\n", word.replace('-', "\\-"));
+            assert!(section.contains(&entry), "{}: {word} is not in keel(8)", file.path);
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub struct Outcome {
     pub stderr: String,
     what: String,
     stdout_path: PathBuf,
+    stderr_path: PathBuf,
 }
 
 impl Outcome {
@@ -32,7 +33,14 @@ impl Outcome {
                 .unwrap_or_default()
         };
         let status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        Self { status, stdout: read(&stdout_path), stderr: read(&stderr_path), what, stdout_path }
+        Self {
+            status,
+            stdout: read(&stdout_path),
+            stderr: read(&stderr_path),
+            what,
+            stdout_path,
+            stderr_path,
+        }
     }
 
     /// Asserts exit status 0.
@@ -79,6 +87,11 @@ impl Outcome {
     /// What has been written to stdout by now: a container may have gone on after the command.
     pub fn stdout_now(&self) -> String {
         std::fs::read_to_string(&self.stdout_path).unwrap_or_default()
+    }
+
+    /// The file with its standard error, to which a container may have added since.
+    pub fn stderr_path(&self) -> &std::path::Path {
+        &self.stderr_path
     }
 
     /// Command, status and both streams, for a message.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::signal::Signal;
 use super::user::User;
+use crate::lifecycle;
 
 /// One command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub enum Command {
     },
     /// Print what this runtime can do.
     Features,
+    /// Undo what killed commands have left behind.
+    Gc(lifecycle::gc::Request),
     /// Print a script with which a shell completes command lines.
     Completion {
         /// The shell's name.

@@ -4,7 +4,6 @@ use super::command::{CreateArgs, Global, Rootless};
 use super::error::{CommandError, Details};
 use super::output::Output;
 use crate::container::id::ContainerId;
-use crate::init::error::InitError;
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
 use crate::lifecycle::launch::Request;
@@ -59,48 +58,12 @@ pub(super) fn failed(operation: &str, error: &RuntimeError) -> CommandError {
 
 /// An error with its causes, and its parts for programs.
 pub(super) fn explain(error: &RuntimeError) -> CommandError {
-    let (failure, field) = match error {
-        RuntimeError::Init(init) => match init {
-            InitError::Parent { source, what } => (Some(*source), Some(what.clone())),
-            InitError::Mapping { field, .. } => (None, Some((*field).to_owned())),
-            InitError::Step { source, step, .. } => (Some(*source), Some(step.clone())),
-            InitError::Program(_, source, _) => (Some(*source), Some("process.args".to_owned())),
-            _ => (None, None),
-        },
-        RuntimeError::Config(errors) => (None, errors.0.first().map(|first| first.field.clone())),
-        _ => (None, None),
-    };
-    let syscall = match (failure, error) {
-        (Some(crate::failure::Failure::Syscall(error)), _) => Some(error),
-        (_, RuntimeError::System { source, .. }) => Some(*source),
-        _ => None,
-    };
-    // A step in words begins with its field.
-    let field = field.map(|text| text.split(": ").next().unwrap_or_default().to_owned());
+    let report = error.report();
     CommandError::caused_by(error).with_details(Details {
-        code: Some(code(error).to_owned()),
-        field,
-        syscall: syscall.map(|error| error.call.name().to_owned()),
-        errno: syscall.map(|error| error.errno_name()),
-        hint: error.hint().map(str::to_owned),
+        code: Some(report.code.to_owned()),
+        field: report.field,
+        syscall: report.syscall,
+        errno: report.errno,
+        hint: report.hint,
     })
-}
-
-fn code(error: &RuntimeError) -> &'static str {
-    use crate::container::state_dir::StateError;
-    match error {
-        RuntimeError::Id(_) => "invalid-id",
-        RuntimeError::Load(_) | RuntimeError::Config(_) => "invalid-config",
-        RuntimeError::State(StateError::NotFound) => "not-found",
-        RuntimeError::State(StateError::Exists) => "already-exists",
-        RuntimeError::State(_) => "state",
-        RuntimeError::CgroupLocation(_) | RuntimeError::CgroupPlan(_) | RuntimeError::Cgroup(_) => {
-            "cgroup"
-        }
-        RuntimeError::Seccomp(_) => "seccomp",
-        RuntimeError::Init(_) => "init",
-        RuntimeError::Hook(_) => "hook",
-        RuntimeError::Refused(_) => "refused",
-        RuntimeError::System { .. } => "system",
-    }
 }

@@ -12,7 +12,7 @@ use super::program::{Name, Program};
 use super::root::{self, Surroundings};
 use super::run as run_command;
 use super::{
-    completion, create, events, exec, features, help, list, log, plan, ps, seal, spec, state,
+    completion, create, events, exec, features, gc, help, list, log, plan, ps, seal, spec, state,
     update, version,
 };
 use crate::lifecycle;
@@ -71,7 +71,7 @@ fn obey(
 ) -> Result<u8, Misuse> {
     let surroundings = Surroundings::of_process();
     let (global, ignored_criu, rest) =
-        match invocation::read_global(program, arguments, &surroundings)? {
+        match invocation::read_global(program, arguments, &surroundings).map_err(usage)? {
             Start::Help => return Ok(print(output, &help::program(program.name))?),
             Start::Version => return Ok(print(output, &version::text(program.name))?),
             Start::Command { global, ignored_criu, rest } => (global, ignored_criu, rest),
@@ -80,7 +80,7 @@ fn obey(
     if ignored_criu {
         output.warn("--criu is ignored");
     }
-    match invocation::read_command(program, rest, &surroundings)? {
+    match invocation::read_command(program, rest, &surroundings).map_err(usage)? {
         Request::Help => Ok(print(output, &help::program(program.name))?),
         Request::HelpOf(verb) => Ok(print(output, &help::command(program.name, verb))?),
         Request::Do(command) => Ok(execute(*command, &global, output)?),
@@ -107,6 +107,7 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
     match command {
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),
         Command::Features => print(output, &features::text()),
+        Command::Gc(request) => gc::run(request, global, output),
         Command::Completion { shell } => print(output, &completion::script(&shell)?),
         Command::Create(args) => create::run(&args, global, output),
         Command::Run(args) => run_command::run(&args, global, output),
@@ -148,6 +149,17 @@ fn print(output: &mut Output, text: &str) -> Result<u8, CommandError> {
     output.print(text).map(|()| 0)
 }
 
+/// What is wrong before a command is called is wrong with the command line.
+fn usage(misuse: Misuse) -> Misuse {
+    match misuse {
+        Misuse::Plain(mut error) => {
+            error.details.code = Some("usage".to_owned());
+            Misuse::Plain(error)
+        }
+        other => other,
+    }
+}
+
 /// Prints the help that a misuse calls for; what is left is reported as any other error.
 fn explain(name: Name, misuse: Misuse, output: &mut Output) -> CommandError {
     let (heading, message, verb) = match misuse {
@@ -158,5 +170,5 @@ fn explain(name: Name, misuse: Misuse, output: &mut Output) -> CommandError {
     let help = verb.map_or_else(|| help::program(name), |verb: &Verb| help::command(name, verb));
     // Whether or not the help could be printed, the mistake is what has to be told.
     let _ = output.print(&format!("{heading}\n\n{help}"));
-    CommandError::new(message)
+    CommandError::coded("usage", message)
 }

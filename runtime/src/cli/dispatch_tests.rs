@@ -114,7 +114,7 @@ fn logs_to_a_file_and_tells_standard_error_the_bare_message() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!((answer.stderr.as_str(), answer.code), ("No help topic for 'foo'\n", 3));
     let start = r#"{"level":"error","msg":"No help topic for 'foo'","time":"20"#;
-    assert!(log.starts_with(start) && log.ends_with("Z\"}\n"), "{log}");
+    assert!(log.starts_with(start) && log.ends_with("Z\",\"code\":\"usage\"}\n"), "{log}");
 }
 
 #[test]

@@ -44,7 +44,14 @@ impl CommandError {
     /// An error of any command but `exec`.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit_code: EXIT_ERROR, details: Box::default() }
+        Self::coded("refused", message)
+    }
+
+    /// An error of any command but `exec`, of a kind.
+    #[must_use]
+    pub(super) fn coded(code: &str, message: impl Into<String>) -> Self {
+        let details = Details { code: Some(code.to_owned()), ..Details::default() };
+        Self { message: message.into(), exit_code: EXIT_ERROR, details: Box::new(details) }
     }
 
     /// An error of `exec`: 1 might be taken for the status of the process, so it is 255.
@@ -57,7 +64,7 @@ impl CommandError {
     #[must_use]
     pub(super) fn unknown_command(name: &str) -> Self {
         let message = format!("No help topic for '{name}'");
-        Self { exit_code: EXIT_UNKNOWN_COMMAND, ..Self::new(message) }
+        Self { exit_code: EXIT_UNKNOWN_COMMAND, ..Self::coded("usage", message) }
     }
 
     /// An error of a lower layer with all its causes, each told once.
@@ -70,7 +77,11 @@ impl CommandError {
     /// An operation on a file, such as `open`, failed.
     #[must_use]
     pub fn file(operation: &str, path: &std::path::Path, error: &io::Error) -> Self {
-        Self::new(format!("{operation} {}: {}", path.display(), describe(error)))
+        let message = format!("{operation} {}: {}", path.display(), describe(error));
+        let errno =
+            error.raw_os_error().map(|raw| format!("{:?}", nix::errno::Errno::from_raw(raw)));
+        let details = Details { code: Some("file".to_owned()), errno, ..Details::default() };
+        Self::new(message).with_details(details)
     }
 
     /// The same error with its parts named.

@@ -252,6 +252,11 @@ static UPDATE: [Flag; 19] = [
     Flag::text("mem-bw-schema", "SCHEMA", "the schema of the memory bandwidth (Intel RDT)"),
 ];
 
+static GC: [Flag; 2] = [
+    Flag::switch("dry-run", "print what would be undone, and undo nothing"),
+    Flag::switch("stopped", "delete containers that have stopped, too"),
+];
+
 static SPEC: [Flag; 2] = [
     Flag::text("bundle", "DIR", "the directory to write config.json to").or('b').defaulting("."),
     Flag::switch("rootless", "write a config that needs no privileges"),
@@ -263,7 +268,7 @@ const NOTHING: Count = Count { min: 0, max: Some(0) };
 const ID: Count = Count { min: 1, max: Some(1) };
 
 /// All commands, in the order of the help.
-pub static VERBS: [Verb; 17] = [
+pub static VERBS: [Verb; 18] = [
     Verb {
         name: "completion",
         arguments: "SHELL",
@@ -322,6 +327,19 @@ pub static VERBS: [Verb; 17] = [
         summary: "print as JSON what this runtime can do",
         description: "The form is that of the runtime specification (features.md).",
         flags: &[],
+        count: NOTHING,
+        order: Order::Mixed,
+    },
+    Verb {
+        name: "gc",
+        arguments: "",
+        summary: "undo what commands that were killed have left behind",
+        description: "Half-made containers below the state root are removed with their cgroups. A \
+                      stopped container gives back its FIFOs and empty cgroups; its record stays, \
+                      unless --stopped is given. Containers that run, and those that another command works \
+                      on, are not touched. One line is printed for each finding. The exit code is 1 \
+                      if something could not be undone.",
+        flags: &[&GC],
         count: NOTHING,
         order: Order::Mixed,
     },

@@ -16,6 +16,7 @@ use super::quote::quoted;
 use super::root::{self, Surroundings};
 use super::signal::Signal;
 use super::user::{self, User};
+use crate::lifecycle;
 
 mod update;
 
@@ -209,6 +210,10 @@ impl Reader<'_> {
                 rootless: self.is_set("rootless"),
             },
             "features" => Command::Features,
+            "gc" => Command::Gc(lifecycle::gc::Request {
+                dry_run: self.is_set("dry-run"),
+                stopped: self.is_set("stopped"),
+            }),
             "completion" => Command::Completion { shell: self.id()? },
             "plan" => Command::Plan {
                 bundle: self.bundle()?,

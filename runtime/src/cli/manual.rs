@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::flags::{Flag, GLOBAL, HELP, Kind, VERBS, Verb};
+use crate::lifecycle::report::CODES;
 
 const COMMENT: &str = ".\\\" Written for man(7). Heads come from the table in runtime/src/cli/flags.rs; a test says how.\n";
 const WIDTH: usize = 90;
@@ -91,9 +92,20 @@ fn program_page(old: &Page) -> String {
         ("DESCRIPTION", kept("DESCRIPTION")),
         ("COMMANDS", commands),
         ("OPTIONS", options(GLOBAL.iter(), old)),
+        ("ERROR CODES", error_codes()),
         ("SEE ALSO", pages.collect::<Vec<_>>().join(",\n") + "\n"),
     ];
     page("keel", old, &generated, &("SEE ALSO", String::new()))
+}
+
+fn error_codes() -> String {
+    let mut text = wrapped(
+        "The member \\fIcode\\fR of a JSON log line is one of these words, which keep their meaning.",
+    );
+    for (code, meaning) in CODES {
+        let _ = writeln!(text, ".TP\n\\fB{}\\fR\n{}", escaped(code), sentence(meaning));
+    }
+    text
 }
 
 /// The sections that come from the table, then those of the old page that do not, `last` at the end.

@@ -28,6 +28,7 @@ mod dispatch;
 mod events;
 mod exec;
 mod features;
+mod gc;
 pub mod list;
 pub mod owner;
 mod plan;

@@ -48,10 +48,27 @@ pub enum StateError {
     },
 }
 
+/// How often a directory that somebody removes under our hands is made anew.
+const TRIES_MAX: u32 = 16;
+
 const STATE: &std::ffi::CStr = c"state.json";
 const STATE_NEW: &std::ffi::CStr = c".state.json.new";
 const CONFIG: &std::ffi::CStr = c"config.json";
 const FIFO: &std::ffi::CStr = c"exec.fifo";
+const STATUS: &std::ffi::CStr = c"status.fifo";
+const LAST_ERROR: &std::ffi::CStr = c"last_error.json";
+
+/// What the process of a created container waits at, and where it says what kept it from its program.
+///
+/// Two FIFOs: a frame that came back through the one on which `start` writes could not be told from
+/// that write while the process has not read it yet.
+#[derive(Debug)]
+pub struct Gate {
+    /// A byte in it lets the process go.
+    pub fifo: OwnedFd,
+    /// A frame in it says why the program could not be executed; its last writer closes it by execve.
+    pub status: OwnedFd,
+}
 
 /// The directory of one container.
 #[derive(Debug)]
@@ -80,14 +97,23 @@ impl StateDir {
             }
             other => other.map_err(failed)?,
         };
-        match mkdirat(&root_fd, &name, 0o711) {
-            Err(error) if error.errno == libc::EEXIST => return Err(StateError::Exists),
-            other => other.map_err(failed)?,
+        for _ in 0..TRIES_MAX {
+            match mkdirat(&root_fd, &name, 0o711) {
+                Err(error) if error.errno == libc::EEXIST => return Err(StateError::Exists),
+                other => other.map_err(failed)?,
+            }
+            let fd = match open_below(&root_fd, &name) {
+                Err(error) if error.errno == libc::ENOENT => continue,
+                other => other.map_err(failed)?,
+            };
+            let directory = Self { fd, root: root.to_owned(), id: id.clone() };
+            // Whoever tidies up may have taken the new directory for one that was left behind.
+            match directory.lock(true) {
+                Err(StateError::NotFound) => {}
+                other => return other.map(|()| directory),
+            }
         }
-        let fd = open_below(&root_fd, &name).map_err(failed)?;
-        let directory = Self { fd, root: root.to_owned(), id: id.clone() };
-        flock(&directory.fd, true).map_err(failed)?;
-        Ok(directory)
+        Err(StateError::Exists)
     }
 
     /// Opens the directory of an existing container.
@@ -138,6 +164,16 @@ impl StateDir {
         flock(&self.fd, exclusive).map_err(|source| self.failed(None, source))?;
         let links = open::fstat(&self.fd).map_err(|source| self.failed(None, source))?.st_nlink;
         if links == 0 { Err(StateError::NotFound) } else { Ok(()) }
+    }
+
+    /// Takes the lock if nobody has it; false when somebody does, or the container is gone.
+    ///
+    /// # Errors
+    /// The errno of flock(2).
+    pub fn try_lock(&self) -> Result<bool, StateError> {
+        let failed = |source| self.failed(None, source);
+        Ok(open::try_flock(&self.fd).map_err(failed)?
+            && open::fstat(&self.fd).map_err(failed)?.st_nlink > 0)
     }
 
     /// Lets other commands go on. The lock belongs to the open file, of which a child that is on its
@@ -206,15 +242,54 @@ impl StateDir {
             .map_err(|source| self.failed(Some(CONFIG), source))
     }
 
-    /// Makes the FIFO at which the container process waits for `start`. It is opened for reading and
-    /// writing, so that a read waits for a byte and not for a writer.
+    /// Makes the FIFOs at which the container process waits for `start` and answers it. They are
+    /// opened for reading and writing, so that a read waits for a byte and not for a writer.
     ///
     /// # Errors
     /// The errno of a call.
-    pub fn make_fifo(&self) -> Result<OwnedFd, StateError> {
-        mknodat(&self.fd, FIFO, Node::Fifo, 0o622)
-            .and_then(|()| openat(&self.fd, FIFO, OpenFlags::O_RDWR | OpenFlags::O_NOFOLLOW, 0))
-            .map_err(|source| self.failed(Some(FIFO), source))
+    pub fn make_gate(&self) -> Result<Gate, StateError> {
+        let make = |name, mode| {
+            mknodat(&self.fd, name, Node::Fifo, mode)
+                .and_then(|()| openat(&self.fd, name, OpenFlags::O_RDWR | OpenFlags::O_NOFOLLOW, 0))
+                .map_err(|source| self.failed(Some(name), source))
+        };
+        Ok(Gate { status: make(STATUS, 0o600)?, fifo: make(FIFO, 0o622)? })
+    }
+
+    /// The reading end of the FIFO through which the process answers `start`.
+    ///
+    /// # Errors
+    /// The errno of the call.
+    pub fn open_status(&self) -> Result<OwnedFd, StateError> {
+        let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK | OpenFlags::O_NOFOLLOW;
+        openat(&self.fd, STATUS, flags, 0).map_err(|source| self.failed(Some(STATUS), source))
+    }
+
+    /// Keeps the words of a failure, for whoever asks later why.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn write_last_error(&self, text: &str) -> Result<(), StateError> {
+        let flags =
+            OpenFlags::O_WRONLY | OpenFlags::O_CREAT | OpenFlags::O_TRUNC | OpenFlags::O_NOFOLLOW;
+        openat(&self.fd, LAST_ERROR, flags, 0o600)
+            .and_then(|file| write_all(file, text.as_bytes()))
+            .map_err(|source| self.failed(Some(LAST_ERROR), source))
+    }
+
+    /// What [`StateDir::write_last_error`] wrote; `None` where nothing failed.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn read_last_error(&self) -> Result<Option<String>, StateError> {
+        let flags = OpenFlags::O_RDONLY | OpenFlags::O_NOFOLLOW;
+        match openat(&self.fd, LAST_ERROR, flags, 0) {
+            Err(error) if error.errno == libc::ENOENT => Ok(None),
+            opened => opened
+                .and_then(|file| read_to_limit(file, STATE_BYTES_MAX))
+                .map(|text| Some(String::from_utf8_lossy(&text).into_owned()))
+                .map_err(|source| self.failed(Some(LAST_ERROR), source)),
+        }
     }
 
     /// The writing end of the FIFO; `None` when nobody waits at it.
@@ -230,21 +305,31 @@ impl StateDir {
         }
     }
 
-    /// Whether the FIFO is there: the container has not been started.
+    /// Whether a process waits at the FIFO: the container has not been started. That the FIFO is
+    /// there says less: a `start` that was killed may have let the process go and not removed it.
     #[must_use]
-    pub fn has_fifo(&self) -> bool {
-        open::lstatat(&self.fd, FIFO).is_ok()
+    pub fn is_awaiting_start(&self) -> bool {
+        matches!(self.open_fifo(), Ok(Some(_)))
     }
 
-    /// Removes the FIFO.
+    /// Whether there are FIFOs.
+    #[must_use]
+    pub fn has_gate(&self) -> bool {
+        [FIFO, STATUS].into_iter().any(|name| open::lstatat(&self.fd, name).is_ok())
+    }
+
+    /// Removes the FIFOs.
     ///
     /// # Errors
     /// The errno of the call.
-    pub fn remove_fifo(&self) -> Result<(), StateError> {
-        match unlinkat(&self.fd, FIFO) {
-            Err(error) if error.errno == libc::ENOENT => Ok(()),
-            other => other.map_err(|source| self.failed(Some(FIFO), source)),
+    pub fn remove_gate(&self) -> Result<(), StateError> {
+        for name in [FIFO, STATUS] {
+            match unlinkat(&self.fd, name) {
+                Err(error) if error.errno == libc::ENOENT => {}
+                other => other.map_err(|source| self.failed(Some(name), source))?,
+            }
         }
+        Ok(())
     }
 
     /// Removes the directory and what is in it.

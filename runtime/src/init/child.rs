@@ -7,6 +7,7 @@ use super::entrance::Entrances;
 use super::parent::raise_limits;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
+use crate::container::state_dir::Gate;
 use crate::decimal::Decimal;
 use crate::failure::{Failure, Result};
 use crate::hooks;
@@ -38,7 +39,7 @@ pub struct Inherited {
     /// The host's procfs.
     pub procfs: Option<Procfs>,
     /// Where the process waits for `start`.
-    pub fifo: Option<OwnedFd>,
+    pub gate: Option<Gate>,
     /// A process whose namespaces are joined before anything else: what exec does.
     pub join: Option<(OwnedFd, Kind)>,
     /// Whether the namespaces that were joined include a user namespace.
@@ -60,18 +61,24 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
             entered: false,
         },
         committed: false,
+        released_at: None,
     };
     let (step, failure) = match child.walk(plan) {
         Err((step, failure)) => (step, failure),
         Ok(()) => (plan.steps.len(), child.execute(plan)),
     };
-    let number = u16::try_from(step).unwrap_or(u16::MAX);
-    let sent = Message::Failed { step: number, failure }.send(socket);
+    let number = |step| u16::try_from(step).unwrap_or(u16::MAX);
+    if let (Some(gate), Some(at)) = (&inherited.gate, child.released_at) {
+        // `start` may listen, or be gone; the message goes where the program's own would have gone, too.
+        let _ = Message::Failed { step: number(step - at), failure }.send(&gate.status);
+        complain(&child.process.program, failure);
+        return 255;
+    }
+    let sent = Message::Failed { step: number(step), failure }.send(socket);
     if !child.committed {
         return 1;
     }
     if sent.is_err() {
-        // Nobody listens any more: the message goes where the program's own would have gone.
         complain(&child.process.program, failure);
     }
     255
@@ -84,6 +91,8 @@ struct Child<'a> {
     own_root: Option<Root>,
     process: process::apply::Live<'a>,
     committed: bool,
+    /// The first step after `start`, once it has come.
+    released_at: Option<usize>,
 }
 
 impl Child<'_> {
@@ -92,6 +101,9 @@ impl Child<'_> {
         for index in 0..plan.steps.len() {
             let step = plan.steps[index].1;
             self.take(&step, plan).map_err(|failure| (index, failure))?;
+            if matches!(step, Step::AwaitStart { .. }) {
+                self.released_at = Some(index + 1);
+            }
         }
         Ok(())
     }
@@ -153,9 +165,9 @@ impl Child<'_> {
                 Ok(())
             }
             Step::AwaitStart { visible } => {
-                let Some(fifo) = &inherited.fifo else { return Ok(()) };
-                close_all_but(fifo.as_fd(), 3 + plan.preserve_fds);
-                while_visible(*visible, || Ok(read(fifo, &mut [0]).map(drop)?))
+                let Some(gate) = &inherited.gate else { return Ok(()) };
+                close_all_but([gate.status.as_fd(), gate.fifo.as_fd()], 3 + plan.preserve_fds);
+                while_visible(*visible, || Ok(read(&gate.fifo, &mut [0]).map(drop)?))
             }
             Step::Hook(index) => run_hook(plan, usize::from(*index)),
         }
@@ -207,12 +219,16 @@ fn close_others(first: u32) -> Result<()> {
 
 /// A process that waits for start may wait long: it keeps nothing of the host open, and lets the
 /// parent go. Where close_range(2) is missing, exec closes them.
-fn close_all_but(kept: BorrowedFd<'_>, first: u32) {
-    let kept = kept.as_raw_fd().unsigned_abs();
-    if kept > first {
-        let _ = open::close_range(first, kept - 1);
+fn close_all_but(kept: [BorrowedFd<'_>; 2], first: u32) {
+    let [one, two] = kept.map(|fd| fd.as_raw_fd().unsigned_abs());
+    let mut next = first;
+    for kept in [one.min(two), one.max(two)] {
+        if kept > next {
+            let _ = open::close_range(next, kept - 1);
+        }
+        next = next.max(kept + 1);
     }
-    let _ = open::close_range(kept.max(first) + 1, u32::MAX);
+    let _ = open::close_range(next, u32::MAX);
 }
 
 /// Closes a descriptor of the parent's in the child's own table.

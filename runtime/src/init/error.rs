@@ -80,11 +80,7 @@ fn described(output: &str) -> String {
 pub(super) fn explain(plan: &Plan, index: usize, failure: Failure) -> InitError {
     let program = || String::from_utf8_lossy(plan.arena.c_str(plan.process.program).to_bytes());
     match plan.steps.get(index).map(|(_, step)| *step) {
-        None => InitError::Program(
-            format!("exec {}: {}", program(), plain(failure)),
-            failure,
-            program_hint(failure),
-        ),
+        None => not_executed(&program(), failure),
         Some(Step::Process(ProcessStep::FindProgram)) => {
             let name = program();
             let text = match failure.errno() {
@@ -135,6 +131,31 @@ fn unmapped(step: Step, failure: Failure) -> Option<&'static str> {
     }
 }
 
+/// Turns what a process says after `start` into words: it has taken `step` of the container's own
+/// hooks, and when these were all, its program could not be executed.
+#[must_use]
+pub fn explain_after_start(
+    step: usize,
+    failure: Failure,
+    hooks: &[String],
+    program: &str,
+) -> InitError {
+    match hooks.get(step) {
+        None => not_executed(program, failure),
+        Some(path) => InitError::Hook(HookError {
+            origin: Origin::item("hooks.startContainer", step),
+            path: path.clone(),
+            reason: failure.to_string(),
+            output: String::new(),
+        }),
+    }
+}
+
+fn not_executed(program: &str, failure: Failure) -> InitError {
+    let text = format!("exec {program}: {}", plain(failure));
+    InitError::Program(text, failure, program_hint(failure))
+}
+
 /// The words that callers know: the errno's text without its name.
 fn plain(failure: Failure) -> String {
     match failure.errno() {
@@ -151,6 +172,19 @@ fn program_hint(failure: Failure) -> Option<&'static str> {
         Failure::Syscall(SyscallError { errno: libc::ENOEXEC, .. }) => {
             Some("the file is no program for this machine, or a script without a #! line")
         }
+        Failure::Syscall(SyscallError { call: Call::Execve, errno: libc::EACCES }) => Some(
+            "the file, or the interpreter it names, may not be executed by this user, or lies on a \
+                  mount with noexec",
+        ),
+        Failure::Syscall(SyscallError { call: Call::Execve, errno: libc::EPERM }) => {
+            Some("a seccomp rule or a security module denies the program")
+        }
+        Failure::Syscall(SyscallError { call: Call::Execve, errno: libc::ETXTBSY }) => {
+            Some("the program's file is open for writing")
+        }
+        Failure::Syscall(SyscallError { call: Call::Execve, errno: libc::E2BIG }) => Some(
+            "process.args and process.env are larger than the kernel takes (a quarter of the stack's limit)",
+        ),
         Failure::Found(Finding::CommandNotFound) => {
             Some("give the path of the program, or set PATH in process.env")
         }

@@ -13,6 +13,7 @@ use super::plan::{Plan, Step};
 use super::protocol::Message;
 use crate::config::linux::NamespaceKind;
 use crate::config::process::Rlimit;
+use crate::container::state_dir::Gate;
 use crate::failure::{Failure, Finding};
 use crate::limits::{CHILD_WAIT_MS, END_WAIT_MS};
 use crate::namespaces;
@@ -36,7 +37,7 @@ pub struct Resources {
     /// Where the master of the terminal goes.
     pub console: Option<OwnedFd>,
     /// Where the process waits for `start`.
-    pub fifo: Option<OwnedFd>,
+    pub gate: Option<Gate>,
     /// A process whose namespaces are joined, but for the pid namespace, which is among these flags
     /// too: the parent's thread enters it for the clone.
     pub join: Option<(OwnedFd, Kind)>,
@@ -95,7 +96,7 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         entrances: resources.entrances,
         console: resources.console,
         procfs: open_procfs()?,
-        fifo: resources.fifo,
+        gate: resources.gate,
         join: resources.join.map(|(fd, kinds)| (fd, kinds & !before)),
         in_user_namespace: joined & user != 0,
     };

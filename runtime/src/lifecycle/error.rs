@@ -46,6 +46,14 @@ pub enum RuntimeError {
     /// The container is in a state in which this cannot be done, or a flag does not fit.
     #[error("{0}")]
     Refused(String),
+    /// An error, and a second one that kept its traces from being removed.
+    #[error("{} (and cleaning up failed: {second})", chain(first))]
+    Uncleaned {
+        /// What failed first.
+        first: Box<RuntimeError>,
+        /// What failed then, with its causes.
+        second: String,
+    },
     /// Something else the operation needs failed.
     #[error("{what}")]
     System {
@@ -64,12 +72,8 @@ impl RuntimeError {
     }
 
     /// This error, with the one that kept its traces from being removed.
-    pub(crate) fn and_cleaning_up(&self, second: &Self) -> Self {
-        let chain = |error: &dyn std::error::Error| {
-            let causes = std::iter::successors(error.source(), |error| error.source());
-            causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-        };
-        Self::Refused(format!("{} (and cleaning up failed: {})", chain(self), chain(second)))
+    pub(crate) fn and_cleaning_up(self, second: &Self) -> Self {
+        Self::Uncleaned { first: Box::new(self), second: chain(second) }
     }
 
     /// What the user may do about it, where that is known.
@@ -84,4 +88,10 @@ impl RuntimeError {
             _ => None,
         }
     }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -288,12 +288,12 @@ impl Draft<'_> {
         plan: &mut Plan,
         console: Option<OwnedFd>,
     ) -> Result<(Started, Option<Moved>), RuntimeError> {
-        let fifo = match self.mode {
-            Mode::AwaitStart => Some(self.directory.make_fifo()?),
+        let gate = match self.mode {
+            Mode::AwaitStart => Some(self.directory.make_gate()?),
             Mode::GoOn => None,
         };
         let entrances = Entrances::of(applied);
-        let resources = Resources { entrances, console, fifo, join: None };
+        let resources = Resources { entrances, console, gate, join: None };
         let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
         let moved = started
             .map_ids(plan, self.host.privileged)

@@ -1,14 +1,18 @@
 //! start: the program is executed (runtime-spec, runtime.md, "Start").
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::delete::delete;
 use super::error::RuntimeError;
 use super::hooks;
+use super::launch::compile_seccomp;
 use super::state::Container;
+use crate::config::hooks::Point;
 use crate::container::id::ContainerId;
 use crate::container::status::Status;
+use crate::init::error::{InitError, explain_after_start};
+use crate::init::protocol::Message;
 use crate::limits::START_WAIT_MS;
 use crate::sys::open::write_all;
 use crate::sys::process::{Watch, poll};
@@ -16,7 +20,8 @@ use crate::sys::process::{Watch, poll};
 /// Lets the process of a created container go, and returns when it has executed its program.
 ///
 /// # Errors
-/// When the container is not `created`, or the process does not come to execute its program.
+/// When the container is not `created`, or why the process could not execute its program: the
+/// container has stopped then.
 pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
     let container = Container::open(root, id)?;
     container.directory.lock(true)?;
@@ -29,14 +34,14 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
         RuntimeError::Refused(text.to_owned())
     };
     let fifo = container.directory.open_fifo()?.ok_or_else(stopped)?;
+    // Before the process is let go: it holds the writing end until its program is executed.
+    let answer = container.directory.open_status()?;
     write_all(&fifo, b"0").map_err(RuntimeError::system("exec.fifo"))?;
-    container.directory.remove_fifo()?;
-    // The process holds the only other end; it is closed by execve, or by the process's end.
-    let watch = Watch { fd: Some(fifo.as_fd()), events: 0 };
-    let [closed] = poll([watch], START_WAIT_MS).map_err(RuntimeError::system("exec.fifo"))?;
-    if closed == 0 {
-        let text = "the container process does not come to execute its program".to_owned();
-        return Err(RuntimeError::Refused(text));
+    container.directory.remove_gate()?;
+    if let Err(error) = await_program(&container, answer) {
+        // A record that cannot be written must not hide what it would have said.
+        let _ = container.directory.write_last_error(&error.to_record("start"));
+        return Err(error);
     }
     let Some(listed) = container.hooks()? else { return Ok(()) };
     let pid = container.state.process.pid;
@@ -48,4 +53,42 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
         Ok(_) => error,
         Err(second) => error.and_cleaning_up(&second),
     })
+}
+
+/// Waits for the end of the stream, which is execve's doing, or for a frame that says what failed.
+fn await_program(container: &Container, answer: OwnedFd) -> Result<(), RuntimeError> {
+    let failed = || RuntimeError::system("status.fifo");
+    let watch = Watch { fd: Some(answer.as_fd()), events: libc::POLLIN };
+    let [seen] = poll([watch], START_WAIT_MS).map_err(failed())?;
+    if seen == 0 {
+        let text = "the container process does not come to execute its program".to_owned();
+        return Err(RuntimeError::Refused(text));
+    }
+    let Some(Message::Failed { step, failure }) = Message::receive(&answer).map_err(failed())?
+    else {
+        return killed_by_filter(container);
+    };
+    drop(answer);
+    let spec = container.config()?;
+    let listed = spec.hooks.at(Point::StartContainer).iter();
+    let paths: Vec<String> = listed.map(|hook| hook.path.clone()).collect();
+    let program = spec.process.and_then(|process| process.args.into_iter().next());
+    let program = program.unwrap_or_default();
+    Err(RuntimeError::Init(explain_after_start(usize::from(step), failure, &paths, &program)))
+}
+
+/// A filter that answers execve with death leaves nobody to say so: the stream ends as it does when
+/// the program was executed.
+fn killed_by_filter(container: &Container) -> Result<(), RuntimeError> {
+    if container.state.process.is_alive() || !container.config_mentions("seccomp")? {
+        return Ok(());
+    }
+    let spec = container.config()?;
+    let Some(filter) = compile_seccomp(&spec)? else { return Ok(()) };
+    match crate::seccomp::kills(&filter.program, "execve") {
+        true => Err(RuntimeError::Init(InitError::Died(
+            "linux.seccomp kills a process that calls execve".to_owned(),
+        ))),
+        false => Ok(()),
+    }
 }

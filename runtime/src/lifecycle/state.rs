@@ -52,7 +52,7 @@ impl Container {
             Status::Stopped
         } else if self.cgroups().is_frozen().unwrap_or(false) {
             Status::Paused
-        } else if self.directory.has_fifo() {
+        } else if self.directory.is_awaiting_start() {
             Status::Created
         } else {
             Status::Running
@@ -77,11 +77,16 @@ impl Container {
     /// When the copy of the config cannot be read.
     pub fn hooks(&self) -> Result<Option<Hooks>, RuntimeError> {
         let bytes = self.directory.read_config()?;
-        // Nearly all configs have none, and need not be read again to know it.
-        if !bytes.windows(7).any(|window| window == b"\"hooks\"") {
-            return Ok(None);
+        match mentions(&bytes, "hooks") {
+            true => Ok(Some(self.parse(&bytes)?.hooks)),
+            false => Ok(None),
         }
-        Ok(Some(self.parse(&bytes)?.hooks))
+    }
+
+    /// Whether the config as it was at creation may have a member of this name. Most have not, and
+    /// need not be read again to know it.
+    pub(super) fn config_mentions(&self, member: &str) -> Result<bool, RuntimeError> {
+        Ok(mentions(&self.directory.read_config()?, member))
     }
 
     /// The config as it was at creation.
@@ -135,6 +140,11 @@ impl Container {
     pub fn poststop_hooks(&self) -> Result<Option<Hooks>, RuntimeError> {
         Ok(self.hooks()?.filter(|hooks| !hooks.at(Point::Poststop).is_empty()))
     }
+}
+
+fn mentions(json: &[u8], member: &str) -> bool {
+    let name = format!("\"{member}\"");
+    json.windows(name.len()).any(|window| window == name.as_bytes())
 }
 
 /// Kills what is in the cgroups; a container without any has nothing else to kill.

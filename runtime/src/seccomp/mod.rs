@@ -11,6 +11,8 @@
 
 /// Which ABIs a machine has, and how each numbers and passes things.
 mod arch;
+/// Which rule answers for a call.
+pub mod explain;
 /// The door: [`compile`] and the [`Filter`] it gives.
 mod filter;
 /// The numbers of the system calls.
@@ -22,5 +24,6 @@ mod program;
 /// What a filter answers to a given call, for tests and for explanations.
 pub mod simulate;
 
+pub use explain::kills;
 pub use filter::{Filter, Listener, SeccompError, action_value, compile, native, number};
 pub use program::SockFilter;

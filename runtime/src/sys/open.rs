@@ -370,6 +370,19 @@ pub fn flock(fd: impl AsFd, exclusive: bool) -> Result<()> {
     }
 }
 
+/// flock(2), exclusive, without waiting: false when somebody else holds the lock.
+///
+/// # Errors
+/// The errno of the call.
+pub fn try_flock(fd: impl AsFd) -> Result<bool> {
+    // SAFETY: acts on an open descriptor only.
+    match unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(true),
+        _ if nix::errno::Errno::last_raw() == libc::EWOULDBLOCK => Ok(false),
+        _ => Err(SyscallError::last(Call::Flock)),
+    }
+}
+
 /// Releases a lock of flock(2), for everybody who shares the descriptor.
 ///
 /// # Errors
