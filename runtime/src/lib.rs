@@ -57,6 +57,7 @@ pub mod container;
 
 // 3: rooms, one for each part of a container; each has a pure plan and an executor.
 pub mod cgroup;
+pub mod criu;
 pub mod hooks;
 pub mod namespaces;
 pub mod process;

@@ -41,3 +41,17 @@ pub const AGENT_WAIT_MS: i32 = 10_000;
 /// How long newuidmap and newgidmap may take, in milliseconds: they read a file, which may come from a
 /// directory service, and write one.
 pub const ID_MAP_WAIT_MS: i32 = 30_000;
+
+/// Largest message of criu that is read, in bytes: what runc reads, and far more than it sends.
+pub const CRIU_MESSAGE_BYTES_MAX: usize = 40 << 10;
+
+/// How long criu may take to tell its version or its features, in milliseconds: it looks at what the
+/// kernel can do, which takes it less than a second.
+pub const CRIU_ANSWER_MS: i32 = 60_000;
+
+/// How much of the end of criu's log is searched for errors, in bytes. A dump of many processes logs
+/// megabytes, but nothing follows the lines that say why it failed.
+pub const CRIU_LOG_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest list of descriptors of a checkpoint that is read, in bytes: three short texts.
+pub const DESCRIPTORS_BYTES_MAX: usize = 64 << 10;

@@ -37,7 +37,7 @@ pub use distribution::Distribution;
 pub use example::example_context;
 pub use ordinary_user::OrdinaryUser;
 pub use outcome::Outcome;
-pub use programs::{fixture, program, project_root};
+pub use programs::{criu_folder, fixture, program, project_root};
 pub use requires::requires;
 pub use rootfs::fill_rootfs;
 pub use runtime::Runtime;

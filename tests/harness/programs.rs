@@ -38,6 +38,17 @@ pub fn fixture(name: &str) -> PathBuf {
     path.unwrap_or_else(|| panic!("the fixture {name} is missing: `tests/setup` makes it"))
 }
 
+/// The folder of the criu that `tests/setup` unpacks, for a PATH.
+pub fn criu_folder() -> PathBuf {
+    let build = build_folder();
+    let path = [Some(build.as_path()), build.parent()]
+        .into_iter()
+        .flatten()
+        .map(|folder| folder.join("tools/criu/bin"))
+        .find(|path| path.join("criu").is_file());
+    path.unwrap_or_else(|| panic!("criu is missing: `tests/setup` unpacks it"))
+}
+
 /// The folder with `debug/` and `release/` in it: the target folder, or the host tuple's below it.
 fn build_folder() -> PathBuf {
     let own = env::current_exe().expect("a test binary has a path");

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::signal::Signal;
 use super::user::User;
+use crate::criu::message::Options;
 use crate::lifecycle;
 
 /// One command with its arguments.
@@ -80,6 +81,10 @@ pub enum Command {
     },
     /// Start a further process in a running container.
     Exec(ExecArgs),
+    /// Save the processes of a container.
+    Checkpoint(CheckpointArgs),
+    /// Make a container from a checkpoint.
+    Restore(RestoreArgs),
     /// Write a `config.json` to begin with.
     Spec {
         /// The folder to write into; the current one where absent.
@@ -159,6 +164,40 @@ pub struct RunArgs {
     pub keep: bool,
     /// Leave orphans of the container to the caller's init.
     pub no_subreaper: bool,
+}
+
+/// The arguments of `checkpoint`. Paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointArgs {
+    /// The container's id, not yet checked.
+    pub id: String,
+    /// The directory for the images.
+    pub images: PathBuf,
+    /// The directory for the log, where it is another.
+    pub work: Option<PathBuf>,
+    /// Memory only, and the container runs on.
+    pub pre_dump: bool,
+    /// The descriptor that is told when lazy pages can be had.
+    pub status_fd: Option<i32>,
+    /// What criu is told as it is; the earlier images are relative to the others.
+    pub options: Options,
+}
+
+/// The arguments of `restore`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreArgs {
+    /// What `create` would have been given.
+    pub create: CreateArgs,
+    /// Return as soon as the processes run.
+    pub detach: bool,
+    /// Leave orphans of the container to the caller's init.
+    pub no_subreaper: bool,
+    /// The directory with the images.
+    pub images: PathBuf,
+    /// The directory for the log, where it is another.
+    pub work: Option<PathBuf>,
+    /// What criu is told as it is.
+    pub options: Options,
 }
 
 /// The arguments of `exec`. Paths on the host are absolute; `cwd` is a path of the container.

@@ -12,8 +12,8 @@ use super::program::{Name, Program};
 use super::root::{self, Surroundings};
 use super::run as run_command;
 use super::{
-    completion, create, events, exec, features, gc, help, list, log, plan, ps, seal, spec, state,
-    update, version,
+    checkpoint, completion, create, events, exec, features, gc, help, list, log, plan, ps, restore,
+    seal, spec, state, update, version,
 };
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
@@ -135,6 +135,8 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
         }
         Command::List { format } => list::run(format, global, output),
         Command::Exec(args) => exec::run(&args, global),
+        Command::Checkpoint(args) => checkpoint::run(args, global, output),
+        Command::Restore(args) => restore::run(args, global, output),
         Command::Plan { bundle, config, id } => {
             plan::run(&bundle, config.as_deref(), id.as_deref(), global, output)
         }

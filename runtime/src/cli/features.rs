@@ -129,7 +129,7 @@ fn annotations() -> Json {
         ("keel.commit", version::COMMIT.into()),
         ("keel.version", version::VERSION.into()),
         // Who asks this of runc must hear the truth from whoever stands in for it.
-        ("org.opencontainers.runc.checkpoint.enabled", "false".into()),
+        ("org.opencontainers.runc.checkpoint.enabled", "true".into()),
     ])
 }
 

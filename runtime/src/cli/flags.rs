@@ -179,6 +179,53 @@ static RUN: [Flag; 3] = [
     Flag::switch("no-subreaper", "leave orphaned processes to the init of the host"),
 ];
 
+/// What checkpoint and restore share.
+static IMAGES: [Flag; 10] = [
+    Flag::text("image-path", "DIR", "the directory of criu's images").defaulting("./checkpoint"),
+    Flag::text("work-path", "DIR", "the directory of criu's log, in place of that of the images"),
+    Flag::switch("tcp-established", "take open TCP connections along"),
+    Flag::switch("ext-unix-sk", "take unix sockets to processes outside along"),
+    Flag::switch("shell-job", "take processes of a session that was begun outside along"),
+    Flag::switch("file-locks", "take file locks along"),
+    Flag::switch("lazy-pages", "hand over memory when it is wanted (userfaultfd)"),
+    Flag::text("manage-cgroups-mode", "MODE", "how criu deals with cgroups; soft where absent")
+        .of(&["soft", "full", "strict", "ignore"]),
+    Flag::list(
+        "empty-ns",
+        "NAMESPACE",
+        "leave the content of a namespace alone; only network, which always is (repeatable)",
+    )
+    .of(&["network"]),
+    Flag::switch("auto-dedup", "drop memory from older images that newer ones have"),
+];
+
+static CHECKPOINT: [Flag; 7] = [
+    Flag::text("parent-path", "DIR", "an earlier pre-dump, relative to the images"),
+    Flag::switch("leave-running", "let the container run on"),
+    Flag::switch("tcp-skip-in-flight", "leave out TCP connections that are being made"),
+    Flag::switch("link-remap", "take deleted files along that are still open, by a link"),
+    Flag::text("status-fd", "N", "write a zero byte to descriptor N when lazy pages can be had")
+        .defaulting("-1"),
+    Flag::text("page-server", "ADDRESS:PORT", "send memory to a page server of criu"),
+    Flag::switch("pre-dump", "write memory only, and let the container run on"),
+];
+
+static RESTORE: [Flag; 11] = [
+    BUNDLE,
+    CONSOLE_SOCKET,
+    PID_FILE,
+    DETACH,
+    Flag::switch("no-subreaper", "leave orphaned processes to the init of the host"),
+    Flag::switch("no-pivot", "accepted; criu changes the root by its own means"),
+    Flag::text("lsm-profile", "TYPE:NAME", "restore processes with another security label"),
+    Flag::text("lsm-mount-context", "LABEL", "restore mounts with another security label"),
+    // crun's, which podman uses.
+    Flag::switch("tcp-close", "restore open TCP connections closed"),
+    // Sent by callers that share them with checkpoint.
+    Flag::text("parent-path", "DIR", "ignored").unlisted(),
+    Flag::text("page-server", "ADDRESS:PORT", "ignored").unlisted(),
+];
+
 static KILL: [Flag; 1] =
     [Flag::switch("all", "do not mind a container that is not running").or('a').unlisted()];
 
@@ -268,7 +315,18 @@ const NOTHING: Count = Count { min: 0, max: Some(0) };
 const ID: Count = Count { min: 1, max: Some(1) };
 
 /// All commands, in the order of the help.
-pub static VERBS: [Verb; 18] = [
+pub static VERBS: [Verb; 20] = [
+    Verb {
+        name: "checkpoint",
+        arguments: "CONTAINER-ID",
+        summary: "save the processes of a running container",
+        description: "The work is criu's, which must be installed. The container is removed \
+                      afterwards unless --leave-running or --pre-dump is given; when criu fails, it \
+                      runs on.",
+        flags: &[&IMAGES, &CHECKPOINT],
+        count: ID,
+        order: Order::Mixed,
+    },
     Verb {
         name: "completion",
         arguments: "SHELL",
@@ -391,6 +449,17 @@ pub static VERBS: [Verb; 18] = [
         flags: &[&PS],
         count: Count { min: 1, max: None },
         order: Order::FlagsFirst,
+    },
+    Verb {
+        name: "restore",
+        arguments: "CONTAINER-ID",
+        summary: "make a container from a checkpoint",
+        description: "The bundle says what the container is, the checkpoint what its processes were \
+                      about. The exit code is that of the container process unless --detach is \
+                      given.",
+        flags: &[&IMAGES, &RESTORE],
+        count: ID,
+        order: Order::Mixed,
     },
     Verb {
         name: "resume",

@@ -1,5 +1,7 @@
 //! Turns what the parser found into typed commands: paths absolute, numbers in range, choices known.
 
+mod images;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -205,6 +207,8 @@ impl Reader<'_> {
             "exec" => {
                 Command::Exec(self.exec().map_err(|error| CommandError::exec(error.message))?)
             }
+            "checkpoint" => Command::Checkpoint(self.checkpoint()?),
+            "restore" => Command::Restore(self.restore()?),
             "spec" => Command::Spec {
                 bundle: self.matches.text("bundle").filter(|b| !b.is_empty()).map(PathBuf::from),
                 rootless: self.is_set("rootless"),

@@ -22,6 +22,7 @@ pub mod size;
 pub mod user;
 
 // From a command to its answer: one file per command, and `dispatch` before them.
+mod checkpoint;
 mod completion;
 mod create;
 mod dispatch;
@@ -33,6 +34,7 @@ pub mod list;
 pub mod owner;
 mod plan;
 mod ps;
+mod restore;
 mod run;
 mod seal;
 mod spec;

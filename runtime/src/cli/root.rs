@@ -77,6 +77,12 @@ impl Surroundings {
     }
 }
 
+/// Whether this process is root, and not only of a user namespace.
+pub(super) fn is_privileged() -> bool {
+    let map = || std::fs::read_to_string("/proc/self/uid_map");
+    process::geteuid() == 0 && !map().is_ok_and(|map| is_partial(&map))
+}
+
 /// Whether an id map is another than that of the first user namespace.
 fn is_partial(map: &str) -> bool {
     !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])

@@ -56,6 +56,7 @@ const STATE_NEW: &std::ffi::CStr = c".state.json.new";
 const CONFIG: &std::ffi::CStr = c"config.json";
 const FIFO: &std::ffi::CStr = c"exec.fifo";
 const STATUS: &std::ffi::CStr = c"status.fifo";
+const CRIU_ROOT: &std::ffi::CStr = c"criu-root";
 const LAST_ERROR: &std::ffi::CStr = c"last_error.json";
 
 /// What the process of a created container waits at, and where it says what kept it from its program.
@@ -330,6 +331,25 @@ impl StateDir {
             }
         }
         Ok(())
+    }
+
+    /// Makes the directory on which criu finds the root file system, and gives its path without links.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn make_criu_root(&self) -> Result<PathBuf, StateError> {
+        mkdirat(&self.fd, CRIU_ROOT, 0o755)
+            .and_then(|()| std::fs::canonicalize(self.path(None)).map_err(|e| from_io(&e)))
+            .map(|directory| directory.join("criu-root"))
+            .map_err(|source| self.failed(Some(CRIU_ROOT), source))
+    }
+
+    /// Removes that directory, on which nothing is mounted any more.
+    ///
+    /// # Errors
+    /// The errno of the call.
+    pub fn remove_criu_root(&self) -> Result<(), StateError> {
+        rmdirat(&self.fd, CRIU_ROOT).map_err(|source| self.failed(Some(CRIU_ROOT), source))
     }
 
     /// Removes the directory and what is in it.

@@ -41,6 +41,9 @@ pub struct State {
     /// The limits as `update` last left them, in the form of `linux.resources`; absent while they
     /// are those of the config.
     pub resources: Option<Value>,
+    /// Whether the container is being made from a checkpoint and its cgroups are its own: what is in them
+    /// belongs to it, though no process of it is known yet.
+    pub restoring: bool,
 }
 
 /// Why a state file cannot be used.
@@ -94,6 +97,7 @@ impl State {
                 "owner": self.owner,
                 "annotations": map(&self.annotations),
                 "owns_pid_namespace": self.owns_pid_namespace,
+                "restoring": self.restoring,
                 "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             },
         });
@@ -145,6 +149,7 @@ impl State {
                 .ok_or(InvalidState::Member("cgroup_paths"))?,
             rootless: json["rootless"].as_bool().ok_or(InvalidState::Member("rootless"))?,
             resources: own.get("resources").cloned(),
+            restoring: own["restoring"].as_bool().unwrap_or(false),
         })
     }
 
@@ -194,6 +199,7 @@ mod tests {
             cgroup_paths: vec![("cpu".to_owned(), "/sys/fs/cgroup/cpu/web".to_owned())],
             rootless: false,
             resources: Some(json!({"pids": {"limit": 5}})),
+            restoring: false,
         }
     }
 

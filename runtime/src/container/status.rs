@@ -47,6 +47,16 @@ impl Status {
         }
     }
 
+    /// Why a container in this state cannot be checkpointed; `None` when it can.
+    #[must_use]
+    pub fn refuses_checkpoint(self) -> Option<&'static str> {
+        match self {
+            Self::Created => Some("Container cannot be checkpointed in created state"),
+            Self::Stopped => Some("Container cannot be checkpointed in stopped state"),
+            Self::Running | Self::Paused => None,
+        }
+    }
+
     /// Why exec is not possible in this state; `None` when it is.
     #[must_use]
     pub fn refuses_exec(self, ignore_paused: bool) -> Option<&'static str> {

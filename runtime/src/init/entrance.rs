@@ -54,7 +54,7 @@ impl Entrances {
     }
 
     /// Enters the v2 cgroup by writing too, where the kernel knows no birth.
-    pub(super) fn write_instead_of_birth(&mut self) {
+    pub fn write_instead_of_birth(&mut self) {
         self.files.extend(self.born_in.take().map(|(_, file)| file));
     }
 
@@ -62,7 +62,7 @@ impl Entrances {
     ///
     /// # Errors
     /// The errno of openat(2) or write(2).
-    pub(super) fn enter(&self) -> Result<()> {
+    pub fn enter(&self) -> Result<()> {
         for file in &self.files {
             match file {
                 File::Open(fd) => write_all(fd, b"0")?,

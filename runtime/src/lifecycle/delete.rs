@@ -61,6 +61,9 @@ fn discard(
 /// What could not be removed; the record stays then, so that it can be tried again.
 pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeError> {
     let cgroups = paths_of(state);
+    if state.restoring {
+        kill_in(&cgroups)?;
+    }
     if state.process.pid == 0 {
         // It was being created: what runs in a cgroup of that name, if it was there before, is not
         // this container's; its own child has ended with its parent.

@@ -5,6 +5,7 @@ use crate::config::error::ConfigErrors;
 use crate::config::load::LoadError;
 use crate::container::id::InvalidId;
 use crate::container::state_dir::StateError;
+use crate::criu::CriuError;
 use crate::init::error::{HookError, InitError};
 use crate::seccomp::SeccompError;
 use crate::sys::error::SyscallError;
@@ -40,6 +41,9 @@ pub enum RuntimeError {
     /// The process could not be started. The words are runc's.
     #[error("unable to start container process")]
     Init(#[source] InitError),
+    /// criu could not be asked, or could not do it.
+    #[error(transparent)]
+    Criu(#[from] CriuError),
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -85,6 +89,7 @@ impl RuntimeError {
             }
             Self::Init(InitError::Step { hint, .. } | InitError::Program(_, _, hint)) => *hint,
             Self::Cgroup(error) => error.hint(),
+            Self::Criu(error) => error.hint(),
             _ => None,
         }
     }

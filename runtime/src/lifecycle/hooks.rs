@@ -37,6 +37,17 @@ pub(super) fn at_creation(spec: &Spec, state: &State, started: &Started) -> Resu
     Ok(())
 }
 
+/// prestart and createRuntime, once the namespaces of a container that is being restored are there and
+/// before anything is in them: `pid` is the process that holds them.
+///
+/// # Errors
+/// [`HookError`] for the first that failed.
+pub(super) fn at_restore(hooks: &Hooks, state: &State, pid: i32) -> Result<(), HookError> {
+    let told = (CREATING, pid);
+    run_each(hooks, Point::Prestart, state, told, None, |result| result)?;
+    run_each(hooks, Point::CreateRuntime, state, told, None, |result| result)
+}
+
 /// poststart, once the program was executed (step 8).
 ///
 /// # Errors

@@ -98,10 +98,10 @@ impl Launched {
 /// A config as it was read: the file and its meaning.
 #[derive(Debug)]
 pub struct Loaded {
-    document: Document,
+    pub(super) document: Document,
     /// The meaning.
     pub spec: Spec,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// Reads and checks the config of a request.
@@ -127,11 +127,11 @@ pub fn load_config(bundle: &Path, config: Option<&Path>) -> Result<Loaded, Runti
 }
 
 /// What the compiler needs to know of the host.
-struct Host {
-    cgroups: cgroup::Plan,
+pub(super) struct Host {
+    pub(super) cgroups: cgroup::Plan,
     cgroup_mounts: Vec<rootfs::plan::CgroupMount>,
     root_parent_mount: String,
-    opening: cgroup::Opening,
+    pub(super) opening: cgroup::Opening,
     permitted: Option<u64>,
     privileged: bool,
     /// Whether this process is in a user namespace, or might as well be.
@@ -143,7 +143,7 @@ struct Host {
 }
 
 impl Host {
-    fn look(request: &Request, spec: &Spec) -> Result<Self, RuntimeError> {
+    pub(super) fn look(request: &Request, spec: &Spec) -> Result<Self, RuntimeError> {
         let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
         let privileged = permitted & 1 << CAP_SYS_ADMIN != 0;
         // Root of a user namespace has all capabilities, and none over the host's cgroups and devices.
@@ -260,7 +260,7 @@ pub fn launch(
     Ok(Launched { directory, state, hooks: loaded.spec.hooks, plan, started, moved, warnings })
 }
 
-fn begin(
+pub(super) fn begin(
     directory: &StateDir,
     loaded: &Loaded,
     state: &State,
@@ -366,14 +366,14 @@ pub(super) fn send_pidfd(path: &Path, started: &Started, word: &[u8]) -> Result<
 }
 
 /// Undoes what was begun, and tells the first error: a failure to clean up joins it.
-fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
+pub(super) fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
     match super::delete::clear(directory, state) {
         Ok(()) => error,
         Err(second) => error.and_cleaning_up(&second),
     }
 }
 
-fn plan_cgroups(
+pub(super) fn plan_cgroups(
     spec: &Spec,
     id: &ContainerId,
     rootless: bool,
@@ -392,7 +392,7 @@ fn plan_cgroups(
 
 /// How a mount of type `cgroup` shows the hierarchies: one directory each, named as on the host. v2
 /// beside v1 is left out, as the other runtimes do it.
-fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupMount> {
+pub(super) fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupMount> {
     let single = cgroups.directories.len() == 1;
     let mount = |directory: &cgroup::Directory| {
         let name = directory.mount_point.file_name().unwrap_or_default().to_string_lossy();
@@ -491,7 +491,7 @@ pub(super) fn compile_seccomp(spec: &Spec) -> Result<Option<process::plan::Filte
     Ok(Some(process::plan::Filter { program: filter.program, flags: filter.flags }))
 }
 
-fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
+pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
     let rootfs = request.bundle.join(&spec.root_path);
     let paths = host.cgroups.paths().into_iter();
     State {
@@ -508,6 +508,7 @@ fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
         cgroup_paths: paths.map(|(key, path)| (key, path.to_string_lossy().into_owned())).collect(),
         rootless: host.rootless,
         resources: None,
+        restoring: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operations on a container, each in the order in which the specification numbers its steps
 //! (runtime-spec, runtime.md, "Lifecycle").
 
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod error;
@@ -12,9 +13,12 @@ pub mod gc;
 mod hooks;
 pub mod kill;
 pub mod launch;
+mod mount_points;
+mod outside;
 pub mod pause;
 pub mod ps;
 pub mod report;
+pub mod restore;
 pub mod run;
 pub mod start;
 pub mod state;

@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 /// Every code, with what it means: the list of keel(8) is made from it. A word keeps its meaning.
-pub const CODES: [(&str, &str); 20] = [
+pub const CODES: [(&str, &str); 21] = [
     ("usage", "the command line is not understood"),
     ("file", "a file of the caller's cannot be used"),
     ("refused", "the container is in another state, or what is asked for cannot be had"),
@@ -45,6 +45,7 @@ pub const CODES: [(&str, &str); 20] = [
     ("program", "the program cannot be executed for another reason"),
     ("died", "the container's process ended before its program"),
     ("timeout", "the container's process does not answer"),
+    ("criu", "criu is missing, or could not save or restore the processes"),
     ("hook", "a hook failed"),
     ("system", "another system call failed"),
 ];
@@ -141,6 +142,7 @@ impl RuntimeError {
             Self::CgroupLocation(_) | Self::CgroupPlan(_) | Self::Cgroup(_) => "cgroup",
             Self::Seccomp(_) => "seccomp",
             Self::Init(error) => of_init(error),
+            Self::Criu(_) => "criu",
             Self::Hook(_) => "hook",
             Self::Refused(_) => "refused",
             Self::System { .. } => "system",

@@ -1,5 +1,6 @@
 //! run: create and start in one, without the detour over the FIFO, and the wait for the end.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::create::console_for;
@@ -43,20 +44,10 @@ pub fn run(
     after: After,
 ) -> Result<Outcome, RuntimeError> {
     let mut foreground = None;
-    let console = |terminal| match after {
-        After::Detach => console_for(terminal, console_socket),
-        After::Wait { .. } if console_socket.is_some() => {
-            let text = "cannot use console socket if runc will not detach or allocate tty";
-            Err(RuntimeError::Refused(text.to_owned()))
-        }
-        After::Wait { subreaper, .. } => {
-            if subreaper {
-                set_child_subreaper().map_err(RuntimeError::system("own process"))?;
-            }
-            let (waiting, console) = Foreground::prepare(terminal)?;
-            foreground = Some(waiting);
-            Ok(console)
-        }
+    let console = |terminal| {
+        let (waiting, console) = prepare(after, terminal, console_socket)?;
+        foreground = waiting;
+        Ok(console)
     };
     let launched = launch(request, Mode::GoOn, console)?;
     let executed = launched
@@ -79,6 +70,31 @@ pub fn run(
         warnings.extend(hooks::after_deletion(&listed, &state));
     }
     Ok(Outcome { status: ended?.shell_status(), warnings })
+}
+
+/// What waits for the process in the foreground, and where its terminal goes.
+///
+/// # Errors
+/// When socket and terminal do not come together, or this process cannot be made to wait.
+pub(super) fn prepare(
+    after: After,
+    terminal: bool,
+    console_socket: Option<&Path>,
+) -> Result<(Option<Foreground>, Option<OwnedFd>), RuntimeError> {
+    match after {
+        After::Detach => Ok((None, console_for(terminal, console_socket)?)),
+        After::Wait { .. } if console_socket.is_some() => {
+            let text = "cannot use console socket if runc will not detach or allocate tty";
+            Err(RuntimeError::Refused(text.to_owned()))
+        }
+        After::Wait { subreaper, .. } => {
+            if subreaper {
+                set_child_subreaper().map_err(RuntimeError::system("own process"))?;
+            }
+            let (waiting, console) = Foreground::prepare(terminal)?;
+            Ok((Some(waiting), console))
+        }
+    }
 }
 
 fn poststart(launched: &Launched) -> Result<(), RuntimeError> {

@@ -5,5 +5,6 @@
 
 pub mod apply;
 mod attributes;
+pub mod mount_points;
 pub mod plan;
 pub mod show;

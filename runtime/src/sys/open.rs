@@ -94,6 +94,12 @@ pub fn device_number(major: u32, minor: u32) -> u64 {
     nix::sys::stat::makedev(major.into(), minor.into())
 }
 
+/// The major part of the kernel's number for a device.
+#[must_use]
+pub fn device_major(device: u64) -> u64 {
+    nix::sys::stat::major(device)
+}
+
 /// symlinkat(2): makes `path` in `dir` point to `target`.
 ///
 /// # Errors
@@ -294,6 +300,15 @@ pub fn inherited(number: RawFd) -> Result<BorrowedFd<'static>> {
 pub fn set_cloexec(fd: impl AsFd, on: bool) -> Result<()> {
     let flag = if on { nix::fcntl::FdFlag::FD_CLOEXEC } else { nix::fcntl::FdFlag::empty() };
     nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(flag)).map(drop).named(Call::Fcntl)
+}
+
+/// Whether the descriptor was opened for writing: fcntl(2), `F_GETFL`.
+///
+/// # Errors
+/// The errno of the call.
+pub fn is_writable(fd: impl AsFd) -> Result<bool> {
+    let flags = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL).named(Call::Fcntl)?;
+    Ok(flags & libc::O_ACCMODE != libc::O_RDONLY)
 }
 
 /// dup3(2) onto a fixed number, without close-on-exec: for 0, 1, 2.

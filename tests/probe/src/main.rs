@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         ["open-write", paths @ ..] => open_write(paths),
         ["mknod", path, kind, major, minor] => mknod(path, kind, major, minor),
         ["attack-exe"] => attack_exe(),
+        ["lock", path] => lock(path),
+        ["try-lock", path] => return try_lock(path),
         other => {
             println!("unknown probe command: {other:?}");
             return ExitCode::from(2);
@@ -64,6 +66,21 @@ fn forks(count: usize) {
         }
     }
     println!("{}", json!({"made": made, "errno": errno}));
+}
+
+/// Holds a lock on a file, for ever.
+fn lock(path: &str) {
+    let file = fs::File::create(path).expect("a file");
+    file.lock().expect("a lock");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// 0 when nobody holds a lock on a file, 1 when somebody does, 2 when there is no file.
+fn try_lock(path: &str) -> ExitCode {
+    let Ok(file) = fs::File::open(path) else { return ExitCode::from(2) };
+    if file.try_lock().is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 fn syscall(number: &str, rest: &[&str]) {
