@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::sys::error::SyscallError;
+use crate::sys::mount;
 
 macro_rules! findings {
     ($($variant:ident = $text:literal),* $(,)?) => {
@@ -45,6 +46,9 @@ findings! {
     NoNetDevice = "there is no network device of this name on the host",
     NetDeviceExists = "a network device of this name is in the container's network namespace already (file exists)",
     SameNetwork = "the container's network namespace is the host's",
+    NotOfProc = "it cannot be mounted on /proc because it is not of type proc",
+    TooDeep = "directories are nested too deeply to be copied",
+    HostNamespace = "it is not allowed in the host's namespace, which the config names as the container's",
 }
 
 /// Why a step did not succeed. Small and plain, so that it crosses from the child to the parent.
@@ -54,6 +58,9 @@ pub enum Failure {
     Syscall(SyscallError),
     /// Something is not as it must be.
     Found(Finding),
+    /// These attributes of a mount (`MOUNT_ATTR_*`) are locked: it comes from a mount namespace of another
+    /// user namespace, and only there they may be changed (mount_namespaces(7)).
+    Locked(u32),
 }
 
 /// The result of a step.
@@ -81,6 +88,7 @@ impl Failure {
                 (0, call, errno)
             }
             Self::Found(finding) => (1, finding as u16, 0),
+            Self::Locked(attributes) => (2, 0, attributes.cast_signed()),
         }
     }
 
@@ -90,6 +98,7 @@ impl Failure {
         match kind {
             0 => SyscallError::from_wire(number, errno).map(Self::Syscall),
             1 => Finding::ALL.get(usize::from(number)).copied().map(Self::Found),
+            2 => Some(Self::Locked(errno.cast_unsigned())),
             _ => None,
         }
     }
@@ -99,7 +108,7 @@ impl Failure {
     pub fn errno(self) -> Option<i32> {
         match self {
             Self::Syscall(error) => Some(error.errno),
-            Self::Found(_) => None,
+            Self::Found(_) | Self::Locked(_) => None,
         }
     }
 }
@@ -109,9 +118,24 @@ impl fmt::Display for Failure {
         match self {
             Self::Syscall(error) => error.fmt(f),
             Self::Found(finding) => f.write_str(finding.text()),
+            Self::Locked(attributes) => {
+                f.write_str("cannot clear locked flags")?;
+                let names = LOCKABLE.iter().filter(|(bit, _)| u64::from(*attributes) & bit != 0);
+                names.into_iter().try_for_each(|(_, name)| write!(f, " {name}"))
+            }
         }
     }
 }
+
+/// Attributes that can be locked, as the options of a mount name them.
+const LOCKABLE: [(u64, &str); 6] = [
+    (mount::ATTR_RDONLY, "ro"),
+    (mount::ATTR_NOSUID, "nosuid"),
+    (mount::ATTR_NODEV, "nodev"),
+    (mount::ATTR_NOEXEC, "noexec"),
+    (mount::ATTR_NOATIME, "noatime"),
+    (mount::ATTR_NODIRATIME, "nodiratime"),
+];
 
 impl std::error::Error for Failure {}
 
@@ -156,7 +180,11 @@ mod tests {
             let (kind, number, errno) = Failure::Found(finding).to_wire();
             assert_eq!(Failure::from_wire(kind, number, errno), Some(Failure::Found(finding)));
         }
-        assert_eq!(Failure::from_wire(2, 0, 0), None);
+        let locked = Failure::Locked(0x8000_0005);
+        let (kind, number, errno) = locked.to_wire();
+        assert_eq!(Failure::from_wire(kind, number, errno), Some(locked));
+        assert_eq!(locked.to_string(), "cannot clear locked flags ro nodev");
+        assert_eq!(Failure::from_wire(3, 0, 0), None);
         assert_eq!(Failure::from_wire(1, u16::MAX, 0), None);
     }
 

@@ -55,3 +55,7 @@ pub const CRIU_LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// Largest list of descriptors of a checkpoint that is read, in bytes: three short texts.
 pub const DESCRIPTORS_BYTES_MAX: usize = 64 << 10;
+
+/// How deep directories may be nested that a tmpfs begins with: each level holds two descriptors and a
+/// buffer on the stack. Package trees stay below 40.
+pub const COPY_DEPTH_MAX: u32 = 128;

@@ -39,6 +39,8 @@ pub enum Make {
 pub enum Links {
     /// They are followed, inside the rootfs.
     Follow,
+    /// They are followed, but the last name means a link itself.
+    ButLast,
     /// They are refused.
     Refuse,
 }
@@ -70,9 +72,17 @@ impl Root {
     /// # Errors
     /// ENOENT, ENOTDIR or ELOOP of the lookup.
     pub fn find(&self, path: &CStr) -> Result<OwnedFd> {
-        match self.lookup(path, Links::Follow) {
+        self.find_by(path, Links::Follow)
+    }
+
+    /// Finds a file that must exist, by the rule for links that is given.
+    ///
+    /// # Errors
+    /// As [`Root::find`].
+    pub fn find_by(&self, path: &CStr, links: Links) -> Result<OwnedFd> {
+        match self.lookup(path, links) {
             Err(Failure::Syscall(error)) if error.is_unsupported() => {
-                Ok(self.walk(path, Make::Nothing, Links::Follow)?.fd)
+                Ok(self.walk(path, Make::Nothing, links)?.fd)
             }
             other => other,
         }
@@ -127,7 +137,11 @@ impl Root {
         if links == Links::Refuse {
             resolve |= Resolve::RESOLVE_NO_SYMLINKS;
         }
-        Ok(openat2(self.fd(), path, OpenFlags::O_PATH, resolve)?)
+        let mut flags = OpenFlags::O_PATH;
+        if links == Links::ButLast {
+            flags |= OpenFlags::O_NOFOLLOW;
+        }
+        Ok(openat2(self.fd(), path, flags, resolve)?)
     }
 
     /// The common case of something missing: its parent is there.
@@ -179,7 +193,7 @@ impl Root {
                 Err(error) => return Err(error.into()),
             };
             let kind = fstat(&fd)?.st_mode & libc::S_IFMT;
-            if kind == libc::S_IFLNK {
+            if kind == libc::S_IFLNK && !(is_last && links == Links::ButLast) {
                 followed += 1;
                 if links == Links::Refuse {
                     return Err(Finding::NotOrdinaryDirectory.into());

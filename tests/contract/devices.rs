@@ -1,6 +1,6 @@
 //! `linux.devices` and the devices that every container has.
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::json;
 
 /// RT-DEV-01: the six default devices are there with their numbers and mode 0666.
@@ -90,4 +90,99 @@ fn refuses_an_unknown_type() {
     });
     container.run().fails_naming(&["q"]);
     container.assert_nothing_left();
+}
+
+/// RT-DEV-07: another file where a device shall be is an error; the same device is not.
+#[test]
+fn refuses_to_replace_another_file() {
+    let device = json!({"path": "/opt/device", "type": "c", "major": 1, "minor": 3});
+    for (present, fits) in [("f", false), ("c 1 5", false), ("c 1 3", true), ("d", false)] {
+        let container = Container::new(|config| {
+            config["linux"]["devices"] = json!([device.clone()]);
+            config["process"]["args"] = json!(["stat", "-c", "%t:%T", "/opt/device"]);
+        });
+        if !requires(container.runtime().is("keel"), "the packaged peers take what is there") {
+            return;
+        }
+        let path = container.rootfs().join("opt/device");
+        std::fs::create_dir_all(container.rootfs().join("opt")).expect("a folder");
+        match present {
+            "f" => std::fs::write(&path, "").expect("a file"),
+            "d" => std::fs::create_dir(&path).expect("a folder"),
+            numbers => {
+                let mut command = std::process::Command::new("mknod");
+                let made = command.arg(&path).args(numbers.split(' ')).status().expect("mknod");
+                assert!(made.success());
+            }
+        }
+        let outcome = container.run();
+        if fits {
+            assert_eq!(outcome.succeeds().stdout, "1:3\n");
+        } else {
+            outcome.fails_naming(&["linux.devices[0]", "another file is already there"]);
+            container.assert_nothing_left();
+        }
+    }
+}
+
+/// RT-DEV-08: in a user namespace the host's device is shown, with the host's owner and mode.
+#[test]
+fn shows_the_hosts_devices_in_a_user_namespace() {
+    let container = Container::new(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.push(json!({"type": "user"}));
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        config["linux"]["devices"] = json!([
+            {"path": "/dev/full", "type": "c", "major": 1, "minor": 7, "fileMode": 0o600, "uid": 5, "gid": 6},
+            {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2},
+        ]);
+    });
+    let rootfs = container.rootfs().display().to_string();
+    let owned = std::process::Command::new("chown").args(["-R", "100000:100000", &rootfs]).status();
+    assert!(owned.expect("chown").success());
+    let seen = container.observe();
+    let host = std::fs::metadata("/dev/full").expect("the host's");
+    let mode = std::os::unix::fs::MetadataExt::mode(&host) & 0o7777;
+    assert_eq!(seen["dev"]["full"]["mode"], format!("{mode:04o}"));
+    assert_eq!(seen["dev"]["full"]["uid"], 65534, "root of the host has no id inside");
+    assert_eq!(seen["links"]["ptmx"], "pts/ptmx");
+}
+
+/// RT-DEV-09: where /dev is a folder of the host it is left as it is.
+#[test]
+fn leaves_a_bound_dev_alone() {
+    let host = keel_tests::Scratch::new();
+    let made =
+        std::process::Command::new("mknod").arg(host.join("null")).args(["c", "1", "3"]).status();
+    assert!(made.expect("mknod").success());
+    let container = Container::new(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        mounts
+            .retain(|mount| !mount["destination"].as_str().unwrap_or_default().starts_with("/dev"));
+        mounts.push(json!({"destination": "/dev", "type": "bind", "source": host.display().to_string(), "options": ["bind"]}));
+        config["process"]["args"] = json!(["ls", "/dev"]);
+    });
+    assert_eq!(container.run().succeeds().stdout, "null\n");
+    assert_eq!(std::fs::read_dir(&*host).expect("a folder").count(), 1, "something was made in it");
+}
+
+/// RT-DEV-10: `u` is a character device; a mode is taken whole; numbers that a type needs may not be missing.
+#[test]
+fn obeys_the_rules_of_types() {
+    let container = Container::new(|config| {
+        config["linux"]["devices"] = json!([
+            {"path": "/dev/raw", "type": "u", "major": 1, "minor": 3, "fileMode": 384},
+        ]);
+    });
+    let seen = container.observe();
+    assert_eq!(seen["dev"]["raw"]["type"], "c");
+    assert_eq!(seen["dev"]["raw"]["mode"], "0600");
+    let container = Container::new(|config| {
+        config["linux"]["devices"] = json!([{"path": "/dev/raw", "type": "c", "major": 1}]);
+    });
+    if requires(container.runtime().is("keel"), "the peers take a missing number for 0") {
+        container.create().fails_naming(&["linux.devices[0].minor"]);
+    }
 }

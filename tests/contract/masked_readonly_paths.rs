@@ -1,6 +1,6 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`.
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::json;
 
 /// RT-MASK-01: a masked file reads as empty, a masked folder as empty; neither can be written.
@@ -65,4 +65,52 @@ fn the_usual_paths_are_masked() {
         ]);
     });
     assert_eq!(container.run().stdout, "");
+}
+
+/// RT-MASK-05: many masked folders share one file system.
+#[test]
+fn masked_folders_share_one_file_system() {
+    let folders: Vec<String> = (0..60).map(|number| format!("/hidden/{number}")).collect();
+    let container = Container::new(|config| {
+        config["linux"]["maskedPaths"] = json!(folders);
+        config["process"]["args"] = json!(["sh", "-c", "stat -c %d /hidden/* | sort -u | wc -l"]);
+    });
+    for folder in &folders {
+        std::fs::create_dir_all(container.rootfs().join(&folder[1..])).expect("a folder");
+    }
+    if requires(container.runtime().is("keel"), "the packaged peers make one for each") {
+        assert_eq!(container.run().succeeds().stdout, "1\n");
+    }
+}
+
+/// RT-MASK-06: a path listed twice, and one below a masked folder, is no error.
+#[test]
+fn paths_may_be_listed_twice() {
+    let container = Container::new(|config| {
+        config["linux"]["maskedPaths"] =
+            json!(["/secret", "/secret", "/secret/in", "/etc/passwd", "/etc/passwd"]);
+        config["linux"]["readonlyPaths"] = json!(["/etc", "/etc"]);
+        config["process"]["args"] = json!(["sh", "-c", "ls /secret; cat /etc/passwd"]);
+    });
+    std::fs::create_dir_all(container.rootfs().join("secret/in")).expect("a folder");
+    assert_eq!(container.run().succeeds().stdout, "");
+}
+
+/// RT-MASK-07: a read-only path keeps the other flags of its mount.
+#[test]
+fn readonly_paths_keep_flags() {
+    let container = Container::new(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        mounts.push(json!({"destination": "/box", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "noexec"]}));
+        config["linux"]["readonlyPaths"] = json!(["/box"]);
+    });
+    let seen = container.observe();
+    let mounts = seen["mounts"].as_array().expect("an array");
+    let top = mounts.iter().rfind(|mount| mount["destination"] == "/box").expect("the mount");
+    for flag in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(
+            top["options"].as_array().expect("an array").contains(&json!(flag)),
+            "{flag}: {top}"
+        );
+    }
 }

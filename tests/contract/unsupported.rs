@@ -10,10 +10,6 @@ fn refused(place: &str, delta: impl FnOnce(&mut Value)) {
     container.assert_nothing_left();
 }
 
-fn mount(config: &mut Value, mount: Value) {
-    config["mounts"].as_array_mut().expect("an array").push(mount);
-}
-
 /// RT-INPUT-11: each part of the configuration that keel does not carry out is refused by its field.
 #[test]
 fn missing_abilities_are_named() {
@@ -21,21 +17,6 @@ fn missing_abilities_are_named() {
     if !requires(container.runtime().is("keel"), "runc and crun can do some of these") {
         return;
     }
-    refused("mounts[7].options[0]", |config| {
-        mount(
-            config,
-            json!({"destination": "/box", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}),
-        );
-    });
-    refused("mounts[7]", |config| {
-        mount(
-            config,
-            json!({
-            "destination": "/box", "type": "bind", "source": "/tmp", "options": ["bind", "idmap"],
-            "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
-            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}]}),
-        );
-    });
     refused("linux.intelRdt", |config| {
         config["linux"]["intelRdt"] = json!({"closID": "x", "l3CacheSchema": "L3:0=f"})
     });

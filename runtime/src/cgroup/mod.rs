@@ -54,7 +54,7 @@ pub use plan::{
     Directory, DirectoryKind, Missing, Plan, PlanError, PlanErrors, Privilege, Write, plan,
     plan_update,
 };
-pub use router::Layout;
+pub use router::{Layout, unescape};
 pub use update::{Former, check_memory, update};
 
 #[cfg(test)]

@@ -322,7 +322,8 @@ fn parse_mounts(text: &str) -> Result<Vec<Mount<'_>>, LayoutError> {
 }
 
 /// Undoes the octal escapes of mountinfo (`\040` for a space).
-fn unescape(text: &str) -> String {
+#[must_use]
+pub fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

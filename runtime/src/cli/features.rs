@@ -56,7 +56,7 @@ fn linux(capability_last: Option<u8>, release: &str) -> Json {
         ("selinux", enabled(false)),
         ("intelRdt", enabled(false)),
         ("memoryPolicy", memory_policy()),
-        ("mountExtensions", Json::object([("idmap", enabled(false))])),
+        ("mountExtensions", Json::object([("idmap", enabled(true))])),
         ("netDevices", enabled(true)),
     ])
 }

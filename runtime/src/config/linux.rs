@@ -259,7 +259,8 @@ fn namespaces(field: &Field<'_>) -> Vec<Namespace> {
     })
 }
 
-fn id_mapping(field: &Field<'_>) -> Option<IdMapping> {
+/// One range of a mapping.
+pub(super) fn id_mapping(field: &Field<'_>) -> Option<IdMapping> {
     field.object()?;
     let number = |name: &str| {
         let member = field.get(name);

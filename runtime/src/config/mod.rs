@@ -10,6 +10,7 @@ pub mod load;
 pub mod spec;
 
 pub mod hooks;
+pub mod idmap;
 pub mod intel_rdt;
 pub mod linux;
 pub mod memory_policy;

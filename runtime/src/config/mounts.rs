@@ -2,6 +2,7 @@
 
 use super::error::Kind;
 use super::field::Field;
+use super::idmap::{IdMap, Words};
 
 /// One entry of `mounts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Mount {
     pub source: String,
     /// What the options ask for.
     pub options: Options,
+    /// How the ids of its files are mapped.
+    pub idmap: Option<IdMap>,
 }
 
 /// The options of a mount, sorted out.
@@ -33,6 +36,18 @@ pub struct Options {
     pub propagation: Vec<u64>,
     /// The options that are the file system's own, comma-separated.
     pub data: String,
+    /// Whether what is mounted there already is changed (`remount`).
+    pub remount: bool,
+    /// Whether a new tmpfs begins with a copy of the directory it covers (`tmpcopyup`).
+    pub copy_up: bool,
+    /// A source that is a symbolic link becomes such a link at the destination (`copy-symlink`).
+    pub copy_link: bool,
+    /// A source that is a symbolic link is mounted itself (`src-nofollow`).
+    pub source_link: bool,
+    /// A destination that is a symbolic link is covered itself (`dest-nofollow`).
+    pub destination_link: bool,
+    /// What `idmap` and `ridmap` say, until it is brought together with the mount's mappings.
+    pub(super) idmap: Option<Words>,
 }
 
 /// How much of a tree a bind mount shows.
@@ -52,30 +67,42 @@ enum Effect {
     RecursiveClear(u64),
     Propagation(u64),
     Bind(Bind),
-    Refused(&'static str),
+    Turn(Switch),
+    IdMap,
+    Refused,
     Nothing,
 }
 
-use Effect::{Clear, Propagation, RecursiveClear, RecursiveSet, Refused, Set};
+/// Options that do one thing of their own.
+#[derive(Clone, Copy)]
+enum Switch {
+    Remount,
+    CopyUp,
+    CopyLink,
+    SourceLink,
+    DestinationLink,
+}
 
-/// The options of runtime-spec, config.md, "Linux mount options", sorted by name. Whatever is not
-/// listed belongs to the file system.
+use Effect::{Clear, Propagation, RecursiveClear, RecursiveSet, Refused, Set, Turn};
+
+/// The options of runtime-spec, config.md, "Linux mount options", and crun's own, sorted by name.
+/// Whatever is not listed belongs to the file system.
 const TABLE: &[(&str, Effect)] = &[
-    ("acl", Set(libc::MS_POSIXACL)),
     ("async", Clear(libc::MS_SYNCHRONOUS)),
     ("atime", Clear(libc::MS_NOATIME)),
     ("bind", Effect::Bind(Bind::Single)),
+    ("copy-symlink", Turn(Switch::CopyLink)),
     ("defaults", Effect::Nothing),
+    ("dest-nofollow", Turn(Switch::DestinationLink)),
     ("dev", Clear(libc::MS_NODEV)),
     ("diratime", Clear(libc::MS_NODIRATIME)),
     ("dirsync", Set(libc::MS_DIRSYNC)),
     ("exec", Clear(libc::MS_NOEXEC)),
-    ("idmap", Refused("id-mapped mounts are not supported yet")),
+    ("idmap", Effect::IdMap),
     ("iversion", Set(libc::MS_I_VERSION)),
     ("lazytime", Set(libc::MS_LAZYTIME)),
     ("loud", Clear(libc::MS_SILENT)),
     ("mand", Set(libc::MS_MANDLOCK)),
-    ("noacl", Clear(libc::MS_POSIXACL)),
     ("noatime", Set(libc::MS_NOATIME)),
     ("nodev", Set(libc::MS_NODEV)),
     ("nodiratime", Set(libc::MS_NODIRATIME)),
@@ -88,18 +115,22 @@ const TABLE: &[(&str, Effect)] = &[
     ("nosuid", Set(libc::MS_NOSUID)),
     ("nosymfollow", Set(MS_NOSYMFOLLOW)),
     ("private", Propagation(libc::MS_PRIVATE)),
+    ("rasync", Refused),
     ("ratime", RecursiveClear(libc::MS_NOATIME)),
     ("rbind", Effect::Bind(Bind::Recursive)),
     ("rdev", RecursiveClear(libc::MS_NODEV)),
     ("rdiratime", RecursiveClear(libc::MS_NODIRATIME)),
+    ("rdirsync", Refused),
     ("relatime", Set(libc::MS_RELATIME)),
-    ("remount", Refused("a mount of a container cannot be a remount")),
+    ("remount", Turn(Switch::Remount)),
     ("rexec", RecursiveClear(libc::MS_NOEXEC)),
-    ("ridmap", Refused("id-mapped mounts are not supported yet")),
+    ("ridmap", Effect::IdMap),
+    ("rmand", Refused),
     ("rnoatime", RecursiveSet(libc::MS_NOATIME)),
     ("rnodev", RecursiveSet(libc::MS_NODEV)),
     ("rnodiratime", RecursiveSet(libc::MS_NODIRATIME)),
     ("rnoexec", RecursiveSet(libc::MS_NOEXEC)),
+    ("rnomand", Refused),
     ("rnorelatime", RecursiveClear(libc::MS_RELATIME)),
     ("rnostrictatime", RecursiveClear(libc::MS_STRICTATIME)),
     ("rnosuid", RecursiveSet(libc::MS_NOSUID)),
@@ -114,16 +145,18 @@ const TABLE: &[(&str, Effect)] = &[
     ("rstrictatime", RecursiveSet(libc::MS_STRICTATIME)),
     ("rsuid", RecursiveClear(libc::MS_NOSUID)),
     ("rsymfollow", RecursiveClear(MS_NOSYMFOLLOW)),
+    ("rsync", Refused),
     ("runbindable", Propagation(libc::MS_UNBINDABLE | libc::MS_REC)),
     ("rw", Clear(libc::MS_RDONLY)),
     ("shared", Propagation(libc::MS_SHARED)),
     ("silent", Set(libc::MS_SILENT)),
     ("slave", Propagation(libc::MS_SLAVE)),
+    ("src-nofollow", Turn(Switch::SourceLink)),
     ("strictatime", Set(libc::MS_STRICTATIME)),
     ("suid", Clear(libc::MS_NOSUID)),
     ("symfollow", Clear(MS_NOSYMFOLLOW)),
     ("sync", Set(libc::MS_SYNCHRONOUS)),
-    ("tmpcopyup", Refused("copying the covered directory into a tmpfs is not supported yet")),
+    ("tmpcopyup", Turn(Switch::CopyUp)),
     ("unbindable", Propagation(libc::MS_UNBINDABLE)),
 ];
 
@@ -132,7 +165,7 @@ pub const MS_NOSYMFOLLOW: u64 = 256;
 
 /// The names of all options that are not a file system's own, sorted: what `features` lists.
 pub fn option_names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|(_, effect)| !matches!(effect, Refused(_))).map(|(name, _)| *name)
+    TABLE.iter().filter(|(_, effect)| !matches!(effect, Refused)).map(|(name, _)| *name)
 }
 
 impl Mount {
@@ -147,27 +180,62 @@ impl Mount {
             destination.warn("a relative destination is deprecated; it is taken from /");
         }
         let options = Options::read(&field.get("options"));
-        let kind = field.get("type").string().unwrap_or_default();
-        let source = field.get("source").string().unwrap_or_default();
+        let mount = Self {
+            destination: path.to_owned(),
+            kind: field.get("type").string().unwrap_or_default().to_owned(),
+            source: field.get("source").string().unwrap_or_default().to_owned(),
+            options,
+            idmap: None,
+        };
+        mount.check(field);
+        Some(mount)
+    }
+
+    /// The names of its destination, one after the other.
+    fn destination_names(&self) -> impl Iterator<Item = &str> {
+        self.destination.split('/').filter(|name| !name.is_empty() && *name != ".")
+    }
+
+    /// Whether the destination is the directory `name` of the root, as it is written.
+    #[must_use]
+    pub fn is_at(&self, name: &str) -> bool {
+        self.destination_names().eq([name])
+    }
+
+    fn check(&self, field: &Field<'_>) {
+        let Self { kind, source, options, .. } = self;
+        if !self.destination.is_empty() && self.destination_names().next().is_none() {
+            field.get("destination").refuse(Kind::Invalid, "is the rootfs itself");
+        }
         if options.bind.is_some() {
-            if source.is_empty() {
+            if source.is_empty() && !options.remount {
                 field.get("source").refuse(Kind::Missing, "a bind mount needs a source");
             }
             if !options.data.is_empty() {
                 let detail = format!("a bind mount takes no file system options: {}", options.data);
                 field.get("options").refuse(Kind::Invalid, detail);
             }
+        } else if options.remount {
+            // What is there already has its type.
         } else if kind.is_empty() || kind == "bind" || kind == "none" {
             // runc takes a type of "bind" without the option as an ordinary, and failing, mount.
             let detail = "neither bind nor rbind among the options, and no file system type";
             field.get("type").refuse(Kind::Missing, detail);
+        } else if self.is_at("proc") && kind != "proc" {
+            // Whatever stands there is taken for procfs later (CVE-2019-16884).
+            let detail =
+                format!("{kind:?} cannot be mounted on /proc because it is not of type proc");
+            field.get("type").refuse(Kind::Conflict, detail);
         }
-        Some(Self {
-            destination: path.to_owned(),
-            kind: kind.to_owned(),
-            source: source.to_owned(),
-            options,
-        })
+        if options.copy_up && (kind != "tmpfs" || options.bind.is_some()) {
+            let detail = "tmpcopyup is for a new tmpfs";
+            field.get("options").refuse(Kind::Conflict, detail);
+        }
+        let of_links = options.copy_link || options.source_link || options.destination_link;
+        if of_links && options.bind.is_none() {
+            let detail = "copy-symlink, src-nofollow and dest-nofollow are for bind mounts";
+            field.get("options").refuse(Kind::Conflict, detail);
+        }
     }
 }
 
@@ -207,16 +275,38 @@ impl Options {
                 self.bind =
                     Some(if self.bind == Some(Bind::Recursive) { Bind::Recursive } else { bind });
             }
+            Ok(Turn(switch)) => self.turn_on(switch),
+            Ok(Effect::IdMap) => self.idmap = Words::read(field, name),
             Ok(Effect::Nothing) => {}
-            Ok(Refused(why)) => field.refuse(Kind::Unsupported, why),
+            Ok(Refused) => {
+                let detail = format!(
+                    "{name:?} is about a file system as a whole: no kernel can change it for the mounts \
+                     below a bind mount"
+                );
+                field.refuse(Kind::Unsupported, detail);
+            }
             Err(_) if name.is_empty() => {}
             Err(_) => {
+                if let Some(words) = Words::read(field, name) {
+                    self.idmap = Some(words);
+                    return;
+                }
                 if !self.data.is_empty() {
                     self.data.push(',');
                 }
                 self.data.push_str(name);
             }
         }
+    }
+
+    fn turn_on(&mut self, switch: Switch) {
+        *match switch {
+            Switch::Remount => &mut self.remount,
+            Switch::CopyUp => &mut self.copy_up,
+            Switch::CopyLink => &mut self.copy_link,
+            Switch::SourceLink => &mut self.source_link,
+            Switch::DestinationLink => &mut self.destination_link,
+        } = true;
     }
 }
 

@@ -63,44 +63,54 @@ fn time_offsets(spec: &Spec, linux: &Field<'_>) {
     }
 }
 
-/// Which kernel parameters belong to which namespace, so that a container cannot set the host's
-/// (sysctl(5); the same list as runc's).
+/// Parameters of the IPC namespace that no prefix tells (sysctl(5); the same list as runc's).
+const OF_IPC: &[&str] = &[
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+/// The kind of namespace that a kernel parameter belongs to; `None` when it is the whole machine's, or
+/// one that a field of the config sets.
+#[must_use]
+pub fn sysctl_namespace(name: &str) -> Option<NamespaceKind> {
+    let dotted = dotted_name(name);
+    if OF_IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        Some(NamespaceKind::Ipc)
+    } else if dotted.starts_with("net.") {
+        Some(NamespaceKind::Network)
+    } else if dotted == "kernel.domainname" {
+        Some(NamespaceKind::Uts)
+    } else if dotted.starts_with("user.") {
+        Some(NamespaceKind::User)
+    } else {
+        None
+    }
+}
+
+/// A container can set parameters of namespaces that the config names, and of no other.
 fn sysctl(spec: &Spec, field: &Field<'_>) {
-    const IPC: &[&str] = &[
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
     for (name, _) in &spec.linux.sysctl {
         let dotted = dotted_name(name);
         let member = field.get(name);
         if dotted.split('.').any(|part| part.is_empty() || part == "..") {
             member.refuse(Kind::Invalid, "is not the name of a kernel parameter");
-            continue;
-        }
-        let needed = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-            NamespaceKind::Ipc
-        } else if dotted.starts_with("net.") {
-            NamespaceKind::Network
-        } else if dotted == "kernel.domainname" {
-            NamespaceKind::Uts
         } else if dotted == "kernel.hostname" {
             member.refuse(Kind::Conflict, "use the field hostname");
-            continue;
-        } else if dotted.starts_with("user.") {
-            NamespaceKind::User
         } else {
-            member.refuse(Kind::Unsupported, "is not in a separate kernel namespace");
-            continue;
-        };
-        if spec.linux.namespace(needed).is_none() {
-            let detail = format!("cannot be set without a {} namespace", needed.name());
-            member.refuse(Kind::Conflict, detail);
+            match sysctl_namespace(name) {
+                None => member.refuse(Kind::Unsupported, "is not in a separate kernel namespace"),
+                Some(needed) if spec.linux.namespace(needed).is_none() => {
+                    let detail = format!("cannot be set without a {} namespace", needed.name());
+                    member.refuse(Kind::Conflict, detail);
+                }
+                Some(_) => {}
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::error::{ConfigErrors, Kind};
 use super::field::{Field, Findings};
 use super::hooks::Hooks;
+use super::idmap;
 use super::linux::Linux;
 use super::mounts::Mount;
 use super::process::Process;
@@ -58,7 +59,7 @@ impl Spec {
         let text = |name: &str| {
             root.get(name).string().filter(|value| !value.is_empty()).map(str::to_owned)
         };
-        let spec = Self {
+        let mut spec = Self {
             oci_version: oci_version(&root.get("ociVersion")),
             root_path: root_path(root),
             root_readonly: root.get("root").get("readonly").boolean().unwrap_or(false),
@@ -70,6 +71,7 @@ impl Spec {
             annotations: annotations(&root.get("annotations")),
             linux: Linux::read(&root.get("linux")).unwrap_or_default(),
         };
+        idmap::resolve(&mut spec.mounts, &spec.linux, root);
         rules::check(&spec, root);
         Some(spec)
     }

@@ -282,6 +282,7 @@ fn complain(program: &Program, failure: Failure) {
     let reason = match failure {
         Failure::Syscall(error) => nix::errno::Errno::from_raw(error.errno).desc(),
         Failure::Found(finding) => finding.text(),
+        Failure::Locked(_) => "locked flags of a mount",
     };
     let parts: [&[u8]; 5] =
         [b"keel: exec ", program.path().to_bytes(), b": ", reason.as_bytes(), b"\n"];

@@ -205,6 +205,18 @@ fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
         (Step::Rootfs(Rootfs::Bind { .. }), libc::ENOENT) => {
             Some("the source of a bind mount must exist on the host")
         }
+        (Step::Rootfs(Rootfs::CopyUp { .. }), libc::ENOSPC) => {
+            Some("the tmpfs is smaller than the directory it begins with: give it a larger size=")
+        }
+        (Step::Rootfs(Rootfs::CopyUp { .. }), libc::EINVAL) => Some(
+            "tmpfs does not accept one of the options, or an owner has no id in this user namespace",
+        ),
+        (Step::Rootfs(Rootfs::Attributes { recursive: true, .. }), libc::ENOSYS) => {
+            Some("options for a whole tree (rro, rnosuid, …) need Linux 5.12 or later")
+        }
+        (Step::Rootfs(Rootfs::Bind { .. }), libc::ENOTDIR) => {
+            Some("a directory can be mounted on a directory only, and a file on a file")
+        }
         (Step::Rootfs(Rootfs::Mount { .. }), libc::ENODEV) => {
             Some("this kernel does not know the file system type")
         }

@@ -11,3 +11,4 @@ pub mod net_devices;
 pub mod parent;
 pub mod plan;
 pub mod protocol;
+mod trees;

@@ -11,6 +11,7 @@ use super::excursion::Excursion;
 use super::id_maps;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
+use super::trees::open_trees;
 use crate::config::linux::NamespaceKind;
 use crate::config::process::Rlimit;
 use crate::container::state_dir::Gate;
@@ -19,9 +20,7 @@ use crate::limits::{CHILD_WAIT_MS, END_WAIT_MS};
 use crate::namespaces;
 use crate::process::plan::Step as ProcessStep;
 use crate::procfs::Procfs;
-use crate::rootfs::plan::Source;
 use crate::sys::error::SyscallError;
-use crate::sys::mount::{Attributes, mount_setattr, open_tree_clone};
 use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
 use crate::sys::process::{
@@ -149,31 +148,14 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<OwnedFd>, InitError> {
         let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK | OpenFlags::O_NOCTTY;
         let fd = openat(CWD, path, flags, 0).map_err(|e| failed(e.into()))?;
         namespaces::apply::check_kind(&fd, join.kind).map_err(failed)?;
+        if let Some(field) = join.sysctl {
+            namespaces::apply::check_foreign(&fd, join.kind).map_err(|source| {
+                InitError::Parent { what: plan.arena.show(field).into_owned(), source }
+            })?;
+        }
         Ok(fd)
     };
     plan.namespaces.joins.iter().map(open).collect()
-}
-
-fn open_trees(plan: &Plan) -> Result<Vec<OwnedFd>, InitError> {
-    let open = |source: &Source| {
-        let path = plan.arena.c_str(source.path);
-        let failed = |error: SyscallError| InitError::Parent {
-            what: format!("{} ({})", source.origin, path.to_string_lossy()),
-            source: error.into(),
-        };
-        let tree = open_tree_clone(CWD, path, source.recursive).map_err(failed)?;
-        if source.propagation != 0 {
-            let attributes =
-                Attributes { propagation: source.propagation, ..Attributes::default() };
-            match mount_setattr(&tree, attributes, true) {
-                // Before Linux 5.12 a tree that is attached nowhere cannot be changed.
-                Err(error) if error.is_unsupported() => {}
-                other => other.map_err(failed)?,
-            }
-        }
-        Ok(tree)
-    };
-    plan.sources.iter().map(open).collect()
 }
 
 fn needs_procfs(plan: &Plan) -> bool {

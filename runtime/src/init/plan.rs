@@ -53,6 +53,8 @@ pub struct Plan {
     pub namespaces: namespaces::plan::Plan,
     /// Trees that the parent opens for the child.
     pub sources: Vec<rootfs::plan::Source>,
+    /// User namespaces that give the trees their mappings.
+    pub user_namespaces: Vec<rootfs::plan::UserNamespace>,
     /// Arguments, environment, filter, limits.
     pub process: process::plan::Plan,
     /// Hooks that the child runs.
@@ -129,6 +131,7 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
         steps,
         namespaces,
         sources: rootfs.sources,
+        user_namespaces: rootfs.user_namespaces,
         process,
         start_hooks,
         hook_state,
@@ -174,6 +177,7 @@ pub fn compile_exec(
         steps,
         namespaces: namespaces::plan::Plan::default(),
         sources: Vec::new(),
+        user_namespaces: Vec::new(),
         process,
         start_hooks: Vec::new(),
         hook_state: (empty, empty),

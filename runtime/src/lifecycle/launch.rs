@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::RuntimeError;
-use super::hooks;
+use super::{hooks, mounts};
 use crate::cgroup;
 use crate::config::error::{ConfigError, ConfigErrors, Kind};
 use crate::config::hooks::Hooks;
@@ -131,6 +131,8 @@ pub(super) struct Host {
     pub(super) cgroups: cgroup::Plan,
     cgroup_mounts: Vec<rootfs::plan::CgroupMount>,
     root_parent_mount: String,
+    kernel_mounts: Vec<String>,
+    source_links: Vec<(usize, String)>,
     pub(super) opening: cgroup::Opening,
     permitted: Option<u64>,
     privileged: bool,
@@ -152,8 +154,8 @@ impl Host {
         let cgroups = plan_cgroups(spec, &request.id, rootless)?;
         let cgroup_mounts = cgroup_mounts(&cgroups);
         let makes_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
-        let mounts = spec.linux.namespace(NamespaceKind::Mount);
-        let joins_mounts = mounts.is_some_and(|namespace| namespace.path.is_some());
+        let mount_namespace = spec.linux.namespace(NamespaceKind::Mount);
+        let joins_mounts = mount_namespace.is_some_and(|namespace| namespace.path.is_some());
         let opening = match makes_user_namespace || joins_mounts {
             true => cgroup::Opening::Now,
             false => cgroup::Opening::Later,
@@ -161,7 +163,9 @@ impl Host {
         Ok(Self {
             opening,
             cgroup_mounts,
-            root_parent_mount: root_parent_mount(request, spec)?,
+            root_parent_mount: mounts::root_parent_mount(request, spec)?,
+            kernel_mounts: mounts::kernel_mounts(request, spec)?,
+            source_links: mounts::source_links(request, spec),
             permitted: (!makes_user_namespace).then_some(permitted),
             in_user_namespace,
             prepare_trees: makes_user_namespace
@@ -224,6 +228,7 @@ pub fn launch(
         })?;
     }
     let host = Host::look(request, spec)?;
+    mounts::check_privilege(spec, host.privileged)?;
     if spec.linux.intel_rdt.is_some() {
         return Err(RuntimeError::Refused("linux.intelRdt: keel does not do this yet".to_owned()));
     }
@@ -418,25 +423,6 @@ pub(super) fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupM
     shown.map(mount).collect()
 }
 
-/// The mount point that holds the rootfs; asked for only where the root shall be shared.
-fn root_parent_mount(request: &Request, spec: &Spec) -> Result<String, RuntimeError> {
-    let shared = spec.linux.rootfs_propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0);
-    if !shared {
-        return Ok(String::new());
-    }
-    let rootfs = request.bundle.join(&spec.root_path);
-    let failed = |e: &std::io::Error| {
-        RuntimeError::Refused(format!("root.path ({}): {e}", rootfs.display()))
-    };
-    let rootfs = std::fs::canonicalize(&rootfs).map_err(|e| failed(&e))?;
-    let mounts = std::fs::read("/proc/self/mountinfo").map_err(|e| failed(&e))?;
-    let mounts = String::from_utf8_lossy(&mounts);
-    // Field 5 is the mount point (proc_pid_mountinfo(5)); the longest that leads there counts.
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    let holding = points.filter(|point| rootfs.starts_with(Path::new(point)));
-    Ok(holding.max_by_key(|point| point.len()).unwrap_or("/").to_owned())
-}
-
 fn compile(
     request: &Request,
     spec: &Spec,
@@ -454,6 +440,8 @@ fn compile(
             in_user_namespace: host.in_user_namespace,
             root_parent_mount: &host.root_parent_mount,
             no_pivot: request.no_pivot,
+            kernel_mounts: &host.kernel_mounts,
+            source_links: &host.source_links,
         },
         process: process::plan::Context {
             id: request.id.as_str(),

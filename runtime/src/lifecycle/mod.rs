@@ -14,6 +14,7 @@ mod hooks;
 pub mod kill;
 pub mod launch;
 mod mount_points;
+mod mounts;
 mod outside;
 pub mod pause;
 pub mod ps;

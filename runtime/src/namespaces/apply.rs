@@ -1,5 +1,6 @@
 //! The steps of [`super::plan`], done by the child. Allocates nothing.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use super::plan::Step;
@@ -9,7 +10,7 @@ use crate::failure::{Finding, Result};
 use crate::procfs::Procfs;
 use crate::sys::credentials::{set_dumpable, setgroups, setresgid, setresuid};
 use crate::sys::namespace::{self, NEWTIME, setns, unshare};
-use crate::sys::open::OpenFlags;
+use crate::sys::open::{CWD, OpenFlags, fstat, openat};
 use crate::sys::process::{setdomainname, sethostname};
 use crate::sys::socket::loopback_up;
 
@@ -21,6 +22,21 @@ pub fn check_kind(fd: &OwnedFd, kind: NamespaceKind) -> Result<()> {
     match namespace::kind_of(fd) {
         Ok(found) if found == kind.flag() => Ok(()),
         _ => Err(Finding::WrongNamespace.into()),
+    }
+}
+
+/// Makes sure that an opened namespace is not the one this process is in: what is set in it would be
+/// set for the host.
+///
+/// # Errors
+/// The errno of the call, or [`Finding::HostNamespace`].
+pub fn check_foreign(fd: &OwnedFd, kind: NamespaceKind) -> Result<()> {
+    let own = CString::new(format!("/proc/self/ns/{}", kind.proc_name())).unwrap_or_default();
+    let own = fstat(openat(CWD, &own, OpenFlags::O_RDONLY, 0)?)?;
+    let other = fstat(fd)?;
+    match (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino) {
+        true => Err(Finding::HostNamespace.into()),
+        false => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 use crate::arena::{Arena, Text};
 use crate::config::linux::{IdMapping, Linux, NamespaceKind};
 use crate::config::net_devices::NetDevice;
-use crate::config::rules::dotted_name;
+use crate::config::rules::{dotted_name, sysctl_namespace};
 use crate::config::spec::Spec;
 use crate::failure::Origin;
 
@@ -24,6 +24,8 @@ pub struct Join {
     pub path: Text,
     /// Where in the config it comes from.
     pub origin: Origin,
+    /// A kernel parameter that is set in it, as the config names it: then it may not be the host's.
+    pub sysctl: Option<Text>,
 }
 
 /// A step of the child.
@@ -88,7 +90,13 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
         let Some(position) = position else { continue };
         let origin = Origin::item("linux.namespaces", position);
         match &linux.namespaces[position].path {
-            Some(path) => join(&mut plan, kind, arena.add(path), origin, new_user),
+            Some(path) => {
+                let set =
+                    linux.sysctl.iter().find(|(name, _)| sysctl_namespace(name) == Some(kind));
+                let sysctl = set.map(|(name, _)| arena.add(format!("linux.sysctl: {name}")));
+                let path = arena.add(path);
+                join(&mut plan, Join { kind, path, origin, sysctl }, new_user);
+            }
             // What the kernel makes with the namespace shall belong to the root that is mapped by then:
             // the root directory of the message queues.
             None if kind == NamespaceKind::Ipc && new_user => {
@@ -122,9 +130,10 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
     plan
 }
 
-fn join(plan: &mut Plan, kind: NamespaceKind, path: Text, origin: Origin, new_user: bool) {
+fn join(plan: &mut Plan, join: Join, new_user: bool) {
+    let Join { kind, origin, .. } = join;
     let index = u16::try_from(plan.joins.len()).unwrap_or(u16::MAX);
-    plan.joins.push(Join { kind, path, origin });
+    plan.joins.push(join);
     let child_only = matches!(kind, NamespaceKind::Mount | NamespaceKind::Time);
     if kind == NamespaceKind::Pid || (new_user && !child_only) {
         plan.parent_joins.push(index);

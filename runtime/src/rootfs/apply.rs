@@ -6,15 +6,17 @@
 
 mod attach;
 mod attributes;
+mod copy_up;
 mod cover;
 mod nodes;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use attach::{NewMount, attach_root, bind, mount_new, pivot};
-use attributes::{set_attributes, set_propagation};
+use attach::{NewMount, attach_root, bind, forget, mount_new, move_root, pivot, remount};
+use attributes::{set_attributes, set_flags, set_propagation};
+use copy_up::{Wanted, copy_up};
 use cover::{make_readonly, mask};
-use nodes::{make_device, make_link};
+use nodes::{make_device, make_link, make_link_at, show_device};
 
 use super::plan::{Step, Tree};
 use crate::arena::{Arena, Text};
@@ -22,13 +24,15 @@ use crate::failure::{Failure, Result};
 use crate::root::{Links, Make, Root};
 use crate::sys::error::{Call, SyscallError};
 use crate::sys::mount::{self, ATTR_RDONLY, Attributes, MountFlags};
-use crate::sys::open::{CWD, OpenFlags, leave_open, mkdirat, openat};
+use crate::sys::open::{CWD, Node, OpenFlags, leave_open, mkdirat, openat};
 use crate::sys::process::{chdir, chroot_here, fchdir};
 
 /// What the steps leave for one another.
 #[derive(Debug, Default)]
 pub struct Live {
     root: Option<Root>,
+    /// Device and inode of the root.
+    identity: Option<(u64, u64)>,
     directory: Option<OwnedFd>,
     null: Option<OwnedFd>,
     empty_directory: Option<OwnedFd>,
@@ -71,7 +75,7 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             live.root = Some(Root::new(openat(CWD, text(path), flags, 0)?));
             Ok(())
         }
-        Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode } => {
+        Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode, procfs } => {
             let links = if ordinary { Links::Refuse } else { Links::Follow };
             let request = NewMount {
                 kind: text(kind),
@@ -79,12 +83,20 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
                 flags: MountFlags::from_bits_retain(flags),
                 data: text(data),
                 inherit_mode,
+                procfs,
             };
-            mount_new(live.root()?, text(target), links, &request)
+            mount_new(live, text(target), links, &request)
         }
-        Step::Bind { tree, recursive, target, on_procfs } => {
+        Step::CopyUp { target, source, attributes, data, inherit_mode } => {
+            let wanted = Wanted { target, source, attributes, data, inherit_mode };
+            copy_up(live, arena, &wanted)
+        }
+        Step::Remount { target, flags, data } => {
+            remount(live.root()?, text(target), flags, text(data))
+        }
+        Step::Bind { tree, recursive, target, link, procfs } => {
             with_tree(tree, recursive, arena, prepared, |tree| {
-                bind(live.root()?, tree, text(target), on_procfs)
+                bind(live, tree, text(target), last(link), procfs)
             })
         }
         Step::BindInto { tree, name, optional } => {
@@ -100,6 +112,9 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
         Step::Attributes { target, attributes, recursive } => {
             let place = live.root()?.find(text(target))?;
             set_attributes(&place, attributes, recursive)
+        }
+        Step::Flags { target, link, attributes } => {
+            set_flags(live.root()?.find_by(text(target), last(link))?, attributes)
         }
         Step::WholeAttributes { target, attributes } => {
             let place = live.root()?.find(text(target))?;
@@ -127,8 +142,14 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             live.directory = Some(place.fd);
             Ok(())
         }
-        Step::Device { name, node, mode, uid, gid } => {
-            make_device(live.directory()?, text(name), node, mode, (uid, gid))
+        Step::Device { name, node, mode, uid, gid, host } => {
+            let (directory, name) = (live.directory()?, text(name));
+            match make_device(directory, name, node, mode, (uid, gid)) {
+                Err(failure) if failure.errno() == Some(libc::EPERM) && node != Node::Fifo => {
+                    show_device(directory, name, text(host))
+                }
+                other => other,
+            }
         }
         Step::DeviceAt { path, node, mode, uid, gid } => {
             let (parent, name) = live.root()?.parent_of(text(path))?;
@@ -137,6 +158,7 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
         Step::Link { name, target, replace } => {
             make_link(live.directory()?, text(name), text(target), replace)
         }
+        Step::LinkAt { path, target } => make_link_at(live.root()?, text(path), text(target)),
         Step::Mask(path) => mask(live, text(path)),
         Step::Readonly(path) => make_readonly(live.root()?, text(path)),
         Step::Directory(path) => {
@@ -148,6 +170,8 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             set_attributes(live.root()?.fd(), attributes, false)
         }
         Step::Pivot { leave_peers } => pivot(live.root()?, leave_peers),
+        Step::Forget(place) => forget(text(place)),
+        Step::MoveRoot => move_root(live.root()?),
         Step::Chroot => {
             fchdir(live.root()?.fd())?;
             chroot_here()?;
@@ -167,12 +191,22 @@ fn with_tree(
     match tree {
         Tree::Prepared(index) => attach(prepared_tree(prepared, index)?),
         Tree::Path(path) => {
-            let tree = mount::open_tree_clone(CWD, arena.c_str(path), recursive)?;
-            let attached = attach(tree.as_fd());
-            leave_open(tree);
-            attached
+            attach_own(mount::open_tree_clone(CWD, arena.c_str(path), recursive)?, attach)
+        }
+        Tree::LinkPath(path) => {
+            attach_own(mount::open_tree_clone_link(CWD, arena.c_str(path), recursive)?, attach)
         }
     }
+}
+
+fn attach_own(tree: OwnedFd, attach: impl FnOnce(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
+    let attached = attach(tree.as_fd());
+    leave_open(tree);
+    attached
+}
+
+fn last(link: bool) -> Links {
+    if link { Links::ButLast } else { Links::Follow }
 }
 
 fn propagation(flags: u64) -> MountFlags {

@@ -1,7 +1,7 @@
 //! The mount points that a restore needs in the root file system: criu mounts, but makes no place to mount
 //! on. Pure; the steps are those of a creation, less the file systems.
 
-use super::plan::{Step, Tree};
+use super::plan::{OnProcfs, Step, Tree};
 use crate::arena::Arena;
 use crate::config::mounts::{Bind, Mount};
 use crate::config::spec::Spec;
@@ -22,7 +22,8 @@ pub fn mount_points(spec: &Spec, bundle: &str, arena: &mut Arena) -> Vec<(Origin
         (root, Step::AttachRoot { tree: Tree::Path(path), path }),
     ];
     for (index, mount) in spec.mounts.iter().enumerate() {
-        if mount.kind.starts_with("cgroup") || is_covered(mount, &spec.mounts[..index]) {
+        let makes_none = mount.kind.starts_with("cgroup") || mount.options.remount;
+        if makes_none || is_covered(mount, &spec.mounts[..index]) {
             continue;
         }
         let target = arena.add(&mount.destination);
@@ -31,7 +32,8 @@ pub fn mount_points(spec: &Spec, bundle: &str, arena: &mut Arena) -> Vec<(Origin
                 tree: Tree::Path(arena.add(absolute(&mount.source))),
                 recursive: bind == Bind::Recursive,
                 target,
-                on_procfs: false,
+                link: mount.options.destination_link,
+                procfs: OnProcfs::Nowhere,
             },
             None => Step::Directory(target),
         };

@@ -8,7 +8,7 @@ mod devices;
 mod mounts;
 mod steps;
 
-pub use steps::{Plan, Source, Step, Tree};
+pub use steps::{OnProcfs, Plan, Source, Step, Tree, TreeMap, UserNamespace};
 
 use crate::arena::Arena;
 use crate::config::linux::NamespaceKind;
@@ -33,6 +33,11 @@ pub struct Context<'a> {
     pub root_parent_mount: &'a str,
     /// `--no-pivot`: the root is changed by chroot(2), for hosts whose root is a ramdisk.
     pub no_pivot: bool,
+    /// Where the host has procfs and sysfs; needed only for `--no-pivot`.
+    pub kernel_mounts: &'a [String],
+    /// For mounts with `copy-symlink`: the index in `mounts`, and what the source points to where it
+    /// is a link.
+    pub source_links: &'a [(usize, String)],
 }
 
 /// One hierarchy below a mount of type `cgroup`.
@@ -69,7 +74,7 @@ pub fn compile(spec: &Spec, context: &Context<'_>, arena: &mut Arena) -> Plan {
     }
     compiler.root();
     for (index, mount) in spec.mounts.iter().enumerate() {
-        compiler.mount(Origin::item("mounts", index), mount);
+        compiler.mount(index, mount);
     }
     compiler.devices();
     compiler.protect();
@@ -113,10 +118,24 @@ impl Compiler<'_> {
         if !self.context.prepare_trees {
             return Tree::Path(path);
         }
-        let propagation = if self.is_shared() { 0 } else { self.propagation & !libc::MS_REC };
+        self.prepared(Source {
+            path,
+            recursive,
+            link: false,
+            propagation: self.source_propagation(),
+            idmap: None,
+            origin,
+        })
+    }
+
+    fn prepared(&mut self, source: Source) -> Tree {
         let index = self.plan.sources.len();
-        self.plan.sources.push(Source { path, recursive, propagation, origin });
+        self.plan.sources.push(source);
         Tree::Prepared(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    fn source_propagation(&self) -> u64 {
+        if self.is_shared() { 0 } else { self.propagation & !libc::MS_REC }
     }
 
     fn root_without_namespace(&mut self) {
@@ -161,11 +180,17 @@ impl Compiler<'_> {
     }
 
     fn enter(&mut self) {
-        let step = match self.context.no_pivot {
-            true => Step::Chroot,
-            false => Step::Pivot { leave_peers: self.is_shared() },
-        };
-        self.late_step(Origin::field("root.path"), step);
+        let origin = Origin::field("root.path");
+        if self.context.no_pivot {
+            for place in self.context.kernel_mounts {
+                let place = self.arena.add(place);
+                self.late_step(origin, Step::Forget(place));
+            }
+            self.late_step(origin, Step::MoveRoot);
+            self.late_step(origin, Step::Chroot);
+        } else {
+            self.late_step(origin, Step::Pivot { leave_peers: self.is_shared() });
+        }
         if self.spec.root_readonly {
             // The working directory is made where it is missing, which needs a writable root.
             let cwd = self.spec.process.as_ref().map_or("/", |process| &process.cwd);
@@ -181,8 +206,4 @@ impl Compiler<'_> {
             self.plan.last.push((origin, Step::PropagateRoot(flags)));
         }
     }
-}
-
-fn is_dev(destination: &str) -> bool {
-    destination.split('/').filter(|part| !part.is_empty() && *part != ".").eq(["dev"])
 }

@@ -19,7 +19,7 @@ impl fmt::Display for Shown<'_> {
         let Self(step, arena, sources) = self;
         let text = |text: Text| arena.show(text);
         let tree = |tree: &Tree| match tree {
-            Tree::Path(path) => arena.show(*path),
+            Tree::Path(path) | Tree::LinkPath(path) => arena.show(*path),
             Tree::Prepared(index) => {
                 sources.get(usize::from(*index)).map_or("?".into(), |s| arena.show(s.path))
             }
@@ -39,6 +39,18 @@ impl fmt::Display for Shown<'_> {
                     data => write!(f, " [{data}]"),
                 }
             }
+            Step::CopyUp { target, data, attributes, .. } => {
+                write!(f, "mount tmpfs → {} with a copy of what is there", text(*target))?;
+                write_attributes(f, *attributes)?;
+                match text(*data) {
+                    data if data.is_empty() => Ok(()),
+                    data => write!(f, " [{data}]"),
+                }
+            }
+            Step::Remount { target, flags, .. } => {
+                write!(f, "remount {}", text(*target))?;
+                write_flags(f, *flags)
+            }
             Step::Bind { tree: source, recursive, target, .. } => {
                 let verb = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{verb} {} → {}", tree(source), text(*target))
@@ -49,6 +61,10 @@ impl fmt::Display for Shown<'_> {
             Step::Attributes { target, attributes, recursive } => {
                 let scope = if *recursive { " and below" } else { "" };
                 write!(f, "attributes {}{scope}", text(*target))?;
+                write_attributes(f, *attributes)
+            }
+            Step::Flags { target, attributes, .. } => {
+                write!(f, "flags {}", text(*target))?;
                 write_attributes(f, *attributes)
             }
             Step::WholeAttributes { target, attributes } => {
@@ -66,7 +82,7 @@ impl fmt::Display for Shown<'_> {
             | Step::DeviceAt { path, node, mode, .. } => {
                 write!(f, "device {} {} {mode:04o}", text(*path), node_text(*node))
             }
-            Step::Link { name: path, target, .. } => {
+            Step::Link { name: path, target, .. } | Step::LinkAt { path, target } => {
                 write!(f, "link {} → {}", text(*path), text(*target))
             }
             Step::Mask(path) => write!(f, "mask {}", text(*path)),
@@ -74,6 +90,8 @@ impl fmt::Display for Shown<'_> {
             Step::Directory(path) => write!(f, "directory {}", text(*path)),
             Step::RootReadonly => f.write_str("read-only /"),
             Step::Pivot { .. } => f.write_str("pivot_root"),
+            Step::MoveRoot => f.write_str("move the root over the host's"),
+            Step::Forget(place) => write!(f, "take away the host's {}", text(*place)),
             Step::Chroot => f.write_str("chroot"),
             Step::PropagateRoot(flags) => write!(f, "propagation / {}", propagation_name(*flags)),
         }

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod copy;
 pub mod credentials;
 pub mod error;
 pub mod event;

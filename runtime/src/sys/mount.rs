@@ -72,6 +72,20 @@ pub fn open_tree_clone(dir: impl AsFd, path: &CStr, recursive: bool) -> Result<O
     rustix::mount::open_tree(dir, path, flags).named(Call::OpenTree)
 }
 
+/// As [`open_tree_clone`], but a last symbolic link is itself what is copied.
+///
+/// # Errors
+/// The errno of the call.
+pub fn open_tree_clone_link(dir: impl AsFd, path: &CStr, recursive: bool) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(dir, path, flags).named(Call::OpenTree)
+}
+
 /// Attaches the detached mount `tree` to what `target` refers to: move_mount(2), fd to fd.
 ///
 /// # Errors
@@ -116,6 +130,84 @@ pub fn empty_readonly_tmpfs() -> Result<OwnedFd> {
         .named(Call::Fsmount)
 }
 
+/// A detached, empty, writable tmpfs with these attributes (`MOUNT_ATTR_*`). `data` holds the options of
+/// the file system as mount(2) takes them, `mode` the mode of its root where they do not.
+///
+/// # Errors
+/// The errno of whichever call failed: EINVAL of fsconfig for an unknown option.
+pub fn new_tmpfs(
+    source: &CStr,
+    data: &CStr,
+    mode: Option<&CStr>,
+    attributes: u64,
+) -> Result<OwnedFd> {
+    let context =
+        rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).named(Call::Fsopen)?;
+    let context = context.as_fd();
+    if !source.is_empty() {
+        rustix::mount::fsconfig_set_string(context, c"source", source).named(Call::Fsconfig)?;
+    }
+    let mut rest = data.to_bytes();
+    while !rest.is_empty() {
+        let (option, after) = next_option(rest);
+        rest = after;
+        configure(context, option)?;
+    }
+    if let Some(mode) = mode {
+        rustix::mount::fsconfig_set_string(context, c"mode", mode).named(Call::Fsconfig)?;
+    }
+    rustix::mount::fsconfig_create(context).named(Call::Fsconfig)?;
+    let attributes = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(0));
+    rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).named(Call::Fsmount)
+}
+
+/// The first of comma-separated options, and what follows; a comma between quotes belongs to the value,
+/// as in the label of `context="…"`.
+fn next_option(data: &[u8]) -> (&[u8], &[u8]) {
+    let mut quoted = false;
+    for (at, byte) in data.iter().enumerate() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b',' if !quoted => return (&data[..at], &data[at + 1..]),
+            _ => {}
+        }
+    }
+    (data, &[])
+}
+
+/// Sets one option, `KEY` or `KEY=VALUE`, whose quotes are for its reader.
+fn configure(context: std::os::fd::BorrowedFd<'_>, option: &[u8]) -> Result<()> {
+    let mut buffer = [0_u8; 4096];
+    let too_long = SyscallError { call: Call::Fsconfig, errno: libc::E2BIG };
+    let mut length = 0;
+    for &byte in option.iter().filter(|byte| **byte != b'"') {
+        *buffer.get_mut(length).ok_or(too_long)? = byte;
+        length += 1;
+    }
+    if length + 1 >= buffer.len() {
+        return Err(too_long);
+    }
+    let equals = buffer[..length].iter().position(|byte| *byte == b'=');
+    if let Some(at) = equals {
+        buffer[at] = 0;
+    }
+    let text = |from: usize| CStr::from_bytes_until_nul(&buffer[from..]).unwrap_or(c"");
+    match equals {
+        Some(at) => rustix::mount::fsconfig_set_string(context, text(0), text(at + 1)),
+        None => rustix::mount::fsconfig_set_flag(context, text(0)),
+    }
+    .named(Call::Fsconfig)
+}
+
+/// mount(2) that changes the mount at `target`, file system and all (`MS_REMOUNT`).
+///
+/// # Errors
+/// The errno of the call.
+pub fn mount_remount(target: &CStr, flags: MsFlags, data: Option<&CStr>) -> Result<()> {
+    let flags = flags | MsFlags::MS_REMOUNT;
+    nix::mount::mount(None::<&CStr>, target, None::<&CStr>, flags, data).named(Call::Mount)
+}
+
 /// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
 pub const ATTR_RDONLY: u64 = 0x1;
 /// `MOUNT_ATTR_NOSUID`.
@@ -151,13 +243,35 @@ pub struct Attributes {
 /// # Errors
 /// The errno of the call.
 pub fn mount_setattr(mount: impl AsFd, attributes: Attributes, recursive: bool) -> Result<()> {
-    super::probe::allow(Call::MountSetattr)?;
     let attr = libc::mount_attr {
         attr_set: attributes.set,
         attr_clr: attributes.clear,
         propagation: attributes.propagation,
         userns_fd: 0,
     };
+    set(mount, &attr, recursive)
+}
+
+/// Maps the ids of a detached mount by `namespace`: mount_setattr(2) with `MOUNT_ATTR_IDMAP`.
+///
+/// # Errors
+/// EINVAL where the file system cannot; EPERM where ids are mapped already; ENOSYS before Linux 5.12.
+pub fn map_ids(mount: impl AsFd, namespace: impl AsFd, recursive: bool) -> Result<()> {
+    set(mount, &mapping_by(namespace), recursive)
+}
+
+fn mapping_by(namespace: impl AsFd) -> libc::mount_attr {
+    const ATTR_IDMAP: u64 = 0x0010_0000;
+    libc::mount_attr {
+        attr_set: ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(namespace.as_fd().as_raw_fd().unsigned_abs()),
+    }
+}
+
+fn set(mount: impl AsFd, attr: &libc::mount_attr, recursive: bool) -> Result<()> {
+    super::probe::allow(Call::MountSetattr)?;
     let recursive_flag = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the structure lives through the call and its size is passed with it.
     let result = unsafe {
@@ -166,9 +280,57 @@ pub fn mount_setattr(mount: impl AsFd, attributes: Attributes, recursive: bool) 
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursive_flag,
-            &raw const attr,
+            &raw const *attr,
             size_of::<libc::mount_attr>(),
         )
     };
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::MountSetattr)) }
+}
+
+/// A detached copy of a mount whose ids are mapped already, with another mapping instead:
+/// open_tree_attr(2), Linux 6.15. The whole tree is copied and mapped, or one mount.
+///
+/// # Errors
+/// The errno of the call; ENOSYS on older kernels.
+pub fn copy_with_other_ids(
+    mount: impl AsFd,
+    namespace: impl AsFd,
+    recursive: bool,
+) -> Result<OwnedFd> {
+    // The same number on every machine, as all calls since Linux 5.1.
+    const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+    const OPEN_TREE_CLONE: libc::c_int = 1;
+    super::probe::allow(Call::OpenTreeAttr)?;
+    let attr = mapping_by(namespace);
+    let recursive_flag = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH | recursive_flag;
+    // SAFETY: the structure lives through the call and its size is passed with it.
+    let result = unsafe {
+        libc::syscall(
+            SYS_OPEN_TREE_ATTR,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    match i32::try_from(result) {
+        Ok(fd) if fd >= 0 => Ok(super::open::adopt(fd)),
+        _ => Err(SyscallError::last(Call::OpenTreeAttr)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_options_apart_but_not_labels() {
+        let (first, rest) = next_option(b"size=1k,context=\"u:o:t:s0:c1,c2\",noswap");
+        assert_eq!(first, b"size=1k");
+        let (second, rest) = next_option(rest);
+        assert_eq!(second, b"context=\"u:o:t:s0:c1,c2\"");
+        assert_eq!(next_option(rest), (&b"noswap"[..], &b""[..]));
+    }
 }

@@ -9,6 +9,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag};
 use super::error::{Call, Named, Result, SyscallError};
 
 pub use nix::fcntl::{OFlag as OpenFlags, ResolveFlag as Resolve};
+pub use nix::sys::stat::FileStat as Status;
 
 /// How often a lookup that raced a rename (EAGAIN) is tried again before it is an error.
 const OPENAT2_TRIES: u32 = 64;
@@ -132,6 +133,16 @@ pub fn readlinkat<'b>(dir: impl AsFd, path: &CStr, buffer: &'b mut [u8]) -> Resu
 /// The errno of the call.
 pub fn fstat(fd: impl AsFd) -> Result<FileStat> {
     nix::sys::stat::fstat(fd).named(Call::Fstat)
+}
+
+/// mknodat(2) of whatever `mode` says, its type included; `device` counts for devices only.
+///
+/// # Errors
+/// The errno of the call.
+pub fn mknodat_like(dir: impl AsFd, path: &CStr, mode: u32, device: u64) -> Result<()> {
+    let kind = SFlag::from_bits_truncate(mode & libc::S_IFMT);
+    nix::sys::stat::mknodat(dir, path, kind, Mode::from_bits_truncate(mode & 0o7777), device)
+        .named(Call::Mknod)
 }
 
 /// fstatat(2) that does not follow a last symbolic link.

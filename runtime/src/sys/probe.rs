@@ -6,8 +6,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::error::{Call, Result, SyscallError};
 
 /// Calls that have a fallback.
-const OPTIONAL: &[(Call, u8)] =
-    &[(Call::Openat2, 1), (Call::MountSetattr, 2), (Call::CloseRange, 4), (Call::OpenTree, 8)];
+const OPTIONAL: &[(Call, u8)] = &[
+    (Call::Openat2, 1),
+    (Call::MountSetattr, 2),
+    (Call::CloseRange, 4),
+    (Call::OpenTree, 8),
+    (Call::OpenTreeAttr, 16),
+];
 
 static OFF: AtomicU8 = AtomicU8::new(0);
 

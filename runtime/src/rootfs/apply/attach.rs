@@ -5,8 +5,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::{Live, prepared_tree};
 use crate::failure::{Finding, Result};
-use crate::root::{Links, Make, Root, is_on_procfs};
-use crate::rootfs::plan::Tree;
+use crate::root::{Links, Make, Place, Root, is_on_procfs};
+use crate::rootfs::plan::{OnProcfs, Tree};
 use crate::sys::mount::{self, MountFlags};
 use crate::sys::open::{CWD, OpenFlags, fstat, leave_open, openat};
 use crate::sys::process::{chdir, fchdir};
@@ -23,7 +23,7 @@ pub(super) fn attach_root(
     let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
     let place = openat(CWD, path, flags, 0);
     let root = match (tree, place) {
-        (Tree::Path(_), place) => {
+        (Tree::Path(_) | Tree::LinkPath(_), place) => {
             let place = place?;
             let copy = mount::open_tree_clone(&place, c"", true)?;
             mount::move_mount(&copy, &place)?;
@@ -41,7 +41,26 @@ pub(super) fn attach_root(
             openat(tree, c".", flags, 0)?
         }
     };
+    let status = fstat(&root)?;
+    live.identity = Some((status.st_dev, status.st_ino));
     live.root = Some(Root::new(root));
+    Ok(())
+}
+
+/// A mount may not cover the rootfs itself, nor files of procfs but for what `procfs` says.
+pub(super) fn check_place(live: &Live, place: &Place, procfs: OnProcfs) -> Result<()> {
+    if !place.existed {
+        return Ok(());
+    }
+    let status = fstat(&place.fd)?;
+    let (device, inode) = live.identity.unwrap_or_default();
+    if status.st_dev == device {
+        // The file system of the rootfs, so not procfs.
+        return if status.st_ino == inode { Err(Finding::IsRoot.into()) } else { Ok(()) };
+    }
+    if procfs == OnProcfs::Nowhere && is_on_procfs(&place.fd)? {
+        return Err(Finding::OnProcfs.into());
+    }
     Ok(())
 }
 
@@ -51,18 +70,17 @@ pub(super) struct NewMount<'a> {
     pub(super) flags: MountFlags,
     pub(super) data: &'a CStr,
     pub(super) inherit_mode: bool,
+    pub(super) procfs: OnProcfs,
 }
 
 pub(super) fn mount_new(
-    root: &Root,
+    live: &Live,
     target: &CStr,
     links: Links,
     request: &NewMount<'_>,
 ) -> Result<()> {
-    let place = root.find_or_make(target, Make::Directory, links)?;
-    if links == Links::Follow && place.existed && is_on_procfs(&place.fd)? {
-        return Err(Finding::OnProcfs.into());
-    }
+    let place = live.root()?.find_or_make(target, Make::Directory, links)?;
+    check_place(live, &place, request.procfs)?;
     let mut buffer = [0_u8; 4096];
     let mut data = request.data;
     if request.inherit_mode && place.existed {
@@ -90,20 +108,50 @@ fn append_mode<'b>(buffer: &'b mut [u8; 4096], data: &[u8], mode: u32) -> Result
 }
 
 pub(super) fn bind(
-    root: &Root,
+    live: &Live,
     tree: BorrowedFd<'_>,
     target: &CStr,
-    procfs_allowed: bool,
+    links: Links,
+    procfs: OnProcfs,
 ) -> Result<()> {
+    if procfs == OnProcfs::Top && !is_on_procfs(tree)? {
+        return Err(Finding::NotOfProc.into());
+    }
     let is_directory = fstat(tree)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
     let make = if is_directory { Make::Directory } else { Make::File };
-    let place = root.find_or_make(target, make, Links::Follow)?;
-    if !procfs_allowed && place.existed && is_on_procfs(&place.fd)? {
-        return Err(Finding::OnProcfs.into());
-    }
+    let place = live.root()?.find_or_make(target, make, links)?;
+    check_place(live, &place, procfs)?;
     let moved = mount::move_mount(tree, &place.fd);
     leave_open(place.fd);
     Ok(moved?)
+}
+
+/// Changes what is mounted at `target`.
+pub(super) fn remount(root: &Root, target: &CStr, flags: u64, data: &CStr) -> Result<()> {
+    fchdir(root.find(target)?)?;
+    let data = (!data.is_empty()).then_some(data);
+    Ok(mount::mount_remount(c".", MountFlags::from_bits_retain(flags), data)?)
+}
+
+/// Without pivot_root(2) the host's mounts stay in reach of a program that may call chroot(2): the
+/// container's root is laid over theirs.
+pub(super) fn move_root(root: &Root) -> Result<()> {
+    Ok(mount::move_mount_onto_root(root.fd())?)
+}
+
+/// Takes a mount of the host away, or hides it where that is not permitted.
+pub(super) fn forget(place: &CStr) -> Result<()> {
+    match mount::mount_propagation(place, MountFlags::MS_SLAVE | MountFlags::MS_REC) {
+        // It was below another one that is gone already.
+        Err(error) if error.errno == libc::ENOENT => return Ok(()),
+        other => other?,
+    }
+    match mount::umount_detach(place) {
+        Err(error) if matches!(error.errno, libc::EINVAL | libc::EPERM) => {
+            Ok(mount::mount(c"tmpfs", place, c"tmpfs", MountFlags::MS_RDONLY, None)?)
+        }
+        other => Ok(other?),
+    }
 }
 
 pub(super) fn pivot(root: &Root, leave_peers: bool) -> Result<()> {

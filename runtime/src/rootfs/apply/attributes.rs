@@ -6,13 +6,58 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::propagation;
 use crate::decimal::Decimal;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::sys::mount::{
     self, ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID,
-    ATTR_RDONLY, Attributes, MountFlags,
+    ATTR_NOSYMFOLLOW, ATTR_RDONLY, Attributes, MountFlags,
 };
 use crate::sys::open::{self, fstat};
 use crate::sys::process::fchdir;
+
+/// The flags that mount(8) sets anew when it is given any for a bind mount.
+const FLAGS: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW;
+
+/// Gives a mount exactly the flags that were asked for. Flags that are locked may stay, unless they were
+/// asked to go.
+pub(super) fn set_flags(place: impl AsFd, asked: Attributes) -> Result<()> {
+    let place = place.as_fd();
+    let exact = Attributes { clear: asked.clear | FLAGS & !asked.set, ..asked };
+    // Before Linux 5.14 there is no nosymfollow, and nothing to clear.
+    let old = Attributes { clear: exact.clear & !ATTR_NOSYMFOLLOW, ..exact };
+    let set = match set_attributes(place, exact, false) {
+        Err(failure)
+            if failure.errno() == Some(libc::EINVAL) && asked.clear & ATTR_NOSYMFOLLOW == 0 =>
+        {
+            set_attributes(place, old, false)
+        }
+        other => other,
+    };
+    match set {
+        Err(failure) if failure.errno() == Some(libc::EPERM) => {
+            set_attributes(place, asked, false).map_err(|failure| locked(place, asked, failure))
+        }
+        other => other,
+    }
+}
+
+/// Names the flags that stand and were asked to go, where that is why the call was refused.
+fn locked(place: BorrowedFd<'_>, asked: Attributes, failure: Failure) -> Failure {
+    let present = match (failure.errno(), open::mount_flags(place)) {
+        (Some(libc::EPERM), Ok(present)) => present,
+        _ => return failure,
+    };
+    let mut attributes = present & asked.clear & FLAGS;
+    if asked.clear & ATTR_ATIME_MASK != 0 && present & libc::MS_NOATIME != 0 {
+        attributes |= ATTR_NOATIME;
+    }
+    if asked.clear & ATTR_NODIRATIME != 0 && present & libc::MS_NODIRATIME != 0 {
+        attributes |= ATTR_NODIRATIME;
+    }
+    match u32::try_from(attributes) {
+        Ok(attributes) if attributes != 0 => Failure::Locked(attributes),
+        _ => failure,
+    }
+}
 
 /// mount_setattr(2), or before Linux 5.12 a remount, which can do one mount only.
 pub(super) fn set_attributes(

@@ -4,7 +4,10 @@ use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
 use crate::failure::{Finding, Result};
-use crate::sys::open::{self, Node, fchownat, lstatat, mknodat};
+use crate::limits::PATH_BYTES_MAX;
+use crate::root::Root;
+use crate::sys::mount;
+use crate::sys::open::{self, CWD, Node, fchownat, leave_open, lstatat, mknodat};
 
 pub(super) fn make_device(
     directory: BorrowedFd<'_>,
@@ -56,4 +59,31 @@ pub(super) fn make_link(
         }
         other => Ok(other?),
     }
+}
+
+/// Makes a link at a path; one that is there must point to the same.
+pub(super) fn make_link_at(root: &Root, path: &CStr, target: &CStr) -> Result<()> {
+    let (directory, name) = root.parent_of(path)?;
+    match open::symlinkat(target, &directory, name.as_c_str()) {
+        Err(error) if error.errno == libc::EEXIST => {
+            let mut present = [0; PATH_BYTES_MAX];
+            match open::readlinkat(&directory, name.as_c_str(), &mut present) {
+                Ok(present) if present == target.to_bytes() => Ok(()),
+                _ => Err(Finding::OtherFileExists.into()),
+            }
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Where no node may be made, as in a user namespace, the host's is shown. Its owner is the host's.
+pub(super) fn show_device(directory: BorrowedFd<'_>, name: &CStr, host: &CStr) -> Result<()> {
+    let tree = mount::open_tree_clone(CWD, host, false)?;
+    match mknodat(directory, name, Node::File, 0o666) {
+        Err(error) if error.errno != libc::EEXIST => return Err(error.into()),
+        _ => {}
+    }
+    let moved = mount::move_mount_below(&tree, directory, name);
+    leave_open(tree);
+    Ok(moved?)
 }

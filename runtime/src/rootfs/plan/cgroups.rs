@@ -1,6 +1,6 @@
 //! A mount of type `cgroup`: the container's own view of each hierarchy. Pure.
 
-use super::{CgroupMount, Compiler, Step, Tree};
+use super::{CgroupMount, Compiler, OnProcfs, Step, Tree};
 use crate::arena::Text;
 use crate::config::linux::NamespaceKind;
 use crate::config::mounts::Mount as MountEntry;
@@ -32,6 +32,7 @@ impl Compiler<'_> {
             data,
             ordinary: false,
             inherit_mode: false,
+            procfs: OnProcfs::Nowhere,
         };
         self.step(origin, step);
         self.step(origin, Step::OpenDirectory(target));
@@ -82,11 +83,21 @@ impl Compiler<'_> {
                 data,
                 ordinary: false,
                 inherit_mode: false,
+                procfs: OnProcfs::Nowhere,
             };
             self.step(origin, step);
         } else {
             let tree = self.tree(origin, &cgroup.path, false);
-            self.step(origin, Step::Bind { tree, recursive: false, target, on_procfs: false });
+            self.step(
+                origin,
+                Step::Bind {
+                    tree,
+                    recursive: false,
+                    target,
+                    link: false,
+                    procfs: OnProcfs::Nowhere,
+                },
+            );
             let attributes = attributes(flags, 0);
             self.step(origin, Step::Attributes { target, attributes, recursive: false });
         }

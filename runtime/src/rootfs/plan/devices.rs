@@ -1,6 +1,6 @@
 //! The devices every container has, those of `linux.devices`, and the links beside them. Pure.
 
-use super::{Compiler, Step, is_dev};
+use super::{Compiler, OnProcfs, Step};
 use crate::config::linux::DeviceNode;
 use crate::failure::Origin;
 use crate::rootfs::attributes::attributes;
@@ -27,7 +27,7 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 impl Compiler<'_> {
     pub(super) fn devices(&mut self) {
         let mut mounts = self.spec.mounts.iter();
-        if mounts.any(|m| m.options.bind.is_some() && is_dev(&m.destination)) {
+        if mounts.any(|m| m.options.bind.is_some() && m.is_at("dev")) {
             return;
         }
         let origin = Origin::field("default devices");
@@ -48,6 +48,10 @@ impl Compiler<'_> {
                 DeviceNode::Fifo => Node::Fifo,
             };
             let origin = Origin::item("linux.devices", index);
+            if is_ptmx(&device.path) {
+                // The link to the container's own is made below, whatever stands here.
+                continue;
+            }
             self.device(origin, &device.path, node, device.mode, (device.uid, device.gid));
         }
         for (name, target) in DEVICE_LINKS {
@@ -65,7 +69,16 @@ impl Compiler<'_> {
         if self.new_user_namespace && node != Node::Fifo {
             let tree = self.tree(origin, path, false);
             let target = self.arena.add(path);
-            self.step(origin, Step::Bind { tree, recursive: false, target, on_procfs: false });
+            self.step(
+                origin,
+                Step::Bind {
+                    tree,
+                    recursive: false,
+                    target,
+                    link: false,
+                    procfs: OnProcfs::Nowhere,
+                },
+            );
             // What is shown of the host's /dev is more than a node: it comes with its mount.
             let attributes = attributes(libc::MS_NOSUID | libc::MS_NOEXEC, 0);
             self.step(origin, Step::Attributes { target, attributes, recursive: false });
@@ -76,7 +89,8 @@ impl Compiler<'_> {
         match name {
             Some(name) => {
                 let name = self.arena.add(name);
-                self.step(origin, Step::Device { name, node, mode, uid, gid });
+                let host = self.arena.add(path);
+                self.step(origin, Step::Device { name, node, mode, uid, gid, host });
             }
             None => {
                 let path = self.arena.add(path);
@@ -84,4 +98,8 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+fn is_ptmx(path: &str) -> bool {
+    path.split('/').filter(|name| !name.is_empty() && *name != ".").eq(["dev", "ptmx"])
 }

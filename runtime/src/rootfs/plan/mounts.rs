@@ -1,7 +1,9 @@
 //! `mounts`: one entry to its steps. Pure.
 
-use super::{Compiler, Step, is_dev};
+use super::{Compiler, OnProcfs, Source, Step, Tree, TreeMap, UserNamespace};
 use crate::arena::Text;
+use crate::config::idmap::IdMap;
+use crate::config::linux::{IdMapping, NamespaceKind};
 use crate::config::mounts::{Bind, Mount as MountEntry};
 use crate::failure::Origin;
 use crate::rootfs::attributes::attributes;
@@ -13,7 +15,6 @@ const PROCFS_FILES: &[&str] = &[
     "/proc/diskstats",
     "/proc/loadavg",
     "/proc/meminfo",
-    "/proc/net/dev",
     "/proc/slabinfo",
     "/proc/stat",
     "/proc/swaps",
@@ -23,9 +24,17 @@ const PROCFS_FILES: &[&str] = &[
 ];
 
 impl Compiler<'_> {
-    pub(super) fn mount(&mut self, origin: Origin, entry: &MountEntry) {
+    pub(super) fn mount(&mut self, index: usize, entry: &MountEntry) {
+        let origin = Origin::item("mounts", index);
         let target = self.arena.add(&entry.destination);
-        if let Some(bind) = entry.options.bind {
+        if entry.options.remount {
+            self.remount(origin, entry, target);
+        } else if let Some((_, link)) = self.context.source_links.iter().find(|(i, _)| *i == index)
+        {
+            let step = Step::LinkAt { path: target, target: self.arena.add(link) };
+            self.step(origin, step);
+            return;
+        } else if let Some(bind) = entry.options.bind {
             self.bind(origin, entry, bind, target);
         } else if entry.kind == "cgroup" || entry.kind == "cgroup2" {
             self.cgroup(origin, entry, target);
@@ -39,49 +48,80 @@ impl Compiler<'_> {
 
     fn file_system(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
         let options = &entry.options;
-        let kind = self.arena.add(&entry.kind);
         let source = self.arena.add(&entry.source);
-        let ordinary = matches!(entry.kind.as_str(), "proc" | "sysfs");
         let is_tmpfs = entry.kind == "tmpfs";
         let has_mode = options.data.split(',').any(|option| option.starts_with("mode="));
-        // Devices are made in it, so it becomes read-only after them.
-        let late_readonly = is_tmpfs && is_dev(&entry.destination);
-        let flags = if late_readonly { options.set & !libc::MS_RDONLY } else { options.set };
-        let data = self.data(entry);
         let inherit_mode = is_tmpfs && !has_mode;
-        self.step(
-            origin,
-            Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode },
-        );
+        // Devices, and destinations of later mounts, are made in it, so it becomes read-only after them.
+        let late_readonly = options.set & libc::MS_RDONLY != 0 && (is_tmpfs || entry.is_at("dev"));
+        let flags = if late_readonly { options.set & !libc::MS_RDONLY } else { options.set };
+        if options.copy_up {
+            let attributes = attributes(flags, options.clear);
+            let data = self.data(entry, words_of_superblock(flags));
+            let step = Step::CopyUp { target, source, attributes, data, inherit_mode };
+            self.step(origin, step);
+        } else {
+            let kind = self.arena.add(&entry.kind);
+            let ordinary = matches!(entry.kind.as_str(), "proc" | "sysfs");
+            let procfs = on_procfs(entry);
+            let data = self.data(entry, "");
+            let step =
+                Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode, procfs };
+            self.step(origin, step);
+        }
         self.recursive_attributes(origin, entry, target);
-        if late_readonly && options.set & libc::MS_RDONLY != 0 {
+        if late_readonly {
             let attributes = attributes(libc::MS_RDONLY, 0);
             let step = Step::Attributes { target, attributes, recursive: false };
             self.plan.last.push((origin, step));
         }
     }
 
-    /// The file system's own options; a mount label joins them where the type can carry it.
-    fn data(&mut self, entry: &MountEntry) -> Text {
+    /// The file system's own options, and `more`; a mount label joins them where the type can carry it.
+    fn data(&mut self, entry: &MountEntry, more: &str) -> Text {
+        let mut words = vec![entry.options.data.as_str(), more];
         let unlabelled = matches!(entry.kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup");
-        match &self.spec.linux.mount_label {
-            Some(label) if !unlabelled => {
-                let comma = if entry.options.data.is_empty() { "" } else { "," };
-                self.arena.add(format!("{}{comma}context=\"{label}\"", entry.options.data))
-            }
-            _ => self.arena.add(&entry.options.data),
-        }
+        let label = self.spec.linux.mount_label.as_ref().filter(|_| !unlabelled);
+        let label = label.map(|label| format!("context=\"{label}\""));
+        words.extend(label.as_deref());
+        words.retain(|word| !word.is_empty());
+        self.arena.add(words.join(","))
     }
 
     fn bind(&mut self, origin: Origin, entry: &MountEntry, bind: Bind, target: Text) {
         let path = self.absolute(&entry.source);
         let recursive = bind == Bind::Recursive;
-        let tree = self.tree(origin, &path, recursive);
-        let on_procfs = PROCFS_FILES.contains(&entry.destination.trim_end_matches('/'));
-        self.step(origin, Step::Bind { tree, recursive, target, on_procfs });
+        let tree = match (&entry.idmap, entry.options.source_link) {
+            (None, false) => self.tree(origin, &path, recursive),
+            (None, true) if !self.context.prepare_trees => Tree::LinkPath(self.arena.add(&path)),
+            (idmap, link) => {
+                let idmap = idmap.as_ref().map(|idmap| self.tree_map(idmap));
+                let path = self.arena.add(&path);
+                let propagation = self.source_propagation();
+                self.prepared(Source { path, recursive, link, propagation, idmap, origin })
+            }
+        };
+        let link = entry.options.destination_link;
+        let procfs = on_procfs(entry);
+        self.step(origin, Step::Bind { tree, recursive, target, link, procfs });
+        self.flags(origin, entry, target);
+        self.recursive_attributes(origin, entry, target);
+    }
+
+    fn flags(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
         let attributes = attributes(entry.options.set, entry.options.clear);
         if attributes != Attributes::default() {
-            self.step(origin, Step::Attributes { target, attributes, recursive: false });
+            let link = entry.options.destination_link;
+            self.step(origin, Step::Flags { target, link, attributes });
+        }
+    }
+
+    fn remount(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
+        if entry.options.bind.is_some() {
+            self.flags(origin, entry, target);
+        } else {
+            let data = self.arena.add(&entry.options.data);
+            self.step(origin, Step::Remount { target, flags: entry.options.set, data });
         }
         self.recursive_attributes(origin, entry, target);
     }
@@ -92,5 +132,52 @@ impl Compiler<'_> {
             let attributes = attributes(options.recursive_set, options.recursive_clear);
             self.step(origin, Step::Attributes { target, attributes, recursive: true });
         }
+    }
+
+    /// The mapping of a tree; trees with the same one share a namespace.
+    fn tree_map(&mut self, idmap: &IdMap) -> TreeMap {
+        let linux = &self.spec.linux;
+        let joined = linux.namespace(NamespaceKind::User).and_then(|user| user.path.clone());
+        let wanted = match (&idmap.maps, joined) {
+            (None, Some(path)) => UserNamespace::At(path),
+            (None, None) => UserNamespace::New {
+                uids: lines(&linux.uid_mappings),
+                gids: lines(&linux.gid_mappings),
+            },
+            (Some(maps), _) => {
+                UserNamespace::New { uids: lines(&maps.uids), gids: lines(&maps.gids) }
+            }
+        };
+        let known = &mut self.plan.user_namespaces;
+        let index = known.iter().position(|namespace| *namespace == wanted).unwrap_or_else(|| {
+            known.push(wanted);
+            known.len() - 1
+        });
+        let namespace = u16::try_from(index).unwrap_or(u16::MAX);
+        TreeMap { namespace, recursive: idmap.recursive }
+    }
+}
+
+fn lines(mappings: &[IdMapping]) -> String {
+    mappings.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
+}
+
+fn on_procfs(entry: &MountEntry) -> OnProcfs {
+    if entry.is_at("proc") {
+        OnProcfs::Top
+    } else if PROCFS_FILES.contains(&entry.destination.trim_end_matches('/')) {
+        OnProcfs::File
+    } else {
+        OnProcfs::Nowhere
+    }
+}
+
+/// The flags that are the file system's and not the mount's, in the words of fsconfig(2).
+fn words_of_superblock(flags: u64) -> &'static str {
+    match (flags & libc::MS_SYNCHRONOUS != 0, flags & libc::MS_LAZYTIME != 0) {
+        (false, false) => "",
+        (true, false) => "sync",
+        (false, true) => "lazytime",
+        (true, true) => "sync,lazytime",
     }
 }

@@ -12,10 +12,48 @@ pub struct Source {
     pub path: Text,
     /// With all mounts below it.
     pub recursive: bool,
+    /// A last symbolic link is the tree.
+    pub link: bool,
     /// Propagation the copy gets at once, so that it leaves the host's peer group.
     pub propagation: u64,
+    /// How its ids are mapped.
+    pub idmap: Option<TreeMap>,
     /// Where in the config it comes from.
     pub origin: Origin,
+}
+
+/// A mapping of a tree's ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeMap {
+    /// The index in [`Plan::user_namespaces`] of the namespace that has the mapping.
+    pub namespace: u16,
+    /// For all mounts of the tree.
+    pub recursive: bool,
+}
+
+/// A user namespace whose mapping a tree gets; the parent makes or opens it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserNamespace {
+    /// One with these maps, made for the purpose: the contents of `uid_map` and `gid_map`.
+    New {
+        /// Users.
+        uids: String,
+        /// Groups.
+        gids: String,
+    },
+    /// The one that the container joins.
+    At(String),
+}
+
+/// What a mount may be laid over, as far as procfs goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnProcfs {
+    /// Nothing of it.
+    Nowhere,
+    /// One of the files that stand for a container what the host's would tell.
+    File,
+    /// `/proc` itself, by a procfs only.
+    Top,
 }
 
 /// Where the tree of a bind mount comes from.
@@ -23,6 +61,8 @@ pub struct Source {
 pub enum Tree {
     /// The child opens the path before the pivot.
     Path(Text),
+    /// The child opens what the path itself names, a symbolic link too.
+    LinkPath(Text),
     /// The parent has opened it: the index of its [`Source`].
     Prepared(u16),
 }
@@ -65,6 +105,30 @@ pub enum Step {
         ordinary: bool,
         /// Give the new tmpfs the mode of the directory it covers.
         inherit_mode: bool,
+        /// What it may cover.
+        procfs: OnProcfs,
+    },
+    /// Mounts a tmpfs on a directory, with a copy of what it covers in it.
+    CopyUp {
+        /// Destination.
+        target: Text,
+        /// Source, any name.
+        source: Text,
+        /// Attributes of the mount.
+        attributes: Attributes,
+        /// Data of the file system, empty for none.
+        data: Text,
+        /// Give it the mode of the directory it covers.
+        inherit_mode: bool,
+    },
+    /// Changes what is mounted at a destination, file system and all.
+    Remount {
+        /// The mount.
+        target: Text,
+        /// `MS_*` flags.
+        flags: u64,
+        /// Data of the file system, empty for none.
+        data: Text,
     },
     /// Attaches a tree of the host to a file or directory.
     Bind {
@@ -74,8 +138,10 @@ pub enum Step {
         recursive: bool,
         /// Destination.
         target: Text,
-        /// The destination is a file of procfs that may be covered.
-        on_procfs: bool,
+        /// A last symbolic link of the destination is covered itself.
+        link: bool,
+        /// What it may cover.
+        procfs: OnProcfs,
     },
     /// Makes a directory in the open one and attaches a tree of the host to it.
     BindInto {
@@ -94,6 +160,16 @@ pub enum Step {
         attributes: Attributes,
         /// For all mounts below it too.
         recursive: bool,
+    },
+    /// Gives the mount at a path exactly these flags, as mount(8) does it for a bind mount with options;
+    /// flags that are locked and were not asked to go stay.
+    Flags {
+        /// The mount.
+        target: Text,
+        /// The mount lies on a symbolic link.
+        link: bool,
+        /// What was asked for.
+        attributes: Attributes,
     },
     /// Changes attributes of a mount and of all below it, whose parts follow.
     WholeAttributes {
@@ -130,6 +206,8 @@ pub enum Step {
         uid: u32,
         /// Group.
         gid: u32,
+        /// The host's, which is shown where no node may be made.
+        host: Text,
     },
     /// Makes a device node at a path.
     DeviceAt {
@@ -153,6 +231,13 @@ pub enum Step {
         /// Replace what is there.
         replace: bool,
     },
+    /// Makes a symbolic link at a path; one that is there must be the same.
+    LinkAt {
+        /// Path in the container.
+        path: Text,
+        /// What it points to.
+        target: Text,
+    },
     /// Hides a path: a file behind the null device, a directory behind an empty tmpfs.
     Mask(Text),
     /// Makes a path read-only.
@@ -168,6 +253,10 @@ pub enum Step {
     },
     /// Makes the root the root directory by chroot(2).
     Chroot,
+    /// Lays the root over the host's, so that a second chroot(2) finds no other.
+    MoveRoot,
+    /// Takes away a procfs or sysfs of the host that chroot(2) would leave in reach.
+    Forget(Text),
     /// Sets the propagation of the root mount.
     PropagateRoot(u64),
 }
@@ -183,4 +272,6 @@ pub struct Plan {
     pub last: Vec<(Origin, Step)>,
     /// Trees for the parent to open.
     pub sources: Vec<Source>,
+    /// User namespaces for the trees whose ids are mapped.
+    pub user_namespaces: Vec<UserNamespace>,
 }
