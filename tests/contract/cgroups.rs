@@ -240,3 +240,78 @@ fn starts_within_256_kib() {
     });
     container.run().succeeds();
 }
+
+/// RT-CGROUP-17: a limit on huge pages reaches the kernel, on whichever version the controller is, for what is reserved, too.
+#[test]
+fn limits_huge_pages() {
+    const LIMIT: u64 = 4 << 20;
+    let size = std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB");
+    if !requires(size.exists(), "huge pages of 2 MiB") {
+        return;
+    }
+    let container = Container::sleeping(|config| {
+        config["linux"]["resources"] =
+            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": LIMIT}]});
+    });
+    if !requires(
+        container.runtime().is("keel"),
+        "runc and crun do not use version 2 beside version 1",
+    ) {
+        return;
+    }
+    let pid = container.up();
+    let on_version_1 = std::path::Path::new("/sys/fs/cgroup/hugetlb/cgroup.procs").exists();
+    let (controller, word) = match on_version_1 {
+        true => ("hugetlb", "limit_in_bytes"),
+        false => ("unified", "max"),
+    };
+    for name in [format!("hugetlb.2MB.{word}"), format!("hugetlb.2MB.rsvd.{word}")] {
+        assert_eq!(cgroup_value(pid, controller, &name), LIMIT.to_string(), "{name}");
+    }
+}
+
+/// RT-CGROUP-18: a container may be told to wait when memory runs out, and to run only when nothing else wants to.
+#[test]
+fn sets_the_oom_killer_and_idle() {
+    if !version_1("memory") || !version_1("cpu") {
+        return;
+    }
+    let (container, pid) = up_with(json!({"cpu": {"idle": 1},
+        "memory": {"disableOOMKiller": true, "swappiness": 30, "useHierarchy": true}}));
+    let control = cgroup_value(pid, "memory", "memory.oom_control");
+    assert!(control.contains("oom_kill_disable 1"), "{control}");
+    assert_eq!(cgroup_value(pid, "memory", "memory.swappiness"), "30");
+    assert_eq!(cgroup_value(pid, "memory", "memory.use_hierarchy"), "1");
+    if requires(container.runtime().is("keel"), "the packaged runc passes over idle") {
+        assert_eq!(cgroup_value(pid, "cpu", "cpu.idle"), "1");
+    }
+}
+
+/// RT-CGROUP-19: rates of block devices reach the kernel.
+#[test]
+fn sets_rates_of_devices() {
+    if !version_1("blkio") {
+        return;
+    }
+    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut numbers =
+        entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("dev")).ok());
+    let number = numbers.next().unwrap_or_default().trim().to_owned();
+    let Some((major, minor)) = number.split_once(':') else {
+        let _ = requires(false, "a block device");
+        return;
+    };
+    let (major, minor): (u32, u32) = (major.parse().expect("major"), minor.parse().expect("minor"));
+    let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+    let (_container, pid) = up_with(json!({"blockIO": {"throttleReadBpsDevice": rate(1_048_576),
+        "throttleWriteBpsDevice": rate(2_097_152), "throttleReadIOPSDevice": rate(50),
+        "throttleWriteIOPSDevice": rate(60)}}));
+    for (file, rate) in [
+        ("blkio.throttle.read_bps_device", 1_048_576),
+        ("blkio.throttle.write_bps_device", 2_097_152),
+        ("blkio.throttle.read_iops_device", 50),
+        ("blkio.throttle.write_iops_device", 60),
+    ] {
+        assert_eq!(cgroup_value(pid, "blkio", file), format!("{number} {rate}"));
+    }
+}

@@ -113,3 +113,29 @@ fn kills_foreign_processes() {
     assert!(!foreign.wait().expect("its end").success());
     container.assert_nothing_left();
 }
+
+/// CLI-DELETE-08: cgroups that the container froze below its own do not keep `--force` from killing what is in them.
+#[test]
+fn kills_what_is_frozen_below() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["sh", "-c", "sleep 100007 & wait"]);
+    });
+    if !requires(container.runtime().is("keel"), "runc waits ten seconds and fails") {
+        return;
+    }
+    let pid = container.up();
+    let Some(folder) = keel_tests::controller_folder(pid, "freezer") else {
+        let _ = requires(false, "the freezer controller on version 1");
+        return;
+    };
+    let child = keel_tests::eventually("the child is there", || {
+        let listed = std::fs::read_to_string(folder.join("cgroup.procs")).ok()?;
+        listed.lines().find(|line| *line != pid.to_string()).map(str::to_owned)
+    });
+    let below = folder.join("a/b");
+    std::fs::create_dir_all(&below).expect("cgroups below");
+    std::fs::write(below.join("cgroup.procs"), child).expect("the child moves");
+    std::fs::write(below.join("freezer.state"), "FROZEN").expect("it is frozen");
+    container.delete(&["--force"]).succeeds();
+    container.assert_nothing_left();
+}

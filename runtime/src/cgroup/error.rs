@@ -185,6 +185,9 @@ impl CgroupError {
                 "cpuset.cpus" | "cpus" | "cpuset.mems" | "mems",
                 libc::EACCES | libc::EINVAL | libc::ERANGE,
             ) => "the list names processors or nodes that the parent cgroup does not have",
+            ("cpuset.cpus" | "cpus" | "cpuset.mems" | "mems", libc::EBUSY | libc::ENOSPC) => {
+                "a cgroup below uses what the list leaves out, or nothing is left for the processes"
+            }
             ("cpu.rt_runtime_us" | "cpu.rt_period_us", libc::EINVAL) => {
                 "the parent cgroups have no real-time budget left to give"
             }

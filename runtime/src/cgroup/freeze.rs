@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::CgroupError;
 use super::file;
 use super::paths::Freezer;
-use super::procs::{all_pids, is_gone};
+use super::procs::{all_pids, is_gone, tree};
 use crate::sys::error::Result as SyscallResult;
 use crate::sys::process::{Watch, getpid, poll};
 
@@ -39,6 +39,19 @@ pub(super) fn thaw(freezer: Freezer<'_>) -> Result<(), CgroupError> {
         Freezer::V1(path) => write(path, "freezer.state", "THAWED"),
         Freezer::V2(path) => write(path, "cgroup.freeze", "0"),
     }
+}
+
+/// Thaws the cgroup for good, before its processes are killed: v1 delivers not even SIGKILL to one that
+/// is frozen, and a container may freeze cgroups that it made itself.
+pub(super) fn thaw_to_kill(freezer: Freezer<'_>) -> Result<(), CgroupError> {
+    let Freezer::V1(path) = freezer else { return thaw(freezer) };
+    for directory in tree(path) {
+        match thaw(Freezer::V1(&directory)) {
+            Err(CgroupError::File { source, .. }) if is_gone(source) => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn is_frozen(freezer: Freezer<'_>) -> Result<bool, CgroupError> {

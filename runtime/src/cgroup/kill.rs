@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::error::CgroupError;
 use super::file;
+use super::freeze;
 use super::paths::Paths;
 use crate::limits::KILL_WAIT_MS;
 use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_readable};
@@ -20,7 +21,6 @@ pub(super) fn signal_all(paths: &Paths, signal: i32) -> Result<(), CgroupError> 
 }
 
 fn kill_all(paths: &Paths) -> Result<(), CgroupError> {
-    let was_frozen = paths.is_frozen()?;
     let deadline = Instant::now() + Duration::from_millis(KILL_WAIT_MS.unsigned_abs().into());
     for round in 0..ROUNDS_MAX {
         let processes = open_all(paths)?;
@@ -28,8 +28,7 @@ fn kill_all(paths: &Paths) -> Result<(), CgroupError> {
             break;
         }
         // Where the kernel's own kill does not reach all, freezing keeps those that fork from getting
-        // ahead: a privileged container may move processes out of its v2 cgroup. v1 delivers not even
-        // SIGKILL to a frozen process, so it ends with thawing.
+        // ahead: a privileged container may move processes out of its v2 cgroup.
         let killed = kill_unified(paths) && round == 0;
         let freezes = !killed && paths.freeze().is_ok();
         let late = if freezes { open_all(paths)? } else { Vec::new() };
@@ -37,8 +36,8 @@ fn kill_all(paths: &Paths) -> Result<(), CgroupError> {
             // Gone meanwhile is as good as signalled.
             let _ = pidfd_send_signal(process, libc::SIGKILL);
         }
-        if freezes || was_frozen {
-            paths.thaw()?;
+        if let Some(freezer) = paths.freezer() {
+            freeze::thaw_to_kill(freezer)?;
         }
         for process in processes.iter().chain(&late) {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();

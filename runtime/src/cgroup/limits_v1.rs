@@ -39,6 +39,12 @@ pub(super) fn plan(resources: &Resources, sink: &mut Sink<'_, '_>) {
 }
 
 fn memory(memory: &Memory, sink: &mut Sink<'_, '_>) {
+    if memory.use_hierarchy
+        && let Some(write) =
+            sink.put("memory.use_hierarchy", 1, "linux.resources.memory.useHierarchy")
+    {
+        write.missing = Missing::Skip;
+    }
     if let Some(limit) = memory.limit {
         sink.put("memory.limit_in_bytes", limit, "linux.resources.memory.limit");
     }

@@ -192,6 +192,44 @@ fn takes_minus_one_for_no_limit() {
 }
 
 #[test]
+fn writes_what_only_one_version_has() {
+    let json = json!({"memory": {"useHierarchy": true, "swappiness": u64::MAX},
+        "rdma": {"mlx5": {"hcaHandles": 3}, "mlx4": {"hcaObjects": 4}},
+        "network": {"classID": 9, "priorities": [{"name": "eth0", "priority": 5}]},
+        "blockIO": {"leafWeight": 10,
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 10, "leafWeight": 20}]}});
+    check(
+        &json,
+        &v1(),
+        &[
+            "memory:memory.use_hierarchy?=1",
+            "blkio:blkio.leaf_weight=10",
+            "blkio:blkio.weight_device=8:0 10 | blkio.bfq.weight_device=8:0 10",
+            "blkio:blkio.leaf_weight_device=8:0 20",
+            "net_cls+net_prio:net_cls.classid=9",
+            "net_cls+net_prio:net_prio.ifpriomap=eth0 5",
+            "rdma:rdma.max=mlx4 hca_object=4",
+            "rdma:rdma.max=mlx5 hca_handle=3",
+        ],
+    );
+    let json = json!({"memory": {"useHierarchy": true}, "blockIO": {
+        "weightDevice": [{"major": 8, "minor": 0, "weight": 1000}],
+        "throttleWriteBpsDevice": [{"major": 8, "minor": 0, "rate": 5}],
+        "throttleReadIOPSDevice": [{"major": 8, "minor": 0, "rate": 6}],
+        "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 7}]}});
+    check(
+        &json,
+        &v2(),
+        &[
+            ":io.bfq.weight=8:0 1000 | io.weight=8:0 10000",
+            ":io.max=8:0 wbps=5",
+            ":io.max=8:0 riops=6",
+            ":io.max=8:0 wiops=7",
+        ],
+    );
+}
+
+#[test]
 fn maps_shares_to_weights_through_three_points() {
     let weights = [1, 2, 512, 1024, 2048, 131_072, 262_144, u64::MAX];
     let weights = weights.map(super::limits_v2::cpu_weight);

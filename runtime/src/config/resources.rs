@@ -83,6 +83,8 @@ pub struct Memory {
     pub swappiness: Option<u64>,
     /// Out of memory, tasks wait and are not killed; v1 only.
     pub disable_oom_killer: bool,
+    /// What the cgroups below use counts, too; v1 only, and so on every kernel since Linux 5.11.
+    pub use_hierarchy: bool,
     /// An update may not set a limit below the present usage.
     pub check_before_update: bool,
 }
@@ -274,7 +276,8 @@ fn read_memory(field: &Field<'_>) -> Memory {
     }
     let flag = |name: &str| field.get(name).boolean() == Some(true);
     let swappiness_field = field.get("swappiness");
-    let swappiness = swappiness_field.integer::<u64>();
+    // -1 as Go programs write it where no sign is allowed.
+    let swappiness = swappiness_field.integer::<u64>().filter(|percent| *percent != u64::MAX);
     if swappiness.is_some_and(|percent| percent > 100) {
         swappiness_field.refuse(Kind::Invalid, "expected 0 to 100");
     }
@@ -284,6 +287,7 @@ fn read_memory(field: &Field<'_>) -> Memory {
         swap: read_size(&field.get("swap")),
         swappiness,
         disable_oom_killer: flag("disableOOMKiller"),
+        use_hierarchy: flag("useHierarchy"),
         check_before_update: flag("checkBeforeUpdate"),
     };
     if let (Some(limit @ 1..), Some(swap @ 1..)) = (memory.limit, memory.swap)

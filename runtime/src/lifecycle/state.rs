@@ -1,6 +1,7 @@
 //! state: what is known of a container, and what of it is still true.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::RuntimeError;
 use crate::cgroup;
@@ -110,6 +111,7 @@ impl Container {
     /// # Errors
     /// When it does not end in time.
     pub fn kill_all(&self) -> Result<(), RuntimeError> {
+        let deadline = Instant::now() + Duration::from_millis(KILL_WAIT_MS.unsigned_abs().into());
         let opened = self.state.process.open();
         let pidfd = opened.map_err(RuntimeError::system("the container process"))?;
         if let Some(pidfd) = &pidfd {
@@ -122,7 +124,9 @@ impl Container {
         }
         kill_in(&self.cgroups())?;
         if let Some(pidfd) = pidfd {
-            let ended = wait_readable(&pidfd, KILL_WAIT_MS)
+            // Those of the cgroup were waited for; the first one may have been moved out of it.
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            let ended = wait_readable(&pidfd, i32::try_from(left).unwrap_or(KILL_WAIT_MS))
                 .map_err(RuntimeError::system("the container process"))?;
             if !ended {
                 let pid = self.state.process.pid;

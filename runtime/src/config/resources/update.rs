@@ -83,6 +83,7 @@ impl Update {
             swap: named.swap.or(recorded.swap.filter(|_| !forgets_swap)),
             swappiness: named.swappiness.or(recorded.swappiness),
             disable_oom_killer: named.disable_oom_killer || recorded.disable_oom_killer,
+            use_hierarchy: named.use_hierarchy || recorded.use_hierarchy,
             check_before_update: named.check_before_update,
         }
     }

@@ -64,6 +64,7 @@ impl Resources {
             ("swap", memory.swap.map(Value::from)),
             ("swappiness", memory.swappiness.map(Value::from)),
             ("disableOOMKiller", memory.disable_oom_killer.then_some(Value::Bool(true))),
+            ("useHierarchy", memory.use_hierarchy.then_some(Value::Bool(true))),
             ("checkBeforeUpdate", memory.check_before_update.then_some(Value::Bool(true))),
         ])
     }
@@ -128,7 +129,7 @@ mod tests {
         let device = json!([{"major": 8, "minor": 0, "rate": 7}]);
         let all = json!({
             "memory": {"limit": 100, "reservation": 50, "swap": -1, "swappiness": 0,
-                "disableOOMKiller": true, "checkBeforeUpdate": true},
+                "disableOOMKiller": true, "useHierarchy": true, "checkBeforeUpdate": true},
             "cpu": {"shares": 512, "quota": -1, "burst": 0, "period": 9, "realtimeRuntime": 8,
                 "realtimePeriod": 7, "cpus": "0-1", "mems": "0", "idle": 0},
             "pids": {"limit": 0},
