@@ -13,7 +13,7 @@ use crate::sys::error::SyscallError;
 #[non_exhaustive]
 pub enum CgroupError {
     /// `/proc` could not be read.
-    #[error("cannot read {file}: {source}")]
+    #[error("cannot read {file}")]
     Host {
         /// Which file.
         file: PathBuf,
@@ -24,7 +24,7 @@ pub enum CgroupError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// A directory could not be made.
-    #[error("cannot make cgroup {}: {source}", path.display())]
+    #[error("cannot make cgroup {}", path.display())]
     Make {
         /// Which one.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum CgroupError {
         path: PathBuf,
     },
     /// A limit could not be set.
-    #[error("{origin}: cannot write {value:?} to {}: {source}", file.display())]
+    #[error("{origin}: cannot write {value:?} to {}", file.display())]
     Limit {
         /// The field of the config.
         origin: Cow<'static, str>,
@@ -78,7 +78,7 @@ pub enum CgroupError {
         usage: u64,
     },
     /// A limit was refused, and one that was set before it could not be set back.
-    #[error("{0} (and setting back the limits failed: {1})")]
+    #[error("{} (and setting back the limits failed: {})", told(_0), told(_1))]
     NotUndone(Box<CgroupError>, Box<CgroupError>),
     /// A limit belongs to a directory that was left out for want of permission.
     #[error("{origin}: cgroup {} could not be made, so that it cannot be kept", path.display())]
@@ -89,7 +89,7 @@ pub enum CgroupError {
         path: PathBuf,
     },
     /// A file of an existing cgroup could not be used.
-    #[error("cannot use {}: {source}", file.display())]
+    #[error("cannot use {}", file.display())]
     File {
         /// Which one.
         file: PathBuf,
@@ -119,7 +119,7 @@ pub enum CgroupError {
         seconds: u32,
     },
     /// The directory could not be removed.
-    #[error("cannot remove cgroup {}: {source}", path.display())]
+    #[error("cannot remove cgroup {}", path.display())]
     Remove {
         /// Which one.
         path: PathBuf,
@@ -132,6 +132,12 @@ pub enum CgroupError {
         /// Which one.
         path: PathBuf,
     },
+}
+
+/// An error with its causes, for a place in another one's words.
+fn told(error: &CgroupError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl CgroupError {
