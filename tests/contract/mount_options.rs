@@ -398,6 +398,7 @@ fn guards_proc() {
         tmpfs_at("/proc", json!([])),
         tmpfs_at("/proc/sys", json!([])),
         json!({"destination": "/proc/bus", "type": "sysfs", "source": "sysfs"}),
+        json!({"destination": "/etc/../proc/bus", "type": "sysfs", "source": "sysfs"}),
         bind_at("/link", &file, json!(["bind"])),
     ] {
         let container = Container::new(|config| add(config, mount.clone()));

@@ -226,6 +226,12 @@ impl Mount {
             let detail =
                 format!("{kind:?} cannot be mounted on /proc because it is not of type proc");
             field.get("type").refuse(Kind::Conflict, detail);
+        } else if matches!(kind.as_str(), "proc" | "sysfs")
+            && self.destination_names().next() == Some("proc")
+            && !self.is_at("proc")
+        {
+            let detail = "cannot be mounted because it is inside /proc";
+            field.get("destination").refuse(Kind::Conflict, detail);
         }
         if options.copy_up && (kind != "tmpfs" || options.bind.is_some()) {
             let detail = "tmpcopyup is for a new tmpfs";
