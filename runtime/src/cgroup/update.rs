@@ -85,7 +85,8 @@ fn value_of(name: &str, text: &str, new: &str) -> Option<String> {
     };
     match name {
         // The files that list a line for each device or interface.
-        "io.max" | "io.latency" => keyed(new, line_of, "rbps=max wbps=max riops=max wiops=max"),
+        "io.max" => keyed(new, line_of, "rbps=max wbps=max riops=max wiops=max"),
+        "io.latency" => keyed(new, line_of, "target=0"),
         "rdma.max" => keyed(new, line_of, "hca_handle=max hca_object=max"),
         "net_prio.ifpriomap" => keyed(new, line_of, "0"),
         _ if name.starts_with("blkio.throttle.") => keyed(new, line_of, "0"),
@@ -169,6 +170,7 @@ mod tests {
         assert_eq!(former("io.max", text, "8:0 rbps=9"), text.trim());
         let none = "8:16 rbps=max wbps=max riops=max wiops=max";
         assert_eq!(former("io.max", text, "8:16 rbps=9"), none);
+        assert_eq!(former("io.latency", "8:0 target=7\n", "8:16 target=9"), "8:16 target=0");
         assert_eq!(former("blkio.throttle.read_bps_device", "8:0 5\n", "8:0 9"), "8:0 5");
         assert_eq!(former("blkio.throttle.read_bps_device", "", "8:0 9"), "8:0 0");
         assert_eq!(former("io.weight", "default 100\n8:0 50\n", "8:0 70"), "8:0 50");
