@@ -52,8 +52,9 @@ pub mod timestamp;
 // 1: what the user wrote.
 pub mod config;
 
-// 2: the container as a thing on disk.
+// 2: the container as a thing on disk, and how others are talked to.
 pub mod container;
+pub mod dbus;
 
 // 3: rooms, one for each part of a container; each has a pure plan and an executor.
 pub mod cgroup;

@@ -59,3 +59,13 @@ pub const DESCRIPTORS_BYTES_MAX: usize = 64 << 10;
 /// How deep directories may be nested that a tmpfs begins with: each level holds two descriptors and a
 /// buffer on the stack. Package trees stay below 40.
 pub const COPY_DEPTH_MAX: u32 = 128;
+
+/// Longest message to or from systemd, in bytes, of the 128 MiB that D-Bus allows: a unit with a
+/// thousand devices takes some 100 KiB.
+pub const DBUS_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// How many signals are kept while an answer is waited for.
+pub const DBUS_UNASKED_MAX: usize = 4096;
+
+/// How long systemd may take to make or stop a unit, in seconds, as runc lets it.
+pub const SYSTEMD_WAIT_SECONDS: u64 = 30;

@@ -37,6 +37,11 @@ fn writes_the_base_configuration() {
         }
         assert_eq!(seen, wanted[key], "{key}");
     }
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        // Version 2 is shown as a file system of its own, so a container gets its own view of it.
+        let namespaces = wanted["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.push(json!({"type": "cgroup"}));
+    }
     for key in ["namespaces", "readonlyPaths"] {
         assert_eq!(seen["linux"][key], wanted["linux"][key], "{key}");
     }

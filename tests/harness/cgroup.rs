@@ -13,9 +13,11 @@ pub fn controller_folder(pid: i32, controller: &str) -> Option<PathBuf> {
         if names.split(',').any(|name| name == controller) {
             return Some(Path::new("/sys/fs/cgroup").join(controller).join(path));
         }
-        if controller == "unified" && number == "0" {
-            let hybrid = Path::new("/sys/fs/cgroup/unified");
-            let mount = if hybrid.exists() { hybrid } else { Path::new("/sys/fs/cgroup") };
+        // Where version 2 is alone it has every controller.
+        let alone = Path::new("/sys/fs/cgroup");
+        let is_alone = alone.join("cgroup.controllers").exists();
+        if number == "0" && (is_alone || controller == "unified") {
+            let mount = if is_alone { alone.to_owned() } else { alone.join("unified") };
             return Some(mount.join(path));
         }
     }

@@ -22,7 +22,8 @@ pub(crate) fn cgroups_named(name: &str) -> Vec<PathBuf> {
         let Some((left, right)) = line.split_once(" - ") else { continue };
         let Some(point) = left.split(' ').nth(4) else { continue };
         if right.starts_with("cgroup") {
-            find_named(Path::new(point), name, 3, &mut found);
+            // A user's systemd has its scopes five levels down.
+            find_named(Path::new(point), name, 5, &mut found);
         }
     }
     found

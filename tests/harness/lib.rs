@@ -26,6 +26,7 @@ mod scratch;
 mod source;
 mod store;
 pub mod sys;
+mod systemd;
 mod tree;
 
 pub use cgroup::{cgroup_value, controller_folder};
@@ -44,4 +45,5 @@ pub use runtime::Runtime;
 pub use scratch::Scratch;
 pub use source::{SourceFile, files, folders, rust_files};
 pub use store::ImageStore;
+pub use systemd::{systemd, unit_property, version_2};
 pub use tree::listing;

@@ -70,6 +70,7 @@ fn show_plan(spec: &Spec) {
                 bundle: "/bundle",
                 cgroups: &cgroups,
                 optional_cgroups: choice,
+                late_cgroups: !choice,
                 prepare_trees: choice,
                 in_user_namespace: false,
                 root_parent_mount: "/",

@@ -86,6 +86,21 @@ impl Applied {
         Paths::new(members.flat_map(|m| m.keys.iter().map(|key| (key.clone(), m.path.clone()))))
     }
 
+    /// Puts a process into all of them, by its pid. They have to be open.
+    ///
+    /// # Errors
+    /// [`CgroupError::File`].
+    pub fn enter(&self, pid: i32) -> Result<(), CgroupError> {
+        let pid = pid.to_string();
+        for member in &self.members {
+            if let Join::Tasks(fd) | Join::Procs(fd) = &member.join {
+                let failed = |source| CgroupError::File { file: member.join_path(), source };
+                write_all(fd, pid.as_bytes()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what was made, once no process is in it any more. What cannot be removed stays, and is
     /// the journal's matter.
     pub fn undo(self) {
@@ -172,7 +187,7 @@ fn make(
         true => None,
         false => Some(file::open_directory(&path).map_err(failed)?),
     };
-    if let Some(directory) = directory.as_ref().filter(|_| !is_new) {
+    if let Some(directory) = directory.as_ref().filter(|_| !is_new && !plan.occupied) {
         procs::refuse_in_use(directory, &path)?;
     }
     if let DirectoryKind::V1Cpuset { cpus, mems } = planned.kind {

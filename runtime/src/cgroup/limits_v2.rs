@@ -26,26 +26,32 @@ fn size(bytes: i64) -> String {
     if bytes < 0 { "max".to_owned() } else { bytes.to_string() }
 }
 
+/// The specification counts memory and swap together, v2 swap alone. Nothing where the two do not
+/// fit together, for which there is an error.
+pub(super) fn swap_alone(memory: &Memory) -> Option<i64> {
+    match (memory.swap, memory.limit) {
+        (Some(swap @ 0..), Some(limit @ 0..)) => (swap >= limit).then(|| swap - limit),
+        (Some(0..), None) => None,
+        (None, Some(-1)) => Some(-1),
+        (swap, _) => swap,
+    }
+}
+
 fn memory(memory: &Memory, sink: &mut Sink<'_, '_>) {
     const SWAP: &str = "linux.resources.memory.swap";
-    // The specification counts memory and swap together, v2 swap alone.
-    let swap = match (memory.swap, memory.limit) {
-        (Some(swap @ 0..), Some(limit @ 0..)) if swap >= limit => Some(swap - limit),
-        (Some(swap @ 0..), Some(limit @ 0..)) => {
+    match (memory.swap, memory.limit) {
+        (Some(swap @ 0..), Some(limit @ 0..)) if swap < limit => {
             sink.refuse(SWAP, format!("{swap} is less than the memory limit of {limit}"));
-            None
         }
         (Some(swap @ 0..), None) => {
             sink.refuse(
                 SWAP,
                 format!("{swap} is memory and swap together, and needs memory.limit"),
             );
-            None
         }
-        (None, Some(-1)) => Some(-1),
-        (swap, _) => swap,
-    };
-    if let Some(swap) = swap
+        _ => {}
+    }
+    if let Some(swap) = swap_alone(memory)
         && let Some(write) = sink.put("memory.swap.max", size(swap), SWAP)
         && swap <= 0
     {

@@ -27,8 +27,8 @@ enum Base {
 pub enum LocationError {
     /// `slice:prefix:name`, the form of the systemd driver.
     #[error(
-        "linux.cgroupsPath: {0:?} has the form slice:prefix:name of the systemd driver, which is not \
-         supported yet; give a path below the cgroup mount"
+        "linux.cgroupsPath: {0:?} has the form slice:prefix:name of the systemd driver, which \
+         --systemd-cgroup chooses; give a path below the cgroup mount without it"
     )]
     Systemd(String),
     /// Nothing is left once it is made clean.

@@ -26,6 +26,7 @@ pub mod router;
 /// Making and writing.
 mod apply;
 mod cpuset;
+mod delegate;
 /// What goes wrong.
 mod error;
 mod file;
@@ -39,12 +40,15 @@ mod procs;
 mod remove;
 /// What a cgroup uses.
 pub mod stats;
+/// Cgroups that systemd makes.
+pub mod systemd;
 /// Changing the limits of a cgroup that is there.
 mod update;
 /// Being told of processes that were killed for want of memory.
 pub mod watch;
 
 pub use apply::{Applied, Join, Member, Opening, apply};
+pub use delegate::delegate;
 pub use devices::DeviceProgram;
 pub use error::CgroupError;
 pub use host::layout;

@@ -25,6 +25,8 @@ pub struct Plan {
     pub device_program: Option<(usize, DeviceProgram)>,
     /// What the host cannot do and the other runtimes pass over.
     pub warnings: Vec<String>,
+    /// The container's own process is in the directory already, put there by whoever made it.
+    pub occupied: bool,
 }
 
 /// A cgroup to make in one hierarchy.
@@ -163,7 +165,13 @@ pub fn plan(
     let mut draft = Draft {
         layout,
         places,
-        plan: Plan { directories, writes: Vec::new(), device_program: None, warnings: Vec::new() },
+        plan: Plan {
+            directories,
+            writes: Vec::new(),
+            device_program: None,
+            warnings: Vec::new(),
+            occupied: false,
+        },
         errors: Vec::new(),
     };
     if privilege == Privilege::Full {
@@ -184,7 +192,13 @@ pub fn plan_update(
     paths: &Paths,
 ) -> Result<Plan, PlanErrors> {
     let (directories, places) = existing(layout, paths);
-    let plan = Plan { directories, writes: Vec::new(), device_program: None, warnings: Vec::new() };
+    let plan = Plan {
+        directories,
+        writes: Vec::new(),
+        device_program: None,
+        warnings: Vec::new(),
+        occupied: false,
+    };
     let mut draft = Draft { layout, places, plan, errors: Vec::new() };
     limits(resources, &mut draft);
     if draft.errors.is_empty() { Ok(draft.plan) } else { Err(PlanErrors(draft.errors)) }

@@ -90,9 +90,9 @@ fn capabilities(last: Option<u8>) -> Vec<String> {
 fn cgroup() -> Json {
     Json::object([
         ("v1", Json::Bool(true)),
-        ("v2", Json::Bool(false)),
-        ("systemd", Json::Bool(false)),
-        ("systemdUser", Json::Bool(false)),
+        ("v2", Json::Bool(true)),
+        ("systemd", Json::Bool(true)),
+        ("systemdUser", Json::Bool(true)),
         ("rdma", Json::Bool(false)),
     ])
 }

@@ -137,6 +137,12 @@ impl StateDir {
         Ok(Self { fd, root: root.to_owned(), id: id.clone() })
     }
 
+    /// The folder that all containers of this kind are in.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The ids of all containers below a root, sorted; `None` when there is no such root.
     ///
     /// # Errors

@@ -36,6 +36,8 @@ pub struct State {
     pub owns_pid_namespace: bool,
     /// Controller → directory, in the shape of runc. Written before the directories are made.
     pub cgroup_paths: Vec<(String, String)>,
+    /// The unit of systemd, where it makes the cgroup. Written before the unit is made.
+    pub systemd_unit: Option<SystemdUnit>,
     /// Whether missing rights on cgroups were tolerated.
     pub rootless: bool,
     /// The limits as `update` last left them, in the form of `linux.resources`; absent while they
@@ -44,6 +46,30 @@ pub struct State {
     /// Whether the container is being made from a checkpoint and its cgroups are its own: what is in them
     /// belongs to it, though no process of it is known yet.
     pub restoring: bool,
+}
+
+/// A unit of systemd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemdUnit {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the user's systemd that has it, not the system's.
+    pub user: bool,
+}
+
+impl SystemdUnit {
+    fn to_json(&self) -> Value {
+        json!({ "name": self.name, "user": self.user })
+    }
+
+    /// Nothing where there is no unit.
+    fn from_json(json: &Value) -> Option<Option<Self>> {
+        if json.is_null() {
+            return Some(None);
+        }
+        let name = json["name"].as_str()?.to_owned();
+        Some(Some(Self { name, user: json["user"].as_bool()? }))
+    }
 }
 
 /// Why a state file cannot be used.
@@ -98,6 +124,7 @@ impl State {
                 "annotations": map(&self.annotations),
                 "owns_pid_namespace": self.owns_pid_namespace,
                 "restoring": self.restoring,
+                "systemd_unit": self.systemd_unit.as_ref().map(SystemdUnit::to_json),
                 "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             },
         });
@@ -147,6 +174,8 @@ impl State {
                 .ok_or(InvalidState::Member("keel.owns_pid_namespace"))?,
             cgroup_paths: pairs(&json["cgroup_paths"])
                 .ok_or(InvalidState::Member("cgroup_paths"))?,
+            systemd_unit: SystemdUnit::from_json(&own["systemd_unit"])
+                .ok_or(InvalidState::Member("keel.systemd_unit"))?,
             rootless: json["rootless"].as_bool().ok_or(InvalidState::Member("rootless"))?,
             resources: own.get("resources").cloned(),
             restoring: own["restoring"].as_bool().unwrap_or(false),
@@ -197,6 +226,7 @@ mod tests {
             namespaces: vec![NamespaceKind::Pid, NamespaceKind::Mount],
             owns_pid_namespace: true,
             cgroup_paths: vec![("cpu".to_owned(), "/sys/fs/cgroup/cpu/web".to_owned())],
+            systemd_unit: Some(SystemdUnit { name: "keel-web.scope".to_owned(), user: true }),
             rootless: false,
             resources: Some(json!({"pids": {"limit": 5}})),
             restoring: false,

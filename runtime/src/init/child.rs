@@ -150,6 +150,7 @@ impl Child<'_> {
                 rootfs::apply::apply(step, &plan.arena, &inherited.trees, &mut self.rootfs)
             }
             Step::JoinCgroups => Ok(inherited.entrances.enter()?),
+            Step::AwaitCgroups => Message::Placed.expect(&inherited.socket),
             Step::Hooks { visible } => while_visible(*visible, || {
                 Message::Hooks.send(&inherited.socket)?;
                 Message::HooksDone.expect(&inherited.socket)

@@ -236,6 +236,30 @@ impl Started {
         self.tell(Message::Mapped)
     }
 
+    /// Tells the child that it is in its cgroup. It has built its file system meanwhile, or says why
+    /// it could not.
+    ///
+    /// # Errors
+    /// What the child says, or how it ended.
+    pub fn placed(&self, plan: &Plan) -> Result<(), InitError> {
+        if Message::Placed.send(&self.socket).is_ok() {
+            return Ok(());
+        }
+        match self.listen(plan, END_WAIT_MS) {
+            Err(error) => Err(error),
+            Ok(_) => Err(self.died()),
+        }
+    }
+
+    /// Why the child has failed, if it has said so by now: what else went wrong may follow from that.
+    #[must_use]
+    pub fn said_failure(&self, plan: &Plan) -> Option<InitError> {
+        if !wait_readable(&self.socket, 0).unwrap_or(false) {
+            return None;
+        }
+        self.listen(plan, 0).err()
+    }
+
     /// Waits until the child is ready, and runs `hooks` when it asks for them.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub enum Step {
     Rootfs(rootfs::plan::Step),
     /// Joins the container's cgroups.
     JoinCgroups,
+    /// Waits until the parent has had this process put into its cgroup.
+    AwaitCgroups,
     /// Lets the parent run its hooks.
     Hooks {
         /// The caller's user may look at the process meanwhile.
@@ -76,6 +78,8 @@ pub struct Context<'a> {
     pub process: process::plan::Context<'a>,
     /// Whether the process waits for `start`; otherwise it goes on at once.
     pub await_start: bool,
+    /// Whether the process is put into its cgroup by somebody else.
+    pub await_cgroups: bool,
     /// Whether the caller has no rights beyond those over its own user namespaces.
     pub ordinary_user: bool,
     /// Descriptors that the program inherits.
@@ -115,7 +119,8 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
     let of_process = |(origin, step)| (origin, Step::Process(step));
     steps.extend(namespaces.early.drain(..).map(namespace));
     steps.extend(process.early.drain(..).map(of_process));
-    add_mounts(&mut steps, spec, &mut namespaces, rootfs.before_hooks);
+    let join = if context.await_cgroups { Step::AwaitCgroups } else { Step::JoinCgroups };
+    add_mounts(&mut steps, spec, &mut namespaces, rootfs.before_hooks, join);
     if has_hooks(spec) {
         steps.push((Origin::field("hooks"), Step::Hooks { visible }));
     }
@@ -194,10 +199,11 @@ fn add_mounts(
     spec: &Spec,
     namespaces: &mut namespaces::plan::Plan,
     mounts: Vec<(Origin, rootfs::plan::Step)>,
+    join_cgroups: Step,
 ) {
     let own_view = spec.linux.creates(NamespaceKind::Cgroup);
     let shows_cgroup = |origin: &Origin| {
-        own_view
+        (own_view || join_cgroups == Step::AwaitCgroups)
             && spec.mounts.iter().enumerate().any(|(index, mount)| {
                 mount.kind.starts_with("cgroup") && *origin == Origin::item("mounts", index)
             })
@@ -206,7 +212,7 @@ fn add_mounts(
     let mut join = |steps: &mut Vec<(Origin, Step)>| {
         if !joined {
             joined = true;
-            steps.push((Origin::field("linux.cgroupsPath"), Step::JoinCgroups));
+            steps.push((Origin::field("linux.cgroupsPath"), join_cgroups));
             steps.push(RESET_AFFINITY);
             let step = namespaces.cgroup.take();
             steps.extend(step.map(|(origin, step)| (origin, Step::Namespace(step))));
@@ -259,6 +265,7 @@ impl Plan {
             }
             Step::Rootfs(step) => rootfs::show::Shown(step, arena, &self.sources).to_string(),
             Step::JoinCgroups => "join the cgroup".to_owned(),
+            Step::AwaitCgroups => "wait until systemd has made the cgroup around it".to_owned(),
             Step::Hooks { .. } => "hooks of the runtime".to_owned(),
             Step::Process(step) => process::plan::Shown(step, arena, &self.process).to_string(),
             Step::Ready => "report, wait until it is recorded".to_owned(),

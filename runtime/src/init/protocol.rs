@@ -6,6 +6,7 @@
 //!     │ ── Mapped ───────────────────────────▶ │   only with a new user namespace
 //!     │ ── Devices ──────────────────────────▶ │   only with network devices to move
 //!     │                                        │   builds the file system …
+//!     │ ── Placed ───────────────────────────▶ │   only where systemd makes the cgroup
 //!     │ ◀─────────────────────────────── Hooks │   only where hooks are to run
 //!     │ ── HooksDone ────────────────────────▶ │
 //!     │                                        │   … enters it, changes its ids
@@ -49,6 +50,8 @@ pub enum Message {
     Ready,
     /// To the child: the container is recorded; go on.
     Commit,
+    /// To the child: it is in its cgroup.
+    Placed,
     /// To the parent: a step failed.
     Failed {
         /// The index of the step in the plan.
@@ -69,6 +72,7 @@ impl Message {
             Self::HooksDone => (3, 0, (0, 0, 0)),
             Self::Ready => (4, 0, (0, 0, 0)),
             Self::Commit => (5, 0, (0, 0, 0)),
+            Self::Placed => (10, 0, (0, 0, 0)),
             Self::Failed { step, failure } => (6, step, failure.to_wire()),
             Self::Devices => (7, 0, (0, 0, 0)),
             Self::Filter { listener } => (8, 0, (0, 0, listener)),
@@ -92,6 +96,7 @@ impl Message {
             3 => Some(Self::HooksDone),
             4 => Some(Self::Ready),
             5 => Some(Self::Commit),
+            10 => Some(Self::Placed),
             6 => {
                 let failure = Failure::from_wire(word(4), word(6), number)?;
                 Some(Self::Failed { step: word(2), failure })
@@ -158,6 +163,7 @@ mod tests {
             Message::Devices,
             Message::Filter { listener: 9 },
             Message::FilterKnown,
+            Message::Placed,
             Message::Failed { step: 300, failure },
             Message::Failed { step: 0, failure: Failure::Found(Finding::OnProcfs) },
         ];
@@ -172,7 +178,7 @@ mod tests {
 
     #[test]
     fn takes_no_other_frame_for_a_message() {
-        for first in [0_u8, 10, 255] {
+        for first in [0_u8, 11, 255] {
             let mut frame = [0; FRAME];
             frame[0] = first;
             assert_eq!(Message::decode(frame), None);

@@ -106,7 +106,9 @@ fn dump(
     options.external = external_namespaces(spec, version)?;
     let kind = if request.pre_dump { Kind::PreDump } else { Kind::Dump };
     if !request.pre_dump {
-        let cgroups = plan_cgroups(spec, &ContainerId::parse(&container.state.id)?, true)?;
+        let id = ContainerId::parse(&container.state.id)?;
+        let by_systemd = container.state.systemd_unit.is_some();
+        let (cgroups, _) = plan_cgroups(spec, &id, by_systemd, true)?;
         let binds = outside::cgroup_binds(&cgroups);
         let masked = masked_files(spec, container.state.process.pid)?;
         let facts =

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::error::RuntimeError;
 use super::hooks;
 use super::state::{Container, kill_in, paths_of};
+use super::systemd;
 use crate::container::id::ContainerId;
 use crate::container::state_dir::{StateDir, StateError};
 use crate::container::state_file::State;
@@ -65,6 +66,9 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
         kill_in(&cgroups)?;
     }
     if state.process.pid == 0 {
+        if !systemd::stop_own(state, directory.root())? {
+            return Ok(directory.remove()?);
+        }
         // It was being created: what runs in a cgroup of that name, if it was there before, is not
         // this container's; its own child has ended with its parent.
         cgroups.remove()?;
@@ -73,11 +77,14 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
     if !state.owns_pid_namespace || state.process.is_alive() {
         kill_in(&cgroups)?;
     }
+    // What is left when this fails is only systemd's memory of a unit; the cgroup goes anyway.
+    let stopped = systemd::stop(state);
     if !cgroups.remove_at_once() {
         // A process that joined from outside of the pid namespace, or cgroups that the container made.
         kill_in(&cgroups)?;
         cgroups.remove()?;
     }
+    stopped?;
     directory.remove()?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Why an operation on a container failed.
 
+use crate::cgroup::systemd::SystemdError;
 use crate::cgroup::{CgroupError, LocationError, PlanErrors};
 use crate::config::error::ConfigErrors;
 use crate::config::load::LoadError;
@@ -35,6 +36,9 @@ pub enum RuntimeError {
     /// A cgroup could not be made, changed or removed.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// systemd did not make, change or stop the unit.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// The seccomp profile cannot be compiled.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
@@ -90,6 +94,7 @@ impl RuntimeError {
             Self::Init(InitError::Step { hint, .. } | InitError::Program(_, _, hint)) => *hint,
             Self::Cgroup(error) => error.hint(),
             Self::Criu(error) => error.hint(),
+            Self::Systemd(error) => error.hint(),
             _ => None,
         }
     }

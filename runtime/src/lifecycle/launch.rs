@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::RuntimeError;
+use super::systemd::{self, Scope};
 use super::{hooks, mounts};
 use crate::cgroup;
 use crate::config::error::{ConfigError, ConfigErrors, Kind};
@@ -129,6 +130,10 @@ pub fn load_config(bundle: &Path, config: Option<&Path>) -> Result<Loaded, Runti
 /// What the compiler needs to know of the host.
 pub(super) struct Host {
     pub(super) cgroups: cgroup::Plan,
+    /// The unit, where systemd makes the cgroup.
+    scope: Option<Scope>,
+    /// To whom the cgroup is delegated.
+    cgroup_owner: Option<u32>,
     cgroup_mounts: Vec<rootfs::plan::CgroupMount>,
     root_parent_mount: String,
     kernel_mounts: Vec<String>,
@@ -151,7 +156,7 @@ impl Host {
         // Root of a user namespace has all capabilities, and none over the host's cgroups and devices.
         let in_user_namespace = !privileged || namespace::is_nested();
         let rootless = request.rootless.unwrap_or(in_user_namespace);
-        let cgroups = plan_cgroups(spec, &request.id, rootless)?;
+        let (cgroups, scope) = plan_cgroups(spec, &request.id, request.systemd_cgroup, rootless)?;
         let cgroup_mounts = cgroup_mounts(&cgroups);
         let makes_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
         let mount_namespace = spec.linux.namespace(NamespaceKind::Mount);
@@ -160,8 +165,12 @@ impl Host {
             true => cgroup::Opening::Now,
             false => cgroup::Opening::Later,
         };
+        let is_v2 = |directory: &cgroup::Directory| directory.keys.iter().any(String::is_empty);
+        let alone = cgroups.directories.len() == 1 && cgroups.directories.iter().all(is_v2);
+        let owner = if privileged && alone { cgroup_owner(spec) } else { None };
         Ok(Self {
             opening,
+            cgroup_owner: owner,
             cgroup_mounts,
             root_parent_mount: mounts::root_parent_mount(request, spec)?,
             kernel_mounts: mounts::kernel_mounts(request, spec)?,
@@ -174,6 +183,7 @@ impl Host {
             privileged,
             rootless,
             cgroups,
+            scope,
         })
     }
 }
@@ -194,7 +204,8 @@ pub fn plan_only(request: &Request) -> Result<(Plan, cgroup::Plan, Vec<String>),
     let loaded = load_config(&request.bundle, request.config.as_deref())?;
     let mut host = Host::look(request, &loaded.spec)?;
     host.permitted = None;
-    host.cgroups = plan_cgroups(&loaded.spec, &request.id, false)?;
+    (host.cgroups, host.scope) =
+        plan_cgroups(&loaded.spec, &request.id, request.systemd_cgroup, false)?;
     let mut plan = compile(request, &loaded.spec, &host, Mode::AwaitStart, ("", ""))?;
     let mut warnings = loaded.warnings;
     warnings.append(&mut plan.warnings);
@@ -215,10 +226,6 @@ pub fn launch(
 ) -> Result<Launched, RuntimeError> {
     let loaded = load_config(&request.bundle, request.config.as_deref())?;
     let spec = &loaded.spec;
-    if request.systemd_cgroup {
-        let text = "--systemd-cgroup: the systemd cgroup driver is not supported yet";
-        return Err(RuntimeError::Refused(text.to_owned()));
-    }
     for number in 0..request.preserve_fds {
         let number = i32::try_from(number + 3).unwrap_or(i32::MAX);
         inherited(number).map_err(|_| {
@@ -227,7 +234,7 @@ pub fn launch(
             RuntimeError::Refused(text)
         })?;
     }
-    let host = Host::look(request, spec)?;
+    let mut host = Host::look(request, spec)?;
     mounts::check_privilege(spec, host.privileged)?;
     if spec.linux.intel_rdt.is_some() {
         return Err(RuntimeError::Refused("linux.intelRdt: keel does not do this yet".to_owned()));
@@ -253,8 +260,9 @@ pub fn launch(
             return Err(error);
         }
     };
+    let scope = host.scope.take();
     let draft = Draft { request, mode, spec, host: &host, directory: &directory };
-    let result = draft.start_process(applied, &mut state, &mut plan, console);
+    let result = draft.start_process(applied, scope, &mut state, &mut plan, console);
     let (started, moved) = match result {
         Ok(both) => both,
         Err(error) => return Err(undo(&directory, &state, error)),
@@ -270,10 +278,21 @@ pub(super) fn begin(
     loaded: &Loaded,
     state: &State,
     host: &Host,
-) -> Result<cgroup::Applied, RuntimeError> {
+) -> Result<Option<cgroup::Applied>, RuntimeError> {
     directory.write_config(&loaded.document.bytes)?;
     directory.write_state(state)?;
-    Ok(cgroup::apply(&host.cgroups, host.opening)?)
+    if host.scope.is_some() {
+        // systemd makes the cgroup, around a process.
+        return Ok(None);
+    }
+    let applied = cgroup::apply(&host.cgroups, host.opening)?;
+    if let Some(owner) = host.cgroup_owner
+        && let Err(error) = cgroup::delegate(&applied, owner)
+    {
+        applied.undo();
+        return Err(error.into());
+    }
+    Ok(Some(applied))
 }
 
 /// A container of which nothing runs yet.
@@ -288,7 +307,8 @@ struct Draft<'a> {
 impl Draft<'_> {
     fn start_process(
         &self,
-        applied: cgroup::Applied,
+        applied: Option<cgroup::Applied>,
+        scope: Option<Scope>,
         state: &mut State,
         plan: &mut Plan,
         console: Option<OwnedFd>,
@@ -297,14 +317,14 @@ impl Draft<'_> {
             Mode::AwaitStart => Some(self.directory.make_gate()?),
             Mode::GoOn => None,
         };
-        let entrances = Entrances::of(applied);
+        let entrances = applied.map(Entrances::of).unwrap_or_default();
         let resources = Resources { entrances, console, gate, join: None };
         let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
         let moved = started
             .map_ids(plan, self.host.privileged)
             .and_then(|()| move_devices(&started, plan))
             .map_err(RuntimeError::Init);
-        let ready = moved.and_then(|moved| match self.complete(&started, state, plan) {
+        let ready = moved.and_then(|moved| match self.complete(&started, scope, state, plan) {
             Ok(()) => Ok(moved),
             Err(error) => Err(give_back(moved.as_ref(), error)),
         });
@@ -320,15 +340,41 @@ impl Draft<'_> {
     fn complete(
         &self,
         started: &Started,
+        scope: Option<Scope>,
         state: &mut State,
         plan: &Plan,
     ) -> Result<(), RuntimeError> {
+        if let Some(scope) = scope {
+            self.place(scope, state, plan, started)?;
+        }
         let run = || hooks::at_creation(self.spec, state, started);
         started
             .await_ready(plan, run)
             .and_then(|()| started.set_oom_score(plan, self.host.rootless))
             .map_err(RuntimeError::Init)?;
         record(self.request, state, self.directory, started)
+    }
+
+    /// Has systemd make the cgroup around the process, while that builds its file system.
+    fn place(
+        &self,
+        mut scope: Scope,
+        state: &State,
+        plan: &Plan,
+        started: &Started,
+    ) -> Result<(), RuntimeError> {
+        let resources = self.spec.linux.resources.clone().unwrap_or_default();
+        let description = systemd::description(state, &self.request.root);
+        let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+        scope
+            .start(&resources, &description, started.pid(), &procfs)
+            .and_then(|()| {
+                let (cgroups, owner) = (&self.host.cgroups, self.host.cgroup_owner);
+                systemd::apply_around(cgroups, &scope, started.pid(), owner)
+            })
+            // A process that has failed by itself is in no cgroup, and what follows is not the cause.
+            .map_err(|error| started.said_failure(plan).map_or(error, RuntimeError::Init))?;
+        started.placed(plan).map_err(RuntimeError::Init)
     }
 }
 
@@ -381,18 +427,50 @@ pub(super) fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> 
 pub(super) fn plan_cgroups(
     spec: &Spec,
     id: &ContainerId,
+    by_systemd: bool,
     rootless: bool,
-) -> Result<cgroup::Plan, RuntimeError> {
+) -> Result<(cgroup::Plan, Option<Scope>), RuntimeError> {
     let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
     let layout = cgroup::layout(&procfs)?;
-    let location = cgroup::Location::new(spec.linux.cgroups_path.as_deref(), id.as_str())?;
-    // As with runc: who names a cgroup wants it.
-    let privilege = match rootless && spec.linux.cgroups_path.is_none() {
+    let id = id.as_str();
+    let scope = match by_systemd {
+        true => Some(Scope::look(spec, id, &layout)?),
+        false => None,
+    };
+    let location = match &scope {
+        Some(scope) => scope.location(id)?,
+        None => cgroup::Location::new(spec.linux.cgroups_path.as_deref(), id)?,
+    };
+    // As with runc: who names a cgroup wants it. A user's systemd gives one, but no rules on devices.
+    let unnamed = rootless && spec.linux.cgroups_path.is_none();
+    let privilege = match scope.as_ref().map_or(unnamed, Scope::is_users) {
         true => cgroup::Privilege::Rootless,
         false => cgroup::Privilege::Full,
     };
     let resources = spec.linux.resources.clone().unwrap_or_default();
-    Ok(cgroup::plan(&resources, &layout, &location, privilege)?)
+    let mut plan = cgroup::plan(&resources, &layout, &location, privilege)?;
+    plan.occupied = scope.is_some();
+    Ok((plan, scope))
+}
+
+/// Whose a v2 cgroup becomes that the container sees as its own and may write to: its first process's
+/// user, by the id it has here.
+fn cgroup_owner(spec: &Spec) -> Option<u32> {
+    let shows = |mount: &crate::config::mounts::Mount| {
+        mount.kind.starts_with("cgroup") && mount.options.set & libc::MS_RDONLY == 0
+    };
+    if !spec.linux.creates(NamespaceKind::Cgroup) || !spec.mounts.iter().any(shows) {
+        return None;
+    }
+    let uid = spec.process.as_ref().map_or(0, |process| process.user.uid);
+    let owner = match spec.linux.namespace(NamespaceKind::User) {
+        None => Some(uid),
+        Some(_) => spec.linux.uid_mappings.iter().find_map(|range| {
+            let offset = uid.checked_sub(range.container).filter(|offset| *offset < range.size)?;
+            range.host.checked_add(offset)
+        }),
+    };
+    owner.filter(|owner| *owner != geteuid())
 }
 
 /// How a mount of type `cgroup` shows the hierarchies: one directory each, named as on the host. v2
@@ -435,6 +513,7 @@ fn compile(
         rootfs: rootfs::plan::Context {
             bundle: &bundle,
             cgroups: &host.cgroup_mounts,
+            late_cgroups: request.systemd_cgroup,
             optional_cgroups: host.rootless,
             prepare_trees: host.prepare_trees,
             in_user_namespace: host.in_user_namespace,
@@ -454,6 +533,7 @@ fn compile(
             own_streams: true,
         },
         await_start: mode == Mode::AwaitStart,
+        await_cgroups: request.systemd_cgroup,
         ordinary_user: !host.privileged,
         preserve_fds: request.preserve_fds,
         hook_state,
@@ -494,6 +574,7 @@ pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> Stat
         namespaces: spec.linux.namespaces.iter().map(|n| n.kind).collect(),
         owns_pid_namespace: spec.linux.creates(NamespaceKind::Pid),
         cgroup_paths: paths.map(|(key, path)| (key, path.to_string_lossy().into_owned())).collect(),
+        systemd_unit: host.scope.as_ref().map(Scope::record),
         rootless: host.rootless,
         resources: None,
         restoring: false,

@@ -23,4 +23,5 @@ pub mod restore;
 pub mod run;
 pub mod start;
 pub mod state;
+pub mod systemd;
 pub mod update;

@@ -140,6 +140,7 @@ impl RuntimeError {
             Self::State(StateError::Exists) => "already-exists",
             Self::State(_) => "state",
             Self::CgroupLocation(_) | Self::CgroupPlan(_) | Self::Cgroup(_) => "cgroup",
+            Self::Systemd(_) => "systemd",
             Self::Seccomp(_) => "seccomp",
             Self::Init(error) => of_init(error),
             Self::Criu(_) => "criu",

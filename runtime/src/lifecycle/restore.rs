@@ -60,7 +60,8 @@ pub fn restore(
 ) -> Result<Outcome, RuntimeError> {
     let loaded = load_config(&request.container.bundle, request.container.config.as_deref())?;
     if request.container.systemd_cgroup {
-        let text = "--systemd-cgroup: the systemd cgroup driver is not supported yet";
+        let text = "--systemd-cgroup: a restored container can have no scope: criu makes its processes, \
+                    and only a process that is there can be put into one";
         return Err(RuntimeError::Refused(text.to_owned()));
     }
     let directories = Directories::open(&request.images, request.work.as_deref(), "restore.log")?;
@@ -104,7 +105,7 @@ struct Draft<'a> {
 impl Draft<'_> {
     fn make(
         &self,
-        applied: cgroup::Applied,
+        applied: Option<cgroup::Applied>,
         state: &mut State,
         directories: &Directories,
         streams: Vec<(String, i32)>,
@@ -114,7 +115,7 @@ impl Draft<'_> {
         state.restoring = true;
         self.directory.write_state(state)?;
         mount_points::make(spec, &state.bundle)?;
-        let mut entrances = Entrances::of(applied);
+        let mut entrances = applied.map(Entrances::of).unwrap_or_default();
         entrances.write_instead_of_birth();
 
         let namespaces = open_namespaces(spec)?;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::error::RuntimeError;
 use super::state::Container;
+use super::systemd;
 use crate::cgroup;
 use crate::config::resources::Resources;
 use crate::config::resources::update::Update;
@@ -47,6 +48,17 @@ pub fn update(
     let plan = cgroup::plan_update(&updated.changed, &cgroup::layout(&procfs)?, &paths)?;
     cgroup::check_memory(&updated.changed.memory, &paths)?;
     let former = cgroup::update(&plan)?;
+    if container.state.systemd_unit.is_some() {
+        // The files first, because they can be set back; then again, because systemd rounds.
+        let told = systemd::set_limits(&container.state, &updated.changed);
+        let exact = told.and_then(|()| cgroup::update(&plan).map(drop).map_err(RuntimeError::from));
+        if let Err(error) = exact {
+            return Err(match former.restore() {
+                Ok(()) => error,
+                Err(second) => error.and_cleaning_up(&second.into()),
+            });
+        }
+    }
     container.state.resources = Some(updated.all.to_json());
     if let Err(error) = container.directory.write_state(&container.state) {
         let error = RuntimeError::from(error);

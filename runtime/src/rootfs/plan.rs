@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub cgroups: &'a [CgroupMount],
     /// Whether cgroups may be missing, because nobody permitted making them.
     pub optional_cgroups: bool,
+    /// Whether the cgroup is made only after the clone, so that nobody can prepare its tree.
+    pub late_cgroups: bool,
     /// Whether the parent opens the trees of bind mounts: with a new user namespace, in which their
     /// paths may be out of reach, if the parent has the right to.
     pub prepare_trees: bool,

@@ -53,6 +53,56 @@ pub fn connect_stream(path: &std::path::Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Where a socket of this machine listens.
+#[derive(Debug, Clone, Copy)]
+pub enum UnixAddress<'a> {
+    /// A file.
+    Path(&'a std::path::Path),
+    /// A name without a file.
+    Abstract(&'a [u8]),
+}
+
+/// Connects to a stream socket; neither that nor a later [`send_stream`] takes longer than `limit`
+/// (`SO_SNDTIMEO`, socket(7)).
+///
+/// # Errors
+/// The errno of socket(2), setsockopt(2) or connect(2): EAGAIN when the time is over.
+pub fn connect_stream_within(
+    address: UnixAddress<'_>,
+    limit: std::time::Duration,
+) -> Result<OwnedFd> {
+    use nix::sys::socket::{connect, setsockopt, socket, sockopt};
+    let address = match address {
+        UnixAddress::Path(path) => UnixAddr::new(path),
+        UnixAddress::Abstract(name) => UnixAddr::new_abstract(name),
+    };
+    let address = address.named(Call::Connect)?;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .named(Call::Socket)?;
+    let limit = nix::sys::time::TimeVal::from(nix::libc::timeval {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_usec: limit.subsec_micros().into(),
+    });
+    setsockopt(&socket, sockopt::SendTimeout, &limit).named(Call::Setsockopt)?;
+    connect(socket.as_raw_fd(), &address).named(Call::Connect)?;
+    Ok(socket)
+}
+
+/// send(2) until all of it is sent, without SIGPIPE.
+///
+/// # Errors
+/// The errno of the call; EINTR is tried again.
+pub fn send_stream(socket: impl AsFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+        match nix::sys::socket::send(socket.as_fd().as_raw_fd(), bytes, flags) {
+            Err(nix::errno::Errno::EINTR) => {}
+            sent => bytes = bytes.get(sent.named(Call::Sendmsg)?..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
 /// send(2) of one whole message, without SIGPIPE.
 ///
 /// # Errors

@@ -1,9 +1,11 @@
 //! A mount of type `cgroup`: the container's own view of each hierarchy. Pure.
 
+use std::path::Path;
+
 use super::{CgroupMount, Compiler, OnProcfs, Step, Tree};
 use crate::arena::Text;
 use crate::config::linux::NamespaceKind;
-use crate::config::mounts::Mount as MountEntry;
+use crate::config::mounts::{Bind, Mount as MountEntry};
 use crate::failure::Origin;
 use crate::rootfs::attributes::attributes;
 
@@ -11,7 +13,7 @@ impl Compiler<'_> {
     /// A container sees its own cgroup: through its namespace where it has one, else by a bind of
     /// each hierarchy's directory.
     pub(super) fn cgroup(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
-        let own_view = self.spec.linux.creates(NamespaceKind::Cgroup);
+        let own_view = self.spec.linux.creates(NamespaceKind::Cgroup) && !self.is_covered(entry);
         let destination = entry.destination.trim_end_matches('/');
         let flags = entry.options.set;
         if let [only] = self.context.cgroups
@@ -46,7 +48,7 @@ impl Compiler<'_> {
                 // What may be missing is looked for where it may be left out.
                 let tree = match optional {
                     true => Tree::Path(self.arena.add(&cgroup.path)),
-                    false => self.tree(origin, &cgroup.path, false),
+                    false => self.cgroup_tree(origin, &cgroup.path),
                 };
                 self.step(origin, Step::BindInto { tree, name, optional });
             }
@@ -61,6 +63,21 @@ impl Compiler<'_> {
         for cgroup in self.context.cgroups {
             let part = self.arena.add(format!("{destination}/{}", cgroup.name));
             self.step(origin, Step::PartAttributes { target: part, attributes });
+        }
+    }
+
+    /// Whether an earlier entry brings the host's mounts there along, as the bind of all of `/sys` for
+    /// an ordinary user does: the kernel mounts no file system onto itself, but takes a bind.
+    fn is_covered(&self, entry: &MountEntry) -> bool {
+        let earlier = self.spec.mounts.iter().take_while(|other| !std::ptr::eq(*other, entry));
+        let mut trees = earlier.filter(|other| other.options.bind == Some(Bind::Recursive));
+        trees.any(|other| Path::new(&entry.destination).starts_with(&other.destination))
+    }
+
+    fn cgroup_tree(&mut self, origin: Origin, path: &str) -> Tree {
+        match self.context.late_cgroups {
+            true => Tree::Path(self.arena.add(path)),
+            false => self.tree(origin, path, false),
         }
     }
 
@@ -87,7 +104,7 @@ impl Compiler<'_> {
             };
             self.step(origin, step);
         } else {
-            let tree = self.tree(origin, &cgroup.path, false);
+            let tree = self.cgroup_tree(origin, &cgroup.path);
             self.step(
                 origin,
                 Step::Bind {
