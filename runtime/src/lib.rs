@@ -23,12 +23,14 @@
 //!     pidfd_socket: None,
 //!     no_pivot: false,
 //!     no_new_keyring: false,
+//!     listen_fds: 0,
 //!     preserve_fds: 0,
+//!     notify_socket: None,
 //!     rootless: None,
 //!     systemd_cgroup: false,
 //! };
 //! create::create(&request, None)?;
-//! start::start(&request.root, &request.id)?;
+//! start::start(&request.root, &request.id, None)?;
 //! delete::delete(&request.root, &request.id, true)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -69,3 +69,11 @@ pub const DBUS_UNASKED_MAX: usize = 4096;
 
 /// How long systemd may take to make or stop a unit, in seconds, as runc lets it.
 pub const SYSTEMD_WAIT_SECONDS: u64 = 30;
+
+/// How long the manager of services may take to say that it has seen a readiness, in milliseconds; as
+/// runc has it.
+pub const NOTIFY_BARRIER_WAIT_MS: i32 = 30_000;
+
+/// How many sockets are taken from a parent that hands them over: more than any process may have open
+/// by default.
+pub const LISTEN_FDS_MAX: u32 = 1 << 20;

@@ -1,5 +1,7 @@
 //! `create`, and how its arguments become a request, which `run` shares.
 
+use std::ffi::OsString;
+
 use super::command::{CreateArgs, Global, Rootless};
 use super::error::{CommandError, Details};
 use super::output::Output;
@@ -7,6 +9,8 @@ use crate::container::id::ContainerId;
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
 use crate::lifecycle::launch::Request;
+use crate::limits::LISTEN_FDS_MAX;
+use crate::sys::process::getpid;
 
 pub(super) fn run(
     args: &CreateArgs,
@@ -36,7 +40,9 @@ pub(super) fn request(args: &CreateArgs, global: &Global) -> Result<Request, Com
         pidfd_socket: args.pidfd_socket.clone(),
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
+        listen_fds: listen_fds(getpid(), |name| std::env::var(name).ok()),
         preserve_fds: args.preserve_fds,
+        notify_socket: notify_socket(),
         rootless: match global.rootless {
             Rootless::Auto => None,
             Rootless::Yes => Some(true),
@@ -44,6 +50,23 @@ pub(super) fn request(args: &CreateArgs, global: &Global) -> Result<Request, Com
         },
         systemd_cgroup: global.systemd_cgroup,
     })
+}
+
+/// The socket of a manager that waits for the container's program to be ready.
+pub(super) fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
+}
+
+/// How many sockets were handed to the process `own`; those of another process that left its variables
+/// behind are not meant (sd_listen_fds(3)).
+fn listen_fds(own: i32, variable: impl Fn(&str) -> Option<String>) -> u32 {
+    let number = |name: &str| variable(name)?.parse::<i32>().ok();
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == own => {
+            u32::try_from(count).unwrap_or(0).min(LISTEN_FDS_MAX)
+        }
+        _ => 0,
+    }
 }
 
 pub(super) fn id(text: &str) -> Result<ContainerId, CommandError> {
@@ -66,4 +89,27 @@ pub(super) fn explain(error: &RuntimeError) -> CommandError {
         errno: report.errno,
         hint: report.hint,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_sockets_that_are_meant_for_it() {
+        let count = |pid: &'static str, fds: &'static str| {
+            listen_fds(7, |name| match name {
+                "LISTEN_PID" => Some(pid.to_owned()),
+                "LISTEN_FDS" => Some(fds.to_owned()),
+                _ => None,
+            })
+        };
+        for (pid, fds, expected) in
+            [("7", "2", 2), ("8", "2", 0), ("7", "-1", 0), ("7", "x", 0), ("", "2", 0)]
+        {
+            assert_eq!(count(pid, fds), expected, "{pid} {fds}");
+        }
+        assert_eq!(count("7", "2000000000"), LISTEN_FDS_MAX);
+        assert_eq!(listen_fds(7, |_| None), 0);
+    }
 }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use super::command::{Command, Global, RootOrigin};
+use super::create::notify_socket;
 use super::error::CommandError;
 use super::flags::Verb;
 use super::invocation::{self, Misuse, Request, Start};
@@ -113,7 +114,8 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
         Command::Run(args) => run_command::run(&args, global, output),
         Command::Start { id } => {
             let id = create::id(&id)?;
-            done(lifecycle::start::start(&global.root, &id))
+            let notify = notify_socket();
+            done(lifecycle::start::start(&global.root, &id, notify.as_deref()))
         }
         Command::State { id } => state::run(&id, global, output),
         Command::Kill { id, signal, all } => {

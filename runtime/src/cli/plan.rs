@@ -25,7 +25,9 @@ pub(super) fn run(
         pidfd_socket: None,
         no_pivot: false,
         no_new_keyring: false,
+        listen_fds: 0,
         preserve_fds: 0,
+        notify_socket: None,
         rootless: None,
         systemd_cgroup: global.systemd_cgroup,
     };

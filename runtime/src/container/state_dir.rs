@@ -70,6 +70,7 @@ pub struct Gate {
     /// A frame in it says why the program could not be executed; its last writer closes it by execve.
     pub status: OwnedFd,
 }
+const NOTIFY: &std::ffi::CStr = c"notify";
 
 /// The directory of one container.
 #[derive(Debug)]
@@ -356,6 +357,35 @@ impl StateDir {
     /// The errno of the call.
     pub fn remove_criu_root(&self) -> Result<(), StateError> {
         rmdirat(&self.fd, CRIU_ROOT).map_err(|source| self.failed(Some(CRIU_ROOT), source))
+    }
+
+    /// Where the folder for the socket of sd_notify(3) is, or will be.
+    #[must_use]
+    pub fn notify_path(root: &Path, id: &ContainerId) -> PathBuf {
+        root.join(id.as_str()).join(NOTIFY.to_string_lossy().as_ref())
+    }
+
+    /// Makes that folder; every user of the container may reach the socket in it.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn make_notify_folder(&self) -> Result<(), StateError> {
+        mkdirat(&self.fd, NOTIFY, 0o755)
+            .and_then(|()| open_below(&self.fd, NOTIFY))
+            .and_then(|folder| open::fchmod(&folder, 0o755))
+            .map_err(|source| self.failed(Some(NOTIFY), source))
+    }
+
+    /// That folder; `None` where none was made.
+    ///
+    /// # Errors
+    /// The errno of the call.
+    pub fn notify_folder(&self) -> Result<Option<OwnedFd>, StateError> {
+        match open_below(&self.fd, NOTIFY) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.errno == libc::ENOENT => Ok(None),
+            Err(source) => Err(self.failed(Some(NOTIFY), source)),
+        }
     }
 
     /// Removes the directory and what is in it.

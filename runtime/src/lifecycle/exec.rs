@@ -6,7 +6,7 @@ use super::create::console_for;
 use super::error::RuntimeError;
 use super::exec_cgroup;
 use super::foreground::Foreground;
-use super::launch::{compile_seccomp, send_pidfd, write_pid_file};
+use super::launch::{check_inherited, compile_seccomp, send_pidfd, write_pid_file};
 use super::state::Container;
 use crate::config::linux::NamespaceKind;
 use crate::config::load::load;
@@ -78,6 +78,7 @@ pub struct Request {
 /// # Errors
 /// Why it could not be started.
 pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, RuntimeError> {
+    check_inherited(0, request.preserve_fds)?;
     let container = Container::open(root, id)?;
     let status = container.status();
     if let Some(text) = status.refuses_exec(request.ignore_paused) {
@@ -143,7 +144,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         return Err(error);
     }
     let Some(foreground) = foreground else { return Ok(0) };
-    Ok(foreground.wait(&started.into_child())?.shell_status())
+    Ok(foreground.wait(&started.into_child(), None)?.shell_status())
 }
 
 fn describe(source: &Source, spec: &Spec) -> Result<Process, RuntimeError> {

@@ -4,9 +4,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::error::RuntimeError;
+use super::notify::Notify;
 use crate::sys::open::{inherited, read, write_all};
 use crate::sys::process::{
-    Child, Ended, Watch, pidfd_send_signal, poll, reap_others, wait_child, wait_readable,
+    Child, Ended, Watch, getpid, pidfd_send_signal, poll, reap_others, wait_child, wait_readable,
 };
 use crate::sys::signal::{all_as_descriptor, read_descriptor};
 use crate::sys::socket::receive_descriptor;
@@ -51,17 +52,23 @@ impl Foreground {
         Ok(Some(master))
     }
 
-    /// Waits until the process ends.
+    /// Waits until the process ends. Meanwhile its readiness is handed on to a manager, who watches this
+    /// process for it.
     ///
     /// # Errors
     /// [`RuntimeError::System`].
-    pub fn wait(self, child: &Child) -> Result<Ended, RuntimeError> {
+    pub(super) fn wait(
+        self,
+        child: &Child,
+        mut notify: Option<&Notify>,
+    ) -> Result<Ended, RuntimeError> {
         let failed = || RuntimeError::system("waiting for the container process");
         let master = self.receive_master()?;
         let mut relay = match &master {
             Some(master) => Some(Relay::begin(master.as_fd())?),
             None => None,
         };
+        let mut handed_on = None;
         loop {
             let of_relay = relay.as_ref().map_or([None, None], Relay::watches);
             let watch = |fd| Watch { fd, events: libc::POLLIN };
@@ -70,14 +77,26 @@ impl Foreground {
                 watch(Some(self.signals.as_fd())),
                 watch(of_relay[0]),
                 watch(of_relay[1]),
+                watch(notify.map(Notify::fd)),
             ];
-            let [ended, signalled, input, output] = poll(watches, -1).map_err(failed())?;
+            let [ended, signalled, input, output, said] = poll(watches, -1).map_err(failed())?;
             if let Some(relay) = &mut relay {
                 relay.carry(input != 0, output != 0);
+            }
+            if said != 0
+                && let Some(from) = notify
+            {
+                // A manager that does not want to hear it is no reason to leave the process alone.
+                handed_on = from.hand_on(getpid()).unwrap_or_default();
+                notify = notify.filter(|_| handed_on.is_none());
+                continue;
             }
             if ended != 0 {
                 if let Some(relay) = &mut relay {
                     relay.drain();
+                }
+                if let Some(handed_on) = handed_on {
+                    let _ = handed_on.settle();
                 }
                 return wait_child(&child.pidfd).map_err(failed());
             }

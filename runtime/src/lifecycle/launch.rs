@@ -1,13 +1,13 @@
 //! From a bundle to a process that is ready to execute its program: what create and run share.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::RuntimeError;
 use super::systemd::{self, Scope};
-use super::{hooks, mounts};
+use super::{hooks, mounts, notify};
 use crate::cgroup;
 use crate::config::error::{ConfigError, ConfigErrors, Kind};
 use crate::config::hooks::Hooks;
@@ -28,7 +28,7 @@ use crate::procfs::Procfs;
 use crate::sys::credentials::capget;
 use crate::sys::mount::open_tree_clone;
 use crate::sys::namespace;
-use crate::sys::open::{CWD, OpenFlags, inherited, openat};
+use crate::sys::open::{CWD, OpenFlags, openat, survives_exec};
 use crate::sys::process::{geteuid, getpid};
 use crate::{process, rootfs, seccomp};
 
@@ -51,8 +51,13 @@ pub struct Request {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
-    /// How many descriptors from 3 on the program inherits.
+    /// How many sockets from 3 on were handed to this program to be listened at (sd_listen_fds(3)): the
+    /// container's program inherits them.
+    pub listen_fds: u32,
+    /// How many descriptors after them the program inherits.
     pub preserve_fds: u32,
+    /// The socket of the manager that waits for the program to be ready (sd_notify(3)).
+    pub notify_socket: Option<OsString>,
     /// Whether cgroups that may not be written to are tolerated; `None` decides by privilege.
     pub rootless: Option<bool>,
     /// The cgroups are systemd's to make.
@@ -224,16 +229,10 @@ pub fn launch(
     mode: Mode,
     console: impl FnOnce(bool) -> Result<Option<OwnedFd>, RuntimeError>,
 ) -> Result<Launched, RuntimeError> {
-    let loaded = load_config(&request.bundle, request.config.as_deref())?;
+    let mut loaded = load_config(&request.bundle, request.config.as_deref())?;
+    surround(&mut loaded.spec, request);
     let spec = &loaded.spec;
-    for number in 0..request.preserve_fds {
-        let number = i32::try_from(number + 3).unwrap_or(i32::MAX);
-        inherited(number).map_err(|_| {
-            let total = request.preserve_fds;
-            let text = format!("unable to stat preserved-fd {} (of {total})", number - 3);
-            RuntimeError::Refused(text)
-        })?;
-    }
+    check_inherited(request.listen_fds, request.preserve_fds)?;
     let mut host = Host::look(request, spec)?;
     mounts::check_privilege(spec, host.privileged)?;
     if spec.linux.intel_rdt.is_some() {
@@ -252,7 +251,11 @@ pub fn launch(
 
     let directory = StateDir::create(&request.root, &request.id)?;
     // Journalled first: whoever finds this record knows which cgroups may have been made.
-    let applied = match begin(&directory, &loaded, &state, &host) {
+    let folder = match request.notify_socket {
+        Some(_) => directory.make_notify_folder().map_err(RuntimeError::from),
+        None => Ok(()),
+    };
+    let applied = match folder.and_then(|()| begin(&directory, &loaded, &state, &host)) {
         Ok(applied) => applied,
         // No cgroup of this container is left; what is there may be another's.
         Err(error) => {
@@ -271,6 +274,41 @@ pub fn launch(
     warnings.append(&mut plan.warnings);
     warnings.extend(host.cgroups.warnings);
     Ok(Launched { directory, state, hooks: loaded.spec.hooks, plan, started, moved, warnings })
+}
+
+/// What the program gets from the surroundings of this one.
+fn surround(spec: &mut Spec, request: &Request) {
+    if request.notify_socket.is_some() {
+        notify::show(spec, &StateDir::notify_path(&request.root, &request.id));
+    }
+    if let Some(process) = &mut spec.process
+        && request.listen_fds > 0
+    {
+        let number = request.listen_fds;
+        // In a pid namespace of its own the program is the first.
+        process.env.extend([format!("LISTEN_FDS={number}"), "LISTEN_PID=1".to_owned()]);
+    }
+}
+
+/// Makes sure that the descriptors are there that the program shall inherit; else it would get some of
+/// ours.
+///
+/// # Errors
+/// [`RuntimeError::Refused`], in runc's words.
+pub(super) fn check_inherited(listened: u32, preserved: u32) -> Result<(), RuntimeError> {
+    let is_open = |number: u32| survives_exec(i32::try_from(number).unwrap_or(i32::MAX));
+    let first = 3 + listened;
+    if let Some(number) = (3..first).find(|number| !is_open(*number)) {
+        let text = format!("LISTEN_FDS is {listened}, but descriptor {number} is not open");
+        return Err(RuntimeError::Refused(text));
+    }
+    match (0..preserved).find(|index| !is_open(first.saturating_add(*index))) {
+        None => Ok(()),
+        Some(index) => {
+            let text = format!("unable to stat preserved-fd {index} (of {preserved})");
+            Err(RuntimeError::Refused(text))
+        }
+    }
 }
 
 pub(super) fn begin(
@@ -535,7 +573,7 @@ fn compile(
         await_start: mode == Mode::AwaitStart,
         await_cgroups: request.systemd_cgroup,
         ordinary_user: !host.privileged,
-        preserve_fds: request.preserve_fds,
+        preserve_fds: request.listen_fds + request.preserve_fds,
         hook_state,
     };
     Ok(plan::compile(spec, context))

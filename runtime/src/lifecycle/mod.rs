@@ -15,6 +15,7 @@ pub mod kill;
 pub mod launch;
 mod mount_points;
 mod mounts;
+mod notify;
 mod outside;
 pub mod pause;
 pub mod ps;

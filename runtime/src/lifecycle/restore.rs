@@ -87,7 +87,7 @@ pub fn restore(
     let mut warnings = loaded.warnings;
     warnings.extend(host.cgroups.warnings);
     let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };
-    let ended = foreground.wait(&child);
+    let ended = foreground.wait(&child, None);
     clear(&directory, &state)?;
     warnings.extend(hooks::after_deletion(&loaded.spec.hooks, &state));
     Ok(Outcome { status: ended?.shell_status(), warnings })

@@ -1,6 +1,6 @@
 //! run: create and start in one, without the detour over the FIFO, and the wait for the end.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::create::console_for;
@@ -9,6 +9,7 @@ use super::error::RuntimeError;
 use super::foreground::Foreground;
 use super::hooks;
 use super::launch::{Launched, Mode, Request, launch};
+use super::notify::Notify;
 use crate::sys::credentials::set_child_subreaper;
 
 /// How a run goes on once the program was executed.
@@ -50,6 +51,11 @@ pub fn run(
         Ok(console)
     };
     let launched = launch(request, Mode::GoOn, console)?;
+    let host = request.notify_socket.as_deref();
+    let notify = match host.map(|host| Notify::open(&launched.directory, host)).transpose() {
+        Ok(notify) => notify,
+        Err(error) => return Err(launched.undo(error)),
+    };
     let executed = launched
         .started
         .commit()
@@ -62,9 +68,15 @@ pub fn run(
     let Launched { directory, state, hooks: listed, started, moved, mut warnings, .. } = launched;
     // They belong to the namespace now, which this process shall not keep alive.
     drop(moved);
-    let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };
     let child = started.into_child();
-    let ended = foreground.wait(&child);
+    let Some(foreground) = foreground else {
+        if let Some(notify) = notify {
+            // The program runs, whatever the manager does not want to hear.
+            warnings.extend(notify.wait(child.pidfd.as_fd(), child.pid).err().map(|e| told(&e)));
+        }
+        return Ok(Outcome { status: 0, warnings });
+    };
+    let ended = foreground.wait(&child, notify.as_ref());
     if !matches!(after, After::Wait { keep: true, .. }) {
         clear(&directory, &state)?;
         warnings.extend(hooks::after_deletion(&listed, &state));
@@ -95,6 +107,11 @@ pub(super) fn prepare(
             Ok((Some(waiting), console))
         }
     }
+}
+
+fn told(error: &RuntimeError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn poststart(launched: &Launched) -> Result<(), RuntimeError> {

@@ -1,5 +1,6 @@
 //! start: the program is executed (runtime-spec, runtime.md, "Start").
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use super::delete::delete;
 use super::error::RuntimeError;
 use super::hooks;
 use super::launch::compile_seccomp;
+use super::notify::Notify;
 use super::state::Container;
 use crate::config::hooks::Point;
 use crate::container::id::ContainerId;
@@ -17,12 +19,13 @@ use crate::limits::START_WAIT_MS;
 use crate::sys::open::write_all;
 use crate::sys::process::{Watch, poll};
 
-/// Lets the process of a created container go, and returns when it has executed its program.
+/// Lets the process of a created container go, and returns when it has executed its program; with a
+/// manager's socket in `notify`, when the program is ready or has ended.
 ///
 /// # Errors
 /// When the container is not `created`, or why the process could not execute its program: the
 /// container has stopped then.
-pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
+pub fn start(root: &Path, id: &ContainerId, notify: Option<&OsStr>) -> Result<(), RuntimeError> {
     let container = Container::open(root, id)?;
     container.directory.lock(true)?;
     let status = container.status();
@@ -32,6 +35,14 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
     let stopped = || {
         let text = Status::Stopped.refuses_start().unwrap_or_default();
         RuntimeError::Refused(text.to_owned())
+    };
+    let notify = match notify {
+        Some(host) => {
+            let opened = container.state.process.open();
+            let process = opened.map_err(RuntimeError::system("the container process"))?;
+            Some((Notify::open(&container.directory, host)?, process.ok_or_else(stopped)?))
+        }
+        None => None,
     };
     let fifo = container.directory.open_fifo()?.ok_or_else(stopped)?;
     // Before the process is let go: it holds the writing end until its program is executed.
@@ -43,9 +54,17 @@ pub fn start(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
         let _ = container.directory.write_last_error(&error.to_record("start"));
         return Err(error);
     }
-    let Some(listed) = container.hooks()? else { return Ok(()) };
     let pid = container.state.process.pid;
-    let Err(error) = hooks::after_start(&listed, &container.state, pid) else { return Ok(()) };
+    let hooked = match container.hooks()? {
+        Some(listed) => hooks::after_start(&listed, &container.state, pid),
+        None => Ok(()),
+    };
+    let Err(error) = hooked else {
+        let Some((notify, process)) = notify else { return Ok(()) };
+        // Other commands shall not have to wait for the program.
+        container.directory.unlock()?;
+        return notify.wait(process.as_fd(), pid);
+    };
     // runtime-spec, "Lifecycle", step 8: the container is stopped and its life ends as by delete.
     container.directory.unlock()?;
     let error = RuntimeError::from(error);

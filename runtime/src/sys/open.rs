@@ -304,6 +304,13 @@ pub fn inherited(number: RawFd) -> Result<BorrowedFd<'static>> {
     Ok(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
+/// Whether the descriptor `number` is open and survives exec: the caller's are so, and none of ours.
+#[must_use]
+pub fn survives_exec(number: RawFd) -> bool {
+    // SAFETY: F_GETFD only reads the table of descriptors.
+    number >= 0 && unsafe { libc::fcntl(number, libc::F_GETFD) } == 0
+}
+
 /// Sets or clears close-on-exec.
 ///
 /// # Errors

@@ -103,6 +103,43 @@ pub fn send_stream(socket: impl AsFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Makes a datagram socket `name` in a directory, to which everybody who reaches it may write.
+///
+/// # Errors
+/// The errno of socket(2), bind(2) or chmod(2).
+pub fn bind_datagram(directory: impl AsFd, name: &std::ffi::CStr) -> Result<OwnedFd> {
+    let socket = datagram_socket()?;
+    // An address is short; this one is the same however long the path of the directory is.
+    let number = directory.as_fd().as_raw_fd();
+    let path = format!("/proc/self/fd/{number}/{}", name.to_string_lossy());
+    let address = UnixAddr::new(path.as_str()).named(Call::Bind)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &address).named(Call::Bind)?;
+    let mode = nix::sys::stat::Mode::from_bits_retain(0o777);
+    let follow = nix::sys::stat::FchmodatFlags::FollowSymlink;
+    nix::sys::stat::fchmodat(directory, name, mode, follow).named(Call::Fchmod)?;
+    Ok(socket)
+}
+
+/// Connects a datagram socket to a path, or to the abstract name behind `@`.
+///
+/// # Errors
+/// The errno of socket(2) or connect(2); ENAMETOOLONG when the name does not fit an address.
+pub fn connect_datagram(name: &[u8]) -> Result<OwnedFd> {
+    let socket = datagram_socket()?;
+    let address = match name.strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(name),
+    };
+    let address = address.named(Call::Connect)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address).named(Call::Connect)?;
+    Ok(socket)
+}
+
+fn datagram_socket() -> Result<OwnedFd> {
+    let (kind, flags) = (SockType::Datagram, SockFlag::SOCK_CLOEXEC);
+    nix::sys::socket::socket(AddressFamily::Unix, kind, flags, None).named(Call::Socket)
+}
+
 /// send(2) of one whole message, without SIGPIPE.
 ///
 /// # Errors

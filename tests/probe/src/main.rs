@@ -9,7 +9,9 @@ mod sys;
 
 use std::fs;
 use std::io::Write as _;
-use std::process::ExitCode;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 use serde_json::json;
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["syscall", number, rest @ ..] => syscall(number, rest),
         ["open-write", paths @ ..] => open_write(paths),
         ["mknod", path, kind, major, minor] => mknod(path, kind, major, minor),
+        ["notify", message, program @ ..] => notify(message, program),
         ["attack-exe"] => attack_exe(),
         ["lock", path] => lock(path),
         ["try-lock", path] => return try_lock(path),
@@ -117,6 +120,17 @@ fn mknod(path: &str, kind: &str, major: &str, minor: &str) {
     let device = libc::makedev(major.parse().expect("major"), minor.parse().expect("minor"));
     let errno = sys::mknod(path, mode | 0o600, device).err().unwrap_or(0);
     println!("{}", json!({"errno": errno}));
+}
+
+/// Sends a message to the manager of services and becomes a program.
+fn notify(message: &str, program: &[&str]) {
+    let path = std::env::var_os("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
+    let socket = UnixDatagram::unbound().expect("a socket");
+    socket.send_to(message.as_bytes(), path).expect("a message");
+    if let [name, arguments @ ..] = program {
+        let error = Command::new(name).args(arguments).exec();
+        panic!("{name}: {error}");
+    }
 }
 
 /// For ever: takes hold of every program that is executed beside this one, and writes to its file as soon as
