@@ -50,6 +50,14 @@ pub struct Options {
     pub(super) idmap: Option<Words>,
 }
 
+impl Options {
+    /// Those of a bind mount of a single mount with these `MS_*` flags.
+    #[must_use]
+    pub fn bind(set: u64) -> Self {
+        Self { bind: Some(Bind::Single), set, ..Self::default() }
+    }
+}
+
 /// How much of a tree a bind mount shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bind {

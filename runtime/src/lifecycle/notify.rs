@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use super::error::RuntimeError;
-use crate::config::mounts::{Bind, Mount, Options};
+use crate::config::mounts::{Mount, Options};
 use crate::config::spec::Spec;
 use crate::container::state_dir::StateDir;
 use crate::limits::NOTIFY_BARRIER_WAIT_MS;
@@ -29,11 +29,9 @@ pub(super) fn show(spec: &mut Spec, folder: &std::path::Path) {
         destination: FOLDER.to_owned(),
         kind: "bind".to_owned(),
         source: folder.to_string_lossy().into_owned(),
-        options: Options {
-            bind: Some(Bind::Single),
-            set: libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_NODEV | libc::MS_RDONLY,
-            ..Options::default()
-        },
+        options: Options::bind(
+            libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_NODEV | libc::MS_RDONLY,
+        ),
         idmap: None,
     });
     if let Some(process) = &mut spec.process {
