@@ -64,6 +64,10 @@ pub fn restore(
                     and only a process that is there can be put into one";
         return Err(RuntimeError::Refused(text.to_owned()));
     }
+    if loaded.spec.linux.intel_rdt.is_some() {
+        let text = "linux.intelRdt: a restored container cannot be put into a group yet";
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
     let directories = Directories::open(&request.images, request.work.as_deref(), "restore.log")?;
     let streams = read_descriptors(&directories.images)?;
     let terminal = loaded.spec.process.as_ref().is_some_and(|process| process.terminal);
@@ -72,7 +76,7 @@ pub fn restore(
     let mut state = initial_state(&request.container, &loaded.spec, &host);
     let directory = StateDir::create(&request.container.root, &request.container.id)?;
     let draft = Draft { request, loaded: &loaded, host: &host, directory: &directory, console };
-    let applied = match begin(&directory, &loaded, &state, &host) {
+    let applied = match begin(&directory, &loaded, &state, &host, None) {
         Ok(applied) => applied,
         // No cgroup of this container is left; what is there may be another's.
         Err(error) => {
