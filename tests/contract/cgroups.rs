@@ -43,8 +43,11 @@ fn removes_the_cgroup() {
     container.delete(&["--force"]).succeeds();
     assert!(!folder.exists());
     // The outer folder may serve other containers, so no runtime removes it; the test does.
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").expect("cgroups").flatten() {
-        let _ = std::fs::remove_dir(hierarchy.path().join(format!("{}-outer", container.id())));
+    let outer = format!("{}-outer", container.id());
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").expect("cgroups").flatten();
+    let hierarchies = hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
+    for hierarchy in hierarchies {
+        let _ = std::fs::remove_dir(hierarchy.join(&outer));
     }
 }
 

@@ -52,7 +52,7 @@ fn linux(capability_last: Option<u8>, release: &str) -> Json {
         ("capabilities", Json::texts(capabilities(capability_last))),
         ("cgroup", cgroup()),
         ("seccomp", seccomp(release)),
-        ("apparmor", enabled(false)),
+        ("apparmor", enabled(true)),
         ("selinux", enabled(false)),
         ("intelRdt", intel_rdt()),
         ("memoryPolicy", memory_policy()),
