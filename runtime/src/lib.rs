@@ -12,28 +12,24 @@
 //!
 //! ```no_run
 //! use keel::container::id::ContainerId;
-//! use keel::lifecycle::{create, delete, launch, start};
+//! use keel::lifecycle::{create, delete, launch::Request, start, wait::wait};
 //!
-//! let request = launch::Request {
-//!     id: ContainerId::parse("web-1")?,
-//!     root: "/run/keel".into(),
-//!     bundle: "/srv/web".into(),
-//!     config: None,
-//!     pid_file: None,
-//!     pidfd_socket: None,
-//!     no_pivot: false,
-//!     no_new_keyring: false,
-//!     listen_fds: 0,
-//!     preserve_fds: 0,
-//!     notify_socket: None,
-//!     rootless: None,
-//!     systemd_cgroup: false,
-//! };
+//! let request = Request::new(ContainerId::parse("web-1")?, "/run/keel", "/srv/web");
 //! create::create(&request, None)?;
 //! start::start(&request.root, &request.id, None)?;
+//! let end = wait(&request.root, &request.id, -1)?;
 //! delete::delete(&request.root, &request.id, true)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The verbs are [`lifecycle::create`], [`start`](lifecycle::start), [`exec`](lifecycle::exec),
+//! [`wait`](lifecycle::wait), [`kill`](lifecycle::kill) and [`delete`](lifecycle::delete). They may be called
+//! from any thread, and change nothing that belongs to the whole program: neither its working directory, umask
+//! and signal handlers, nor the mask of signals, nor children that are not theirs. Two do more, for the
+//! command: [`lifecycle::run`] in the foreground and `exec` without `detach` take over the signals. The process
+//! of a container, and that of a detached `exec`, is a child of the program that made it; `wait` and `delete`
+//! reap the first; the second is the caller's to reap, by the pid of `pid_file` or `pidfd_socket`, and a
+//! container with a pid namespace of its own does not end before.
 //!
 //! What it does not do: images and layers (another crate does), networks beyond the loopback
 //! interface, supervision after `create`. Nor does the library protect the file of the program it is
@@ -64,7 +60,6 @@ pub mod criu;
 pub mod hooks;
 pub mod namespaces;
 pub mod process;
-pub mod resctrl;
 pub mod rootfs;
 pub mod seccomp;
 

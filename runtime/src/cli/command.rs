@@ -94,6 +94,15 @@ pub enum Command {
     },
     /// Print what this runtime can do.
     Features,
+    /// Print what this host has and lacks.
+    Doctor {
+        /// Print JSON.
+        json: bool,
+        /// Names that must be there.
+        require: Vec<String>,
+    },
+    /// Say why something does not come to run.
+    Explain(ExplainArgs),
     /// Undo what killed commands have left behind.
     Gc(lifecycle::gc::Request),
     /// Print a script with which a shell completes command lines.
@@ -124,7 +133,11 @@ impl Command {
     pub(super) fn uses_states(&self) -> bool {
         !matches!(
             self,
-            Self::Spec { .. } | Self::Features | Self::Plan { .. } | Self::Completion { .. }
+            Self::Spec { .. }
+                | Self::Doctor { .. }
+                | Self::Features
+                | Self::Plan { .. }
+                | Self::Completion { .. }
         )
     }
 }
@@ -242,6 +255,25 @@ pub struct ExecArgs {
     pub cgroups: Vec<String>,
     /// Start the process though the container is paused.
     pub ignore_paused: bool,
+}
+
+/// The arguments of `explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainArgs {
+    /// The container, not yet checked.
+    pub id: Option<String>,
+    /// The command in place of the config's.
+    pub command: Vec<String>,
+    /// The bundle, absolute.
+    pub bundle: PathBuf,
+    /// Another file than the bundle's `config.json`, absolute.
+    pub config: Option<PathBuf>,
+    /// Print JSON.
+    pub json: bool,
+    /// A system call to ask the seccomp profile about.
+    pub syscall: Option<String>,
+    /// Its arguments.
+    pub args: [u64; 6],
 }
 
 /// How `list` prints.

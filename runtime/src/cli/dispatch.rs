@@ -13,8 +13,8 @@ use super::program::{Name, Program};
 use super::root::{self, Surroundings};
 use super::run as run_command;
 use super::{
-    checkpoint, completion, create, events, exec, features, gc, help, list, log, plan, ps, restore,
-    seal, spec, state, update, version,
+    checkpoint, completion, create, doctor, events, exec, explain, features, gc, help, list, log,
+    plan, ps, restore, seal, spec, state, update, version,
 };
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
@@ -37,7 +37,7 @@ pub fn run(
 ) -> u8 {
     let result = obey(program, arguments, output);
     result.unwrap_or_else(|misuse| {
-        let error = explain(program.name, misuse, output);
+        let error = describe(program.name, misuse, output);
         output.fail(&error);
         error.exit_code
     })
@@ -108,6 +108,8 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
     match command {
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless).map(|()| 0),
         Command::Features => print(output, &features::text()),
+        Command::Doctor { json, require } => doctor::run(json, &require, output),
+        Command::Explain(args) => explain::run(&args, global, output),
         Command::Gc(request) => gc::run(request, global, output),
         Command::Completion { shell } => print(output, &completion::script(&shell)?),
         Command::Create(args) => create::run(&args, global, output),
@@ -165,7 +167,7 @@ fn usage(misuse: Misuse) -> Misuse {
 }
 
 /// Prints the help that a misuse calls for; what is left is reported as any other error.
-fn explain(name: Name, misuse: Misuse, output: &mut Output) -> CommandError {
+fn describe(name: Name, misuse: Misuse, output: &mut Output) -> CommandError {
     let (heading, message, verb) = match misuse {
         Misuse::Plain(error) => return error,
         Misuse::Flag(message, verb) => (format!("Incorrect Usage. {message}"), message, verb),

@@ -299,6 +299,20 @@ static UPDATE: [Flag; 19] = [
     Flag::text("mem-bw-schema", "SCHEMA", "the schema of the memory bandwidth (Intel RDT)"),
 ];
 
+const FORMAT: Flag =
+    Flag::text("format", "FORMAT", "print text or json").defaulting("text").of(&["text", "json"]);
+
+static DOCTOR: [Flag; 2] =
+    [FORMAT, Flag::list("require", "NAME", "fail unless the host has this (repeatable)")];
+
+static EXPLAIN: [Flag; 5] = [
+    BUNDLE,
+    CONFIG,
+    FORMAT,
+    Flag::text("syscall", "NAME", "say what the seccomp profile does with this system call"),
+    Flag::list("arg", "NUMBER", "an argument of the system call, in order (repeatable)"),
+];
+
 static GC: [Flag; 2] = [
     Flag::switch("dry-run", "print what would be undone, and undo nothing"),
     Flag::switch("stopped", "delete containers that have stopped, too"),
@@ -315,7 +329,7 @@ const NOTHING: Count = Count { min: 0, max: Some(0) };
 const ID: Count = Count { min: 1, max: Some(1) };
 
 /// All commands, in the order of the help.
-pub static VERBS: [Verb; 20] = [
+pub static VERBS: [Verb; 22] = [
     Verb {
         name: "checkpoint",
         arguments: "CONTAINER-ID",
@@ -359,6 +373,18 @@ pub static VERBS: [Verb; 20] = [
         order: Order::Mixed,
     },
     Verb {
+        name: "doctor",
+        arguments: "",
+        summary: "print what this host has and lacks for containers",
+        description: "Calls of newer kernels are made in a way that changes nothing; control groups, \
+                      security modules, user namespaces, programs and the caller's rights are looked \
+                      at. Each line tells what its absence disables. The exit code is 1 if the host lacks \
+                      what every container needs or what --require names.",
+        flags: &[&DOCTOR],
+        count: NOTHING,
+        order: Order::Mixed,
+    },
+    Verb {
         name: "events",
         arguments: "CONTAINER-ID",
         summary: "print what a container uses, and when it runs out of memory",
@@ -377,6 +403,19 @@ pub static VERBS: [Verb; 20] = [
                       The exit code is that of the command, or 255 if it could not be started.",
         flags: &[&EXEC],
         count: Count { min: 1, max: None },
+        order: Order::FlagsFirst,
+    },
+    Verb {
+        name: "explain",
+        arguments: "[CONTAINER-ID [COMMAND]]",
+        summary: "say why a container, or a command in it, does not come to run",
+        description: "Without an id, or where its creation failed, the bundle is looked at: the current \
+                      directory, so that it can be typed right behind a create or run that failed. With the \
+                      id of a container, its own config and root filesystem are, and what was recorded when \
+                      start failed is repeated; COMMAND is what exec was given. Nothing is run and nothing \
+                      is changed.",
+        flags: &[&EXPLAIN],
+        count: Count { min: 0, max: None },
         order: Order::FlagsFirst,
     },
     Verb {

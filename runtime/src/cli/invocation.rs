@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command::{
-    Command, CreateArgs, ExecArgs, Global, ListFormat, LogFormat, PsFormat, Rootless, RunArgs,
+    Command, CreateArgs, ExecArgs, ExplainArgs, Global, ListFormat, LogFormat, PsFormat, Rootless,
+    RunArgs,
 };
 use super::duration;
 use super::error::CommandError;
@@ -214,6 +215,8 @@ impl Reader<'_> {
                 rootless: self.is_set("rootless"),
             },
             "features" => Command::Features,
+            "doctor" => Command::Doctor { json: self.json()?, require: self.texts("require")? },
+            "explain" => Command::Explain(self.explain()?),
             "gc" => Command::Gc(lifecycle::gc::Request {
                 dry_run: self.is_set("dry-run"),
                 stopped: self.is_set("stopped"),
@@ -241,6 +244,37 @@ impl Reader<'_> {
             no_new_keyring: self.is_set("no-new-keyring"),
             preserve_fds: self.matches.number("preserve-fds").unwrap_or(0),
         })
+    }
+
+    fn explain(&self) -> Result<ExplainArgs, CommandError> {
+        let words = self.matches.arguments.iter().map(|word| unicode("argument", word));
+        let mut words = words.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut args = [0; 6];
+        let given: Vec<_> = self.texts("arg")?;
+        if given.len() > args.len() {
+            return Err(CommandError::new("--arg: a system call has at most six arguments"));
+        }
+        for (place, text) in args.iter_mut().zip(&given) {
+            *place = number(text)
+                .ok_or_else(|| CommandError::new(format!("--arg {text}: expected a number")))?;
+        }
+        Ok(ExplainArgs {
+            id: words.next(),
+            command: words.collect(),
+            bundle: self.bundle()?,
+            config: self.host_path("config")?,
+            json: self.json()?,
+            syscall: self.text("syscall")?,
+            args,
+        })
+    }
+
+    fn json(&self) -> Result<bool, CommandError> {
+        match self.matches.text("format").map(OsStr::to_string_lossy).as_deref() {
+            None | Some("text") => Ok(false),
+            Some("json") => Ok(true),
+            Some(_) => Err(CommandError::new("invalid format option")),
+        }
     }
 
     fn exec(&self) -> Result<ExecArgs, CommandError> {
@@ -350,6 +384,14 @@ impl Reader<'_> {
 
     fn texts(&self, name: &str) -> Result<Vec<String>, CommandError> {
         self.matches.list(name).map(|text| unicode(name, text)).collect()
+    }
+}
+
+/// A number in decimal, or in hexadecimal behind 0x.
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     }
 }
 

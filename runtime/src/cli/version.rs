@@ -3,7 +3,7 @@
 use super::program::Name;
 
 /// The version of the runtime specification that is followed.
-pub use crate::config::SPECIFICATION as SPEC;
+pub const SPEC: &str = "1.3.0";
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -21,6 +21,3 @@ pub mod process;
 pub mod resources;
 pub mod rules;
 pub mod seccomp;
-
-/// The version of the runtime specification that is followed.
-pub const SPECIFICATION: &str = "1.3.0";

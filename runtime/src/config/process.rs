@@ -256,8 +256,7 @@ fn capability_set(field: &Field<'_>) -> u64 {
         if let Some(name) = item.string() {
             match capability_number(name) {
                 Some(number) => set |= 1 << number,
-                None => item
-                    .warn(format_args!("ignoring unknown or unavailable capabilities: [{name}]")),
+                None => item.warn(format_args!("unknown capability {name:?}, ignoring")),
             }
         }
     });
@@ -271,6 +270,15 @@ pub fn capability_number(name: &str) -> Option<u8> {
     let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
     let capability: caps::Capability = full.parse().ok()?;
     Some(capability.index())
+}
+
+/// The name of a capability by its number, if it has one.
+#[must_use]
+pub fn capability_name(number: u8) -> Option<String> {
+    let all = caps::all().into_iter();
+    all.map(|one| (one.index(), one.to_string()))
+        .find(|(known, _)| *known == number)
+        .map(|(_, name)| name)
 }
 
 fn scheduler(field: &Field<'_>) -> Option<Scheduler> {

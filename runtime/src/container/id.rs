@@ -37,6 +37,12 @@ impl ContainerId {
         Ok(Self(text.to_owned()))
     }
 
+    /// A name for a container that is only spoken of.
+    #[must_use]
+    pub fn example() -> Self {
+        Self("container".to_owned())
+    }
+
     /// The id.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -24,8 +24,7 @@ use crate::sys::error::SyscallError;
 use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
 use crate::sys::process::{
-    Child, Clone3, Ended, clone3, pidfd_getfd, pidfd_send_signal, prlimit, wait_child,
-    wait_readable,
+    Child, Clone3, Ended, clone3, pidfd_send_signal, prlimit, wait_child, wait_readable,
 };
 use crate::sys::socket::seqpacket_pair;
 
@@ -202,9 +201,6 @@ fn joined_network(plan: &Plan, inherited: &mut Inherited) -> Option<OwnedFd> {
     wanted.then(|| inherited.namespaces.swap_remove(index))
 }
 
-/// A message, `None` at the end, with what came along.
-type Heard = (Option<Message>, Option<OwnedFd>);
-
 impl Started {
     /// The child's pid on the host.
     #[must_use]
@@ -264,8 +260,7 @@ impl Started {
         self.listen(plan, 0).err()
     }
 
-    /// Waits until the child is ready, runs `hooks` when it asks for them, and gives the listener of its
-    /// seccomp filter to `agent`.
+    /// Waits until the child is ready, and runs `hooks` when it asks for them.
     ///
     /// # Errors
     /// What the child says, or how it ended.
@@ -273,20 +268,9 @@ impl Started {
         &self,
         plan: &Plan,
         mut hooks: impl FnMut() -> Result<(), InitError>,
-        mut agent: impl FnMut(OwnedFd) -> Result<(), InitError>,
     ) -> Result<(), InitError> {
         loop {
-            let (message, descriptor) = self.listen(plan, CHILD_WAIT_MS)?;
-            match message {
-                Some(Message::Filter { listener }) => {
-                    let fetch = || pidfd_getfd(&self.child.pidfd, listener);
-                    let listener = descriptor.map_or_else(fetch, Ok).map_err(|e| {
-                        let what = "linux.seccomp: the listener (the filter permits no sendmsg)";
-                        parent_failure(what)(e.into())
-                    })?;
-                    agent(listener)?;
-                    self.tell(Message::FilterKnown)?;
-                }
+            match self.listen(plan, CHILD_WAIT_MS)? {
                 Some(Message::Hooks) => {
                     hooks()?;
                     self.tell(Message::HooksDone)?;
@@ -330,8 +314,8 @@ impl Started {
     pub fn await_program(&self, plan: &Plan) -> Result<(), InitError> {
         // Hooks of the container run in this time and have limits of their own.
         match self.listen(plan, -1)? {
-            (None, _) => Ok(()),
-            (Some(_), _) => Err(self.died()),
+            None => Ok(()),
+            Some(_) => Err(self.died()),
         }
     }
 
@@ -356,13 +340,13 @@ impl Started {
         }
     }
 
-    fn listen(&self, plan: &Plan, timeout_ms: i32) -> Result<Heard, InitError> {
+    fn listen(&self, plan: &Plan, timeout_ms: i32) -> Result<Option<Message>, InitError> {
         let failed = |e: SyscallError| parent_failure("the socket to the child")(e.into());
         if !wait_readable(&self.socket, timeout_ms).map_err(failed)? {
             return Err(InitError::Silent);
         }
-        match Message::receive_with(&self.socket).map_err(failed)? {
-            (Some(Message::Failed { step, failure }), _) => {
+        match Message::receive(&self.socket).map_err(failed)? {
+            Some(Message::Failed { step, failure }) => {
                 Err(explain(plan, usize::from(step), failure))
             }
             other => Ok(other),

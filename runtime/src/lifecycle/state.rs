@@ -133,6 +133,7 @@ impl Container {
                 let text = format!("the container process (pid {pid}) does not end after SIGKILL");
                 return Err(RuntimeError::Refused(text));
             }
+            super::wait::reap(self.state.process);
         }
         Ok(())
     }

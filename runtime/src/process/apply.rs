@@ -31,8 +31,6 @@ pub struct Live<'a> {
     pub program: Program,
     /// Whether the working directory was entered.
     pub entered: bool,
-    /// The listener of the filter, until it is handed on.
-    pub listener: Option<OwnedFd>,
 }
 
 /// Does one step. `root` is the container's root directory.
@@ -100,8 +98,7 @@ pub fn apply(
         },
         Step::Seccomp => match &plan.seccomp {
             Some(filter) => {
-                // Whoever asked for a listener hands it on before this process makes another call.
-                live.listener = credentials::seccomp_set_filter(&filter.program, filter.flags)?;
+                credentials::seccomp_set_filter(&filter.program, filter.flags)?;
                 Ok(())
             }
             None => Ok(()),

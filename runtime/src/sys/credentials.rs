@@ -1,10 +1,8 @@
 //! Who a process is and what it may do: ids, capabilities, no_new_privs, seccomp, keyring.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
 
 use super::error::{Call, Named, Result, SyscallError};
-use super::open::adopt;
 
 /// setresuid(2), all three ids.
 ///
@@ -195,15 +193,12 @@ pub struct Instruction {
     pub k: u32,
 }
 
-/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: the filter's calls that notify are answered over a descriptor.
-pub const SECCOMP_NEW_LISTENER: u32 = 1 << 3;
-
-/// seccomp(2), `SECCOMP_SET_MODE_FILTER`. Gives the listener when the flags ask for one; it is
-/// close-on-exec.
+/// seccomp(2), `SECCOMP_SET_MODE_FILTER`. Returns the listener's descriptor number when the flags ask
+/// for one, else 0.
 ///
 /// # Errors
 /// The errno of the call.
-pub fn seccomp_set_filter(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
+pub fn seccomp_set_filter(program: &[Instruction], flags: u32) -> Result<i32> {
     #[repr(C)]
     struct Program {
         length: u16,
@@ -217,10 +212,7 @@ pub fn seccomp_set_filter(program: &[Instruction], flags: u32) -> Result<Option<
     let result = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     };
-    match i32::try_from(result) {
-        Ok(fd) if fd >= 0 => Ok((flags & SECCOMP_NEW_LISTENER != 0).then(|| adopt(fd))),
-        _ => Err(SyscallError::last(Call::Seccomp)),
-    }
+    i32::try_from(result).ok().filter(|r| *r >= 0).ok_or_else(|| SyscallError::last(Call::Seccomp))
 }
 
 /// Joins a new session keyring named `name`: keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`. Returns its

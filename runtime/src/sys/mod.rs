@@ -19,4 +19,5 @@ pub mod probe;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub mod support;
 pub mod terminal;
