@@ -60,6 +60,7 @@ pub mod criu;
 pub mod hooks;
 pub mod namespaces;
 pub mod process;
+pub mod resctrl;
 pub mod rootfs;
 pub mod seccomp;
 

@@ -36,7 +36,7 @@ pub const LISTED_NUMBER_MAX: usize = 65536;
 pub const NETLINK_WAIT_MS: i32 = 10_000;
 
 /// How long a seccomp agent may keep us waiting for its end of the connection, in milliseconds.
-pub const AGENT_WAIT_MS: i32 = 10_000;
+pub const AGENT_WAIT_MS: u32 = 10_000;
 
 /// How long newuidmap and newgidmap may take, in milliseconds: they read a file, which may come from a
 /// directory service, and write one.

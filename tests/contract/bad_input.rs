@@ -158,3 +158,27 @@ fn a_missing_bundle_is_named() {
         .fails_naming(&["/nosuch/bundle"]);
     container.assert_nothing_left();
 }
+
+/// RT-INPUT-12: what the specification has for other platforms is not looked at.
+#[test]
+fn passes_over_other_platforms() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["true"]);
+        config["vm"] = json!({"hypervisor": {"path": "/no/such"}, "hwConfig": {"vcpus": 2}});
+        config["windows"] = json!({"layerFolders": ["C:\\\\Layers"]});
+        config["solaris"] = json!({"milestone": "svc:/milestone/container:default"});
+        config["zos"] = json!({"namespaces": [{"type": "pid"}]});
+        config["freebsd"] = json!({"jail": {"host": "new"}});
+    });
+    container.run().succeeds();
+}
+
+/// RT-INPUT-13: an annotation without a name is refused by the field.
+#[test]
+fn refuses_an_annotation_without_a_name() {
+    let container = Container::new(|config| config["annotations"] = json!({"": "x"}));
+    if requires(container.runtime().is("keel"), "the packaged runc and crun take it") {
+        container.run().fails_naming(&["annotations"]);
+        container.assert_nothing_left();
+    }
+}

@@ -83,3 +83,22 @@ fn sets_dockers_default_capabilities() {
     assert_eq!(seen["caps"]["effective"], wanted);
     assert_eq!(seen["caps"]["bounding"], wanted);
 }
+
+/// RT-CAP-06: a capability that the runtime does not have itself is a warning, and the others are set.
+#[test]
+fn goes_on_without_what_cannot_be_granted() {
+    let container = Container::new(|config| {
+        let set = json!(["CAP_KILL", "CAP_SYS_TIME", "CAP_NOT_YET"]);
+        config["process"]["capabilities"] =
+            json!({"bounding": set, "permitted": set, "effective": set});
+    });
+    let run = container.command(&["run", container.id()]);
+    let mut setpriv = std::process::Command::new("setpriv");
+    setpriv.arg("--bounding-set=-sys_time").arg(run.get_program()).args(run.get_args());
+    setpriv.current_dir(container.bundle());
+    let outcome = container.finish(setpriv).succeeds();
+    assert_eq!(outcome.json()["caps"]["permitted"], json!([5]));
+    for word in ["level=warning", "ignoring unknown or unavailable capabilities", "CAP_SYS_TIME"] {
+        assert!(outcome.stderr.contains(word), "{word}: {}", outcome.stderr);
+    }
+}

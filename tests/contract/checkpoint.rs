@@ -242,9 +242,7 @@ fn sends_memory_to_a_page_server() {
     }
     checkpoint(&container, &["--page-server", "127.0.0.1:x"])
         .fails_naming(&["Invalid port number"]);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+    let port = free_port();
     fs::create_dir(container.path("images")).expect("a folder");
     let mut server = Command::new(criu_folder().join("criu"));
     server.args(["page-server", "--address", "127.0.0.1", "--images-dir", "images"]);
@@ -308,6 +306,92 @@ fn keeps_connections() {
     checkpoint(&container, &["--tcp-established"]).succeeds();
     restore(&container, &["--tcp-established"]);
     eventually("the connection goes on", || (got() > before + 10).then_some(()));
+}
+
+/// CLI-CKPT-12: `--status-fd` gets a zero byte when lazy pages can be had, and the command waits for whoever
+/// fetches them.
+#[test]
+fn tells_when_pages_can_be_had() {
+    let container = counting(|_| ());
+    run(&container);
+    counts_to(&container, 3);
+    let port = free_port();
+    let (mut from, to) = std::io::pipe().expect("a pipe");
+    let address = format!("127.0.0.1:{port}");
+    let words = [
+        "checkpoint",
+        "--lazy-pages",
+        "--page-server",
+        &address,
+        "--status-fd",
+        "1",
+        container.id(),
+    ];
+    let mut lazy = command(&container, &words);
+    lazy.stdin(Stdio::null()).stdout(to).stderr(Stdio::null());
+    let mut child = lazy.spawn().expect("the runtime starts");
+    drop(lazy);
+    let mut byte = [7];
+    from.read_exact(&mut byte).expect("a byte");
+    assert_eq!(byte, [0]);
+    assert!(container.path("checkpoint/inventory.img").exists());
+    assert!(child.try_wait().expect("a child").is_none(), "it waits for nobody");
+    // Whoever hangs up without asking for a page has fetched what it wants.
+    drop(std::net::TcpStream::connect(&address).expect("the page server"));
+    eventually("the checkpoint ends", || child.try_wait().expect("a child"));
+}
+
+/// CLI-CKPT-13: a paused container can be checkpointed, and goes on when it is restored.
+#[test]
+fn takes_a_paused_container() {
+    let container = counting(|_| ());
+    run(&container);
+    let before = counts_to(&container, 3);
+    container.call(&["pause", container.id()]).succeeds();
+    checkpoint(&container, &[]).succeeds();
+    container.assert_nothing_left();
+    restore(&container, &[]);
+    counts_to(&container, before + 1);
+}
+
+/// CLI-CKPT-14: streams on the caller's terminal are taken along with `--shell-job`, and are the caller's terminal
+/// of then.
+#[test]
+fn takes_a_shell_job() {
+    let container = counting(|_| ());
+    let on_terminal = |words: &[&str]| {
+        let plain = command(&container, words);
+        let line: Vec<String> = std::iter::once(plain.get_program())
+            .chain(plain.get_args())
+            .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
+            .collect();
+        // script gives the command a terminal of its own, as a shell would.
+        let mut script = Command::new("script");
+        script.args(["-q", "-e", "-c", &line.join(" "), "/dev/null"]);
+        script.env("PATH", path_with_criu()).current_dir(container.bundle());
+        script
+    };
+    if !requires(container.runtime().is("keel"), "runc puts pipes between") {
+        return;
+    }
+    let mut holder = on_terminal(&["run", container.id()]);
+    holder.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let first = keel_tests::Child::start(holder);
+    let before = counts_to(&container, 3);
+    checkpoint(&container, &[]).fails_naming(&["criu failed"]);
+    checkpoint(&container, &["--shell-job"]).succeeds();
+    drop(first);
+    eventually("nothing is left", || container.left().is_empty().then_some(()));
+    let mut holder = on_terminal(&["restore", "--shell-job", container.id()]);
+    holder.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _second = keel_tests::Child::start(holder);
+    counts_to(&container, before + 1);
+}
+
+/// A port of the loopback interface that nobody listens at.
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    free.local_addr().expect("an address").port()
 }
 
 /// CLI-RESTORE-01: in the foreground the status is the process's, and the container is gone afterwards.
@@ -646,4 +730,68 @@ fn takes_the_configuration_file_of_the_annotation() {
     run(&container);
     goes_on(&container, &["--work-path", "work"], &["--work-path", "work"]);
     assert!(container.path("work/other.log").exists());
+}
+
+/// CLI-RESTORE-15: what protects a container holds again: read-only and masked paths, read-only binds, the read-only
+/// root, capabilities, the seccomp filter.
+#[test]
+fn protections_hold_again() {
+    let container = counting(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["personality"], "action": "SCMP_ACT_ERRNO"}]});
+    });
+    fs::create_dir(container.path("data")).expect("a folder");
+    container.change(|config| {
+        let source = container.path("data").display().to_string();
+        config["mounts"].as_array_mut().expect("an array").push(
+            json!({"destination": "/data", "type": "bind", "source": source, "options": ["bind", "ro"]}),
+        );
+    });
+    run(&container);
+    counts_to(&container, 1);
+    let credentials = || {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", container.pid())).expect("status");
+        let kept = ["Cap", "NoNewPrivs", "Seccomp", "Uid", "Gid"];
+        let lines = status.lines().filter(|line| kept.iter().any(|word| line.starts_with(word)));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = credentials();
+    checkpoint(&container, &[]).succeeds();
+    restore(&container, &[]);
+    assert_eq!(credentials(), before);
+    for script in [
+        "! touch /data/new",
+        "! touch /new",
+        "! echo 1 > /proc/sys/kernel/ns_last_pid",
+        "test -z \"$(cat /proc/kcore)\"",
+        "test -z \"$(ls -A /sys/firmware)\"",
+        "! touch /sys/fs/cgroup/cpu/tasks",
+    ] {
+        let outcome = container.exec(&["sh", "-c", script]);
+        assert_eq!(outcome.status, 0, "{script}\n{}", outcome.report());
+    }
+}
+
+/// CLI-RESTORE-16: a mount that criu would restore without its id mapping is refused before anything is saved.
+#[test]
+fn refuses_id_mapped_mounts() {
+    let container = counting(|_| ());
+    if !requires(container.runtime().is("keel"), "runc 1.1 has no id-mapped mounts") {
+        return;
+    }
+    fs::create_dir(container.path("data")).expect("a folder");
+    container.change(|config| {
+        let source = container.path("data").display().to_string();
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+        config["mounts"].as_array_mut().expect("an array").push(
+            json!({"destination": "/data", "type": "bind", "source": source, "options": ["bind", "idmap"],
+                "uidMappings": map, "gidMappings": map}),
+        );
+    });
+    run(&container);
+    checkpoint(&container, &[]).fails_naming(&["mounts[7]", "id mapping"]);
+    assert!(!container.path("checkpoint").exists());
+    counts_to(&container, 1);
 }

@@ -1,7 +1,7 @@
 //! `features`: what the runtime can do, for orchestrators that ask first.
 
 use keel_tests::{Container, requires};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn features() -> Option<Value> {
     let container = Container::new(|_| ());
@@ -80,6 +80,9 @@ fn tells_the_fields_of_1_3() {
     assert!(words(&policy["modes"]).contains(&"MPOL_WEIGHTED_INTERLEAVE"), "{policy}");
     assert!(words(&policy["flags"]).contains(&"MPOL_F_STATIC_NODES"), "{policy}");
     assert_eq!(features["linux"]["netDevices"]["enabled"], true);
+    let all = json!({"enabled": true, "schemata": true, "monitoring": true});
+    assert_eq!(features["linux"]["intelRdt"], all);
+    assert!(words(&features["linux"]["seccomp"]["actions"]).contains(&"SCMP_ACT_NOTIFY"));
     let unsafe_annotations = words(&features["potentiallyUnsafeConfigAnnotations"]);
     assert!(unsafe_annotations.contains(&"org.systemd.property."), "{unsafe_annotations:?}");
 }

@@ -257,3 +257,55 @@ fn a_failing_poststart_hook_ends_the_container() {
     container.start().fails_naming(&["poststart[0]", "from the hook"]);
     container.assert_nothing_left();
 }
+
+/// RT-HOOK-13: a hook has no descriptor beyond its standard streams, whatever the caller left open.
+#[test]
+fn hooks_get_no_descriptors() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["cat", "/seen"]);
+        config["root"]["readonly"] = json!(false);
+    });
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 hands on what its caller left open") {
+        return;
+    }
+    let list = |shell: &str, path: &str| {
+        let script = format!("cat > /dev/null; {shell} ls -1 /proc/self/fd > {path}");
+        json!({"path": format!("/bin/{}", if shell.is_empty() { "sh" } else { shell }),
+            "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]})
+    };
+    let log = container.path("fds").display().to_string();
+    set(
+        &container,
+        json!({"createRuntime": [list("", &log)], "startContainer": [list("busybox", "/seen")]}),
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec 7</etc/passwd; exec \"$@\"", "sh"]);
+    let run = container.command(&["run", container.id()]);
+    shell.arg(run.get_program()).args(run.get_args()).current_dir(container.bundle());
+    let seen = container.finish(shell).succeeds().stdout;
+    // The fourth is the folder that is being listed.
+    for seen in [seen, fs::read_to_string(log).unwrap_or_default()] {
+        assert_eq!(seen, "0\n1\n2\n3\n");
+    }
+}
+
+/// RT-HOOK-14: a hook of startContainer has the process's environment where the configuration names none,
+/// is told the status `created`, and is ended by its timeout.
+#[test]
+fn start_hooks_have_their_surroundings() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["cat", "/seen"]);
+        config["process"]["env"] = json!(["PATH=/bin", "KEEL_TESTS_OWN=here"]);
+        config["root"]["readonly"] = json!(false);
+    });
+    let script = "cat > /seen; echo; echo \"$KEEL_TESTS_OWN\" >> /seen";
+    let hook = json!({"path": "/bin/busybox", "args": ["sh", "-c", script]});
+    set(&container, json!({"startContainer": [hook]}));
+    let seen = container.run().succeeds().stdout;
+    assert!(seen.contains("\"status\":\"created\"") && seen.ends_with("here\n"), "{seen}");
+    let hook = json!({"path": "/bin/busybox", "args": ["sleep", "100003"], "timeout": 1});
+    set(&container, json!({"startContainer": [hook]}));
+    let outcome = container.run();
+    assert_ne!(outcome.status, 0, "{}", outcome.report());
+    container.assert_nothing_left();
+}

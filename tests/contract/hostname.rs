@@ -35,3 +35,18 @@ fn refuses_to_rename_the_host() {
     container.run().exits(1);
     container.assert_nothing_left();
 }
+
+/// RT-UTS-04: a domain name without a UTS namespace of its own is an error too.
+#[test]
+fn refuses_to_rename_the_hosts_domain() {
+    let container = Container::new(|config| {
+        config.as_object_mut().expect("an object").remove("hostname");
+        config["domainname"] = json!("inside.example");
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "uts");
+    });
+    if requires(container.runtime().is("keel"), "the packaged runc does not look at the field") {
+        container.run().fails_naming(&["domainname"]);
+        container.assert_nothing_left();
+    }
+}

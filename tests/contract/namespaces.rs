@@ -64,7 +64,8 @@ fn joins_by_path() {
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--ipc", "--uts", "--pid", "--cgroup", "--fork", "sleep", "100000"]);
     let holder = Child::start(unshare);
-    let pid = first_child(holder.pid());
+    let sleeper = Sleeper(first_child(holder.pid()));
+    let pid = sleeper.0;
     for (kind, file) in
         [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid"), ("cgroup", "cgroup")]
     {
@@ -79,7 +80,6 @@ fn joins_by_path() {
         });
         assert_eq!(container.observe()["namespaces"][file], wanted, "{kind}");
     }
-    end(pid);
 }
 
 /// The sleeper below `unshare --fork`, once it runs: in a pid namespace of its own the fork comes first.
@@ -92,9 +92,15 @@ fn first_child(pid: i32) -> i32 {
     })
 }
 
-fn end(pid: i32) {
-    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+/// Ends the sleeper below `unshare --fork` with the test, however that ends.
+struct Sleeper(i32);
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.0) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 /// RT-NS-04: a path to a namespace of another type is an error, and nothing is left.
@@ -202,6 +208,117 @@ fn sets_time_offsets() {
     let uptime: f64 =
         outcome.stdout.split(' ').next().and_then(|s| s.parse().ok()).expect("uptime");
     assert!(uptime > 1e9, "{uptime}");
+}
+
+/// RT-NS-09: a time namespace is joined with its clocks; offsets are for a new one only.
+#[test]
+fn joins_a_time_namespace() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--time", "--boottime", "500000000", "--fork", "sleep", "100000"]);
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["cat", "/proc/uptime"]);
+    });
+    if !requires(container.runtime().is("keel"), "time namespaces are newer than the packaged runc")
+    {
+        return;
+    }
+    let holder = Child::start(unshare);
+    let sleeper = Sleeper(first_child(holder.pid()));
+    let pid = sleeper.0;
+    let path = format!("/proc/{pid}/ns/time");
+    container.change(|config| set(config, "time", Some(&path)));
+    let outcome = container.run().succeeds();
+    let uptime: f64 =
+        outcome.stdout.split(' ').next().and_then(|s| s.parse().ok()).expect("uptime");
+    assert!(uptime > 5e8, "{uptime}");
+    for kind in [Some(path.as_str()), None] {
+        container.change(|config| {
+            config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 1}});
+            match kind {
+                Some(path) => set(config, "time", Some(path)),
+                None => {
+                    let all = config["linux"]["namespaces"].as_array_mut().expect("an array");
+                    all.retain(|namespace| namespace["type"] != "time");
+                }
+            }
+        });
+        container.create().fails_naming(&["linux.timeOffsets"]);
+        container.assert_nothing_left();
+    }
+}
+
+/// RT-NS-10: all namespaces of another process are joined at once, its user namespace among them.
+#[test]
+fn joins_all_at_once() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--net", "--ipc", "--uts", "--pid", "--cgroup"]);
+    unshare.args(["--fork", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let sleeper = Sleeper(first_child(holder.pid()));
+    let pid = sleeper.0;
+    let kinds = ["user", "network", "ipc", "uts", "pid", "cgroup"];
+    let container = Container::new(|config| {
+        for (kind, file) in FILES.iter().filter(|(kind, _)| kinds.contains(kind)) {
+            set(config, kind, Some(&format!("/proc/{pid}/ns/{file}")));
+        }
+        config.as_object_mut().expect("an object").remove("hostname");
+        for mount in config["mounts"].as_array_mut().expect("an array") {
+            // The one group that is mapped is root's.
+            if let Some(options) = mount["options"].as_array_mut() {
+                options.retain(|option| option != "gid=5");
+            }
+        }
+    });
+    let seen = container.observe();
+    for (kind, file) in FILES.iter().filter(|(kind, _)| kinds.contains(kind)) {
+        let wanted = fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a namespace");
+        assert_eq!(seen["namespaces"][file], wanted.display().to_string(), "{kind}");
+    }
+}
+
+/// RT-NS-11: a path to a namespace of another type, to a file or to a folder is an error, whatever the type.
+#[test]
+fn refuses_every_path_of_the_wrong_type() {
+    for (kind, file) in FILES {
+        let other = if file == "uts" { "ipc" } else { "uts" };
+        for path in [format!("/proc/self/ns/{other}"), "/etc/passwd".to_owned(), "/etc".to_owned()]
+        {
+            let container = Container::new(|config| {
+                config.as_object_mut().expect("an object").remove("hostname");
+                set(config, kind, Some(&path));
+            });
+            let outcome = container.create();
+            assert_ne!(outcome.status, 0, "{kind} {path}: {}", outcome.report());
+            container.assert_nothing_left();
+        }
+    }
+}
+
+/// RT-USERNS-04: mappings without a user namespace, or for one that is joined, and a new one without any are
+/// errors that name the field.
+#[test]
+fn refuses_mappings_that_map_nothing() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let joined = format!("/proc/{}/ns/user", holder.pid());
+    let refused = |delta: &dyn Fn(&mut Value)| {
+        let container = Container::new(delta);
+        if requires(container.runtime().is("keel"), "the packaged runc passes over some of it") {
+            container.create().fails_naming(&["linux.uidMappings"]);
+            container.assert_nothing_left();
+        }
+    };
+    refused(&|config| {
+        mapped(config);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "user");
+    });
+    refused(&|config| {
+        mapped(config);
+        set(config, "user", Some(&joined));
+    });
+    refused(&|config| set(config, "user", None));
 }
 
 fn mapped(config: &mut Value) {

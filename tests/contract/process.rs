@@ -221,3 +221,198 @@ fn keeps_the_last_of_two_equal_variables() {
     });
     assert_eq!(container.run().succeeds().stdout, "last\n");
 }
+
+/// RT-PROC-19: the same limit twice is an error that names it.
+#[test]
+fn refuses_a_limit_twice() {
+    let container = Container::new(|config| {
+        config["process"]["rlimits"] = json!([
+            {"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99},
+            {"type": "RLIMIT_NOFILE", "soft": 98, "hard": 98}]);
+    });
+    container.run().fails_naming(&["RLIMIT_NOFILE"]);
+    container.assert_nothing_left();
+}
+
+/// RT-PROC-20: a working directory that is made has mode 0755 and belongs to root.
+#[test]
+fn a_made_cwd_has_the_usual_mode() {
+    let container = Container::new(|config| {
+        config["process"]["cwd"] = json!("/srv/made");
+        config["process"]["args"] = json!(["stat", "-c", "%a %u %g", "/srv/made"]);
+    });
+    assert_eq!(container.run().succeeds().stdout, "755 0 0\n");
+}
+
+/// A container that shows the fields of its program's line in /proc that tell how it is scheduled: nice
+/// value, real-time priority and policy.
+fn scheduled(scheduler: serde_json::Value) -> Container {
+    Container::new(|config| {
+        config["process"]["scheduler"] = scheduler;
+        config["process"]["args"] = json!(["cat", "/proc/self/stat"]);
+    })
+}
+
+fn knows_scheduler(container: &Container) -> bool {
+    let known = !container.runtime().is("runc") && !container.runtime().is("crun");
+    requires(known, "the packaged runc and crun are older than scheduler")
+}
+
+/// RT-PROC-21: `scheduler` sets policy, nice value, priority and flags; a process of `exec` has it too.
+#[test]
+fn sets_the_scheduler() {
+    let fields = |line: &str| -> Vec<i64> {
+        let rest = line.rsplit_once(')').unwrap_or_else(|| panic!("{line}")).1;
+        let all: Vec<&str> = rest.split_whitespace().collect();
+        // Fields 19, 40 and 41 of proc_pid_stat(5); the rest begins with the third.
+        [16, 37, 38].iter().map(|at| all[*at].parse().expect("a number")).collect()
+    };
+    for (scheduler, expected) in [
+        (json!({"policy": "SCHED_OTHER", "nice": 7}), [7, 0, 0]),
+        (json!({"policy": "SCHED_BATCH", "nice": -3}), [-3, 0, 3]),
+        (
+            json!({"policy": "SCHED_BATCH", "nice": 4, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
+            [4, 0, 3],
+        ),
+    ] {
+        let container = scheduled(scheduler);
+        if !knows_scheduler(&container) {
+            return;
+        }
+        assert_eq!(fields(&container.run().succeeds().stdout), expected);
+    }
+    // This policy has no nice value, so that the caller's is kept.
+    let container = scheduled(json!({"policy": "SCHED_IDLE"}));
+    assert_eq!(fields(&container.run().succeeds().stdout)[1..], [0, 5]);
+    let container = Container::sleeping(|config| {
+        config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH"});
+    });
+    container.up();
+    let line = container.exec(&["cat", "/proc/self/stat"]).succeeds().stdout;
+    assert_eq!(fields(&line)[2], 3);
+}
+
+/// RT-PROC-22: the real-time policies are asked of the kernel with their parameters; where the container's
+/// cgroup has no real-time budget, the error names the field.
+#[test]
+fn asks_for_real_time_policies() {
+    for scheduler in [
+        json!({"policy": "SCHED_FIFO", "priority": 10}),
+        json!({"policy": "SCHED_RR", "priority": 99}),
+        json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 5_000_000, "period": 10_000_000}),
+    ] {
+        let text = scheduler.to_string();
+        let container = scheduled(scheduler);
+        if !knows_scheduler(&container) {
+            return;
+        }
+        let outcome = container.run();
+        if outcome.status == 0 {
+            let policy = outcome.stdout.rsplit_once(')').expect("a line").1.split(' ').nth(39);
+            assert!(policy.is_some_and(|policy| ["1", "2", "6"].contains(&policy)), "{text}");
+        } else {
+            outcome.fails_naming(&["process.scheduler"]);
+        }
+    }
+}
+
+/// RT-PROC-23: an unknown policy or flag, and parameters that the policy does not have, are refused by
+/// their fields.
+#[test]
+fn refuses_contradictions_of_the_scheduler() {
+    for (scheduler, field) in [
+        (json!({"nice": 1}), "policy"),
+        (json!({"policy": "SCHED_FAST"}), "policy"),
+        (json!({"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_NONE"]}), "flags[0]"),
+        (json!({"policy": "SCHED_OTHER", "nice": 20}), "nice"),
+        (json!({"policy": "SCHED_OTHER", "priority": 5}), "priority"),
+        (json!({"policy": "SCHED_FIFO", "priority": -5}), "priority"),
+        (json!({"policy": "SCHED_FIFO", "priority": 5, "runtime": 5}), "runtime"),
+    ] {
+        let container = scheduled(scheduler);
+        if !knows_scheduler(&container) {
+            return;
+        }
+        container.create().fails_naming(&[&format!("process.scheduler.{field}")]);
+        container.assert_nothing_left();
+    }
+}
+
+/// RT-PROC-24: `ioPriority` sets class and level.
+#[test]
+fn sets_the_io_priority() {
+    for (class, level, value) in [
+        ("IOPRIO_CLASS_RT", 3, 1 << 13 | 3),
+        ("IOPRIO_CLASS_BE", 7, 2 << 13 | 7),
+        ("IOPRIO_CLASS_IDLE", 0, 3 << 13),
+    ] {
+        let container = Container::new(|config| {
+            config["process"]["ioPriority"] = json!({"class": class, "priority": level});
+            // ioprio_get(2) of this process.
+            config["process"]["args"] = json!(["/bin/probe", "syscall", "252", "1", "0"]);
+        });
+        if !requires(!container.runtime().is("runc"), "the packaged runc is older than ioPriority")
+        {
+            return;
+        }
+        assert_eq!(container.run().succeeds().json()["value"], value, "{class}");
+    }
+    for priority in
+        [json!({"class": "IOPRIO_CLASS_NONE"}), json!({"class": "IOPRIO_CLASS_BE", "priority": 8})]
+    {
+        let container = Container::new(|config| config["process"]["ioPriority"] = priority);
+        container.create().fails_naming(&["ioPriority"]);
+        container.assert_nothing_left();
+    }
+}
+
+/// RT-PROC-25: `linux.personality` sets the execution domain, for a process of `exec` too; an unknown one is
+/// refused.
+#[test]
+fn sets_the_personality() {
+    let container = Container::sleeping(|config| {
+        config["linux"]["personality"] = json!({"domain": "LINUX32"});
+    });
+    if !requires(container.runtime().is("keel"), "the packaged runc knows no personality") {
+        return;
+    }
+    let pid = container.up();
+    let first = std::fs::read_to_string(format!("/proc/{pid}/personality"));
+    assert_eq!(first.expect("procfs").trim(), "00000008");
+    let seen = container.exec(&["cat", "/proc/self/personality"]).succeeds().stdout;
+    assert_eq!(seen.trim(), "00000008");
+    let container = Container::new(|config| {
+        config["linux"]["personality"] = json!({"domain": "SVR4"});
+    });
+    container.create().fails_naming(&["linux.personality.domain"]);
+}
+
+/// RT-PROC-26: an empty `HOME` is none: the container's /etc/passwd tells.
+#[test]
+fn an_empty_home_is_none() {
+    let container = Container::new(|config| {
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        config["process"]["env"] = json!(["PATH=/bin", "HOME="]);
+    });
+    if requires(container.runtime().is("keel"), "the packaged runc leaves it empty") {
+        assert_eq!(container.observe()["env"]["HOME"], "/home/web");
+    }
+}
+
+/// RT-PROC-27: a label of a security module that the host does not have is an error that names the field.
+#[test]
+fn refuses_labels_without_their_module() {
+    let has = |path: &str| std::path::Path::new(path).exists();
+    for (field, label, module) in [
+        ("apparmorProfile", "some-profile", "/sys/kernel/security/apparmor"),
+        ("selinuxLabel", "system_u:system_r:container_t:s0", "/sys/fs/selinux"),
+    ] {
+        if !requires(!has(module), "the host has the security module") {
+            continue;
+        }
+        let container = Container::new(|config| config["process"][field] = json!(label));
+        let word = if container.runtime().is("keel") { field } else { &field[..3] };
+        container.run().fails_naming(&[word]);
+        container.assert_nothing_left();
+    }
+}

@@ -8,6 +8,7 @@
 //! In reading order: [`Container`] (bundle, commands, clean-up), [`Outcome`] (what a command answered),
 //! [`Runtime`] (which program, how it is started), [`requires`] (the only way to skip).
 
+mod agent;
 mod cgroup;
 mod console;
 mod container;
@@ -29,6 +30,7 @@ pub mod sys;
 mod systemd;
 mod tree;
 
+pub use agent::Agent;
 pub use cgroup::{cgroup_value, controller_folder};
 pub use console::ConsoleSocket;
 pub use container::{Container, base_config};

@@ -1,7 +1,9 @@
-//! The harness's only unsafe code: the resource usage of one waited child, which std does not give.
-#![allow(unsafe_code, reason = "wait4 is in neither std nor rustix")]
+//! The harness's only unsafe code: the resource usage of one waited child, and answering for a seccomp
+//! filter, neither of which std gives.
+#![allow(unsafe_code, reason = "wait4 and seccomp's requests are in neither std nor rustix")]
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::time::Duration;
 
 /// How a child ended and what it and its waited descendants used.
@@ -33,4 +35,79 @@ pub fn wait4(pid: i32) -> io::Result<Usage> {
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     };
     Ok(Usage { status, cpu: time(usage.ru_utime) + time(usage.ru_stime), rss_kib: usage.ru_maxrss })
+}
+
+/// A call that waits for an answer (seccomp_unotify(2)).
+#[derive(Debug, Clone, Copy)]
+pub struct Notification {
+    id: u64,
+    /// The process, as this one sees it.
+    pub pid: u32,
+    /// The number of the call.
+    pub number: i32,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It fails with this errno.
+    Errno(i32),
+    /// It gives this value, and is not made.
+    Value(i64),
+    /// The kernel carries it out.
+    Continue,
+}
+
+/// `SECCOMP_IOCTL_NOTIF_RECV`: waits for a call.
+///
+/// # Errors
+/// ENOENT when the caller has ended; the errno of ioctl(2).
+pub fn receive_notification(listener: impl AsFd) -> io::Result<Notification> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Received {
+        id: u64,
+        pid: u32,
+        flags: u32,
+        number: i32,
+        arch: u32,
+        instruction: u64,
+        args: [u64; 6],
+    }
+    const RECEIVE: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
+    let mut received = Received::default();
+    // SAFETY: the request fills one structure of 80 bytes, zeroed as it demands.
+    let result = unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), RECEIVE, &raw mut received) };
+    match result {
+        0 => Ok(Notification { id: received.id, pid: received.pid, number: received.number }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `SECCOMP_IOCTL_NOTIF_SEND`: answers a call.
+///
+/// # Errors
+/// ENOENT when the caller does not wait any more; the errno of ioctl(2).
+pub fn answer_notification(
+    listener: impl AsFd,
+    call: Notification,
+    answer: Answer,
+) -> io::Result<()> {
+    #[repr(C)]
+    struct Sent {
+        id: u64,
+        value: i64,
+        error: i32,
+        flags: u32,
+    }
+    const SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
+    let (value, error, flags) = match answer {
+        Answer::Errno(errno) => (0, -errno, 0),
+        Answer::Value(value) => (value, 0, 0),
+        Answer::Continue => (0, 0, 1),
+    };
+    let sent = Sent { id: call.id, value, error, flags };
+    // SAFETY: the request reads one structure of 24 bytes.
+    let result = unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), SEND, &raw const sent) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -64,6 +64,7 @@ fn show_plan(spec: &Spec) {
         let filter = filter.as_ref().map(|filter| keel::process::plan::Filter {
             program: filter.program.clone(),
             flags: filter.flags,
+            lets_sendmsg: filter.lets_sendmsg,
         });
         let context = init::plan::Context {
             rootfs: keel::rootfs::plan::Context {

@@ -3,7 +3,7 @@
 use super::program::Name;
 
 /// The version of the runtime specification that is followed.
-pub const SPEC: &str = "1.3.0";
+pub use crate::config::SPECIFICATION as SPEC;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

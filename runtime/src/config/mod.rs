@@ -21,3 +21,6 @@ pub mod process;
 pub mod resources;
 pub mod rules;
 pub mod seccomp;
+
+/// The version of the runtime specification that is followed.
+pub const SPECIFICATION: &str = "1.3.0";

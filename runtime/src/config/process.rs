@@ -256,7 +256,8 @@ fn capability_set(field: &Field<'_>) -> u64 {
         if let Some(name) = item.string() {
             match capability_number(name) {
                 Some(number) => set |= 1 << number,
-                None => item.warn(format_args!("unknown capability {name:?}, ignoring")),
+                None => item
+                    .warn(format_args!("ignoring unknown or unavailable capabilities: [{name}]")),
             }
         }
     });

@@ -46,6 +46,13 @@ pub struct State {
     /// Whether the container is being made from a checkpoint and its cgroups are its own: what is in them
     /// belongs to it, though no process of it is known yet.
     pub restoring: bool,
+    /// The container's group in the resctrl file system; empty for none.
+    pub intel_rdt_path: String,
+    /// Its monitoring group there; empty for none.
+    pub monitoring_path: String,
+    /// Those directories of the resctrl file system that end with the container, in the order of their
+    /// removal.
+    pub resctrl_made: Vec<String>,
 }
 
 /// A unit of systemd.
@@ -115,7 +122,7 @@ impl State {
             "cgroup_paths": map(&self.cgroup_paths),
             "namespace_paths": namespace_paths,
             "external_descriptors": [],
-            "intel_rdt_path": "",
+            "intel_rdt_path": self.intel_rdt_path,
             "keel": {
                 "version": VERSION,
                 "oci_version": self.oci_version,
@@ -125,6 +132,8 @@ impl State {
                 "owns_pid_namespace": self.owns_pid_namespace,
                 "restoring": self.restoring,
                 "systemd_unit": self.systemd_unit.as_ref().map(SystemdUnit::to_json),
+                "monitoring_path": self.monitoring_path,
+                "resctrl_made": self.resctrl_made,
                 "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             },
         });
@@ -179,6 +188,10 @@ impl State {
             rootless: json["rootless"].as_bool().ok_or(InvalidState::Member("rootless"))?,
             resources: own.get("resources").cloned(),
             restoring: own["restoring"].as_bool().unwrap_or(false),
+            // Not in the files of older versions, which had none of it.
+            intel_rdt_path: json["intel_rdt_path"].as_str().unwrap_or_default().to_owned(),
+            monitoring_path: own["monitoring_path"].as_str().unwrap_or_default().to_owned(),
+            resctrl_made: strings(&own["resctrl_made"]),
         })
     }
 
@@ -197,6 +210,11 @@ impl State {
         }
         state.to_string()
     }
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 fn map(pairs: &[(String, String)]) -> Value {
@@ -230,6 +248,9 @@ mod tests {
             rootless: false,
             resources: Some(json!({"pids": {"limit": 5}})),
             restoring: false,
+            intel_rdt_path: "/sys/fs/resctrl/web".to_owned(),
+            monitoring_path: String::new(),
+            resctrl_made: vec!["/sys/fs/resctrl/web".to_owned()],
         }
     }
 

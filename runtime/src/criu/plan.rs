@@ -40,6 +40,13 @@ pub fn config_file(annotations: &[(String, String)]) -> Option<String> {
     }
 }
 
+/// What of a config criu would restore as something else, as a sentence; `None` when there is nothing.
+#[must_use]
+pub fn refuse(spec: &Spec) -> Option<String> {
+    let index = spec.mounts.iter().position(|mount| mount.idmap.is_some())?;
+    Some(format!("mounts[{index}].options: criu would restore the mount without its id mapping"))
+}
+
 /// Tells a dump which mounts are from outside: each stands for itself. `resolve` leads a path of the config
 /// through the links of the root file system.
 pub fn dump(

@@ -8,7 +8,7 @@ use super::plan::Prepared;
 use crate::arena::Arena;
 use crate::failure::{Failure, Finding, Result};
 use crate::sys::namespace::{Kind, setns};
-use crate::sys::open::{dup_onto, pipe, read, write_all};
+use crate::sys::open::{close_others_on_exec, dup_onto, pipe, read, write_all};
 use crate::sys::process::{
     Child, Clone3, Ended, Watch, chdir, clone3, execve, execveat, pidfd_send_signal, poll,
     wait_child,
@@ -116,6 +116,7 @@ fn become_hook(
     dup_onto(input, 0)?;
     dup_onto(output, 1)?;
     dup_onto(output, 2)?;
+    close_others_on_exec(3)?;
     stop_ignoring()?;
     unblock_all()?;
     let enter = || {

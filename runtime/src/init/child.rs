@@ -16,7 +16,7 @@ use crate::procfs::Procfs;
 use crate::root::Root;
 use crate::sys::credentials::{set_dumpable, set_name};
 use crate::sys::namespace::{Kind, setns};
-use crate::sys::open::{self, OpenFlags, close_range_on_exec, read, write_all};
+use crate::sys::open::{self, OpenFlags, close_others_on_exec, read, write_all};
 use crate::sys::process::{execve, set_umask};
 use crate::sys::signal::{stop_ignoring, unblock_all};
 use crate::{namespaces, process, rootfs};
@@ -59,6 +59,7 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
             procfs: inherited.procfs.as_ref(),
             program: Program::default(),
             entered: false,
+            listener: None,
         },
         committed: false,
         released_at: None,
@@ -157,7 +158,12 @@ impl Child<'_> {
             }),
             Step::Process(step) => {
                 let root = self.own_root.as_ref().or(self.rootfs.root().ok());
-                process::apply::apply(step, &plan.arena, &mut plan.process, root, &mut self.process)
+                let live = &mut self.process;
+                process::apply::apply(step, &plan.arena, &mut plan.process, root, live)?;
+                match live.listener.take() {
+                    Some(listener) => hand_on(&listener, plan, &inherited.socket),
+                    None => Ok(()),
+                }
             }
             Step::Ready => {
                 Message::Ready.send(&inherited.socket)?;
@@ -179,7 +185,7 @@ impl Child<'_> {
         let prepare = || -> Result<()> {
             stop_ignoring()?;
             unblock_all()?;
-            close_others(3 + plan.preserve_fds)
+            Ok(close_others_on_exec(3 + plan.preserve_fds)?)
         };
         match prepare() {
             Err(failure) => failure,
@@ -201,21 +207,17 @@ fn while_visible(visible: bool, wait: impl FnOnce() -> Result<()>) -> Result<()>
     Ok(set_dumpable(false)?)
 }
 
-/// Every descriptor of this program is close-on-exec from birth; this is for those that somebody
-/// else left open before keel was started (CVE-2024-21626).
-fn close_others(first: u32) -> Result<()> {
-    match close_range_on_exec(first) {
-        Err(error) if error.is_unsupported() || error.errno == libc::EINVAL => {
-            for number in first..1024 {
-                let Ok(number) = i32::try_from(number) else { break };
-                if let Ok(fd) = open::inherited(number) {
-                    open::set_cloexec(fd, true)?;
-                }
-            }
-            Ok(())
-        }
-        other => Ok(other?),
+/// The parent gets the listener: the calls that this process makes from here on may wait for whoever
+/// answers them. The filter may deny sendmsg(2), or notify of it; then the parent, which may trace this
+/// process, fetches the descriptor by its number.
+fn hand_on(listener: &OwnedFd, plan: &Plan, socket: &OwnedFd) -> Result<()> {
+    let message = Message::Filter { listener: listener.as_raw_fd() };
+    let sends = plan.process.seccomp.as_ref().is_some_and(|filter| filter.lets_sendmsg);
+    match sends {
+        true => message.send_with(socket, listener)?,
+        false => message.send(socket)?,
     }
+    Message::FilterKnown.expect(socket)
 }
 
 /// A process that waits for start may wait long: it keeps nothing of the host open, and lets the

@@ -24,7 +24,8 @@ use crate::sys::error::SyscallError;
 use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
 use crate::sys::process::{
-    Child, Clone3, Ended, clone3, pidfd_send_signal, prlimit, wait_child, wait_readable,
+    Child, Clone3, Ended, clone3, pidfd_getfd, pidfd_send_signal, prlimit, wait_child,
+    wait_readable,
 };
 use crate::sys::socket::seqpacket_pair;
 
@@ -201,6 +202,9 @@ fn joined_network(plan: &Plan, inherited: &mut Inherited) -> Option<OwnedFd> {
     wanted.then(|| inherited.namespaces.swap_remove(index))
 }
 
+/// A message, `None` at the end, with what came along.
+type Heard = (Option<Message>, Option<OwnedFd>);
+
 impl Started {
     /// The child's pid on the host.
     #[must_use]
@@ -260,7 +264,8 @@ impl Started {
         self.listen(plan, 0).err()
     }
 
-    /// Waits until the child is ready, and runs `hooks` when it asks for them.
+    /// Waits until the child is ready, runs `hooks` when it asks for them, and gives the listener of its
+    /// seccomp filter to `agent`.
     ///
     /// # Errors
     /// What the child says, or how it ended.
@@ -268,9 +273,20 @@ impl Started {
         &self,
         plan: &Plan,
         mut hooks: impl FnMut() -> Result<(), InitError>,
+        mut agent: impl FnMut(OwnedFd) -> Result<(), InitError>,
     ) -> Result<(), InitError> {
         loop {
-            match self.listen(plan, CHILD_WAIT_MS)? {
+            let (message, descriptor) = self.listen(plan, CHILD_WAIT_MS)?;
+            match message {
+                Some(Message::Filter { listener }) => {
+                    let fetch = || pidfd_getfd(&self.child.pidfd, listener);
+                    let listener = descriptor.map_or_else(fetch, Ok).map_err(|e| {
+                        let what = "linux.seccomp: the listener (the filter permits no sendmsg)";
+                        parent_failure(what)(e.into())
+                    })?;
+                    agent(listener)?;
+                    self.tell(Message::FilterKnown)?;
+                }
                 Some(Message::Hooks) => {
                     hooks()?;
                     self.tell(Message::HooksDone)?;
@@ -314,8 +330,8 @@ impl Started {
     pub fn await_program(&self, plan: &Plan) -> Result<(), InitError> {
         // Hooks of the container run in this time and have limits of their own.
         match self.listen(plan, -1)? {
-            None => Ok(()),
-            Some(_) => Err(self.died()),
+            (None, _) => Ok(()),
+            (Some(_), _) => Err(self.died()),
         }
     }
 
@@ -340,13 +356,13 @@ impl Started {
         }
     }
 
-    fn listen(&self, plan: &Plan, timeout_ms: i32) -> Result<Option<Message>, InitError> {
+    fn listen(&self, plan: &Plan, timeout_ms: i32) -> Result<Heard, InitError> {
         let failed = |e: SyscallError| parent_failure("the socket to the child")(e.into());
         if !wait_readable(&self.socket, timeout_ms).map_err(failed)? {
             return Err(InitError::Silent);
         }
-        match Message::receive(&self.socket).map_err(failed)? {
-            Some(Message::Failed { step, failure }) => {
+        match Message::receive_with(&self.socket).map_err(failed)? {
+            (Some(Message::Failed { step, failure }), _) => {
                 Err(explain(plan, usize::from(step), failure))
             }
             other => Ok(other),

@@ -20,13 +20,15 @@
 //!
 //! At any point the child may send `Failed` instead, its last message. Messages are one fixed frame
 //! over a socket that keeps their borders; they are read and written with read(2) and write(2), which
-//! no seccomp profile that lets a program run can deny.
+//! no seccomp profile that lets a program run can deny. A listener comes with its message where the
+//! profile permits that; where it does not, its number says which descriptor to fetch.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::failure::{Failure, Finding, Result};
 use crate::sys::error::SyscallError;
 use crate::sys::open::{read, write_all};
+use crate::sys::socket::{receive_descriptor, send_descriptor};
 
 /// A message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,34 @@ impl Message {
     /// The errno of write(2).
     pub fn send(self, socket: impl AsFd) -> std::result::Result<(), SyscallError> {
         write_all(socket, &self.encode())
+    }
+
+    /// Sends the message with a descriptor. Allocates nothing.
+    ///
+    /// # Errors
+    /// The errno of sendmsg(2).
+    pub fn send_with(
+        self,
+        socket: impl AsFd,
+        descriptor: impl AsFd,
+    ) -> std::result::Result<(), SyscallError> {
+        send_descriptor(socket, &self.encode(), descriptor)
+    }
+
+    /// Receives a message and the descriptor that came with it, as [`Message::receive`].
+    ///
+    /// # Errors
+    /// The errno of recvmsg(2), but for a reset.
+    pub fn receive_with(
+        socket: impl AsFd,
+    ) -> std::result::Result<(Option<Self>, Option<OwnedFd>), SyscallError> {
+        let mut frame = [0; FRAME];
+        match receive_descriptor(socket, &mut frame) {
+            Ok((FRAME, descriptor)) => Ok((Self::decode(frame), descriptor)),
+            Ok(_) => Ok((None, None)),
+            Err(error) if error.errno == libc::ECONNRESET => Ok((None, None)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Receives a message; `None` at the end of the stream, and for what is no message. Allocates

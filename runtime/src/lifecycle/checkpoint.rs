@@ -58,9 +58,12 @@ pub fn checkpoint(
         (true, Some(number)) => Some(writable(number)?),
         _ => None,
     };
+    let spec = container.config()?;
+    if let Some(text) = plan::refuse(&spec) {
+        return Err(RuntimeError::Refused(text));
+    }
     make_image_directory(request)?;
     let directories = Directories::open(&request.images, request.work.as_deref(), "dump.log")?;
-    let spec = container.config()?;
     let mut options = request.options.clone();
     options.log_file = "dump.log".to_owned();
     options.images = number(&directories.images);

@@ -40,7 +40,7 @@ pub(super) fn console_for(
             "cannot use console socket if runc will not detach or allocate tty".to_owned(),
         )),
         (false, None) => Ok(None),
-        (true, Some(path)) => connect_stream(path)
+        (true, Some(path)) => connect_stream(path, 0)
             .map(Some)
             .map_err(RuntimeError::system(format!("--console-socket {}", path.display()))),
     }

@@ -11,6 +11,7 @@ use crate::container::id::ContainerId;
 use crate::container::state_dir::{StateDir, StateError};
 use crate::container::state_file::State;
 use crate::container::status::Status;
+use crate::resctrl;
 
 /// Deletes a container. `force` kills it first if need be, and takes a container that does not exist,
 /// or was never made whole, for a deleted one. The warnings tell of hooks that failed.
@@ -73,6 +74,7 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
         // It was being created: what runs in a cgroup of that name, if it was there before, is not
         // this container's; its own child has ended with its parent.
         cgroups.remove()?;
+        resctrl::apply::remove(&state.resctrl_made)?;
         return Ok(directory.remove()?);
     }
     if !state.owns_pid_namespace || state.process.is_alive() {
@@ -86,6 +88,7 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
         cgroups.remove()?;
     }
     stopped?;
+    resctrl::apply::remove(&state.resctrl_made)?;
     directory.remove()?;
     Ok(())
 }

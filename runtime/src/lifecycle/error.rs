@@ -8,6 +8,7 @@ use crate::container::id::InvalidId;
 use crate::container::state_dir::StateError;
 use crate::criu::CriuError;
 use crate::init::error::{HookError, InitError};
+use crate::resctrl::apply::ResctrlError;
 use crate::seccomp::SeccompError;
 use crate::sys::error::SyscallError;
 
@@ -39,6 +40,9 @@ pub enum RuntimeError {
     /// systemd did not make, change or stop the unit.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
+    /// The container's group in the resctrl file system could not be had.
+    #[error(transparent)]
+    Resctrl(#[from] ResctrlError),
     /// The seccomp profile cannot be compiled.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use super::create::console_for;
 use super::error::RuntimeError;
 use super::exec_cgroup;
+use super::filter::{self, Filtered, tell_agent};
 use super::foreground::Foreground;
-use super::launch::{check_inherited, compile_seccomp, send_pidfd, write_pid_file};
+use super::intel_rdt;
+use super::launch::{check_inherited, send_pidfd, write_pid_file};
 use super::state::Container;
 use crate::config::linux::NamespaceKind;
 use crate::config::load::load;
@@ -104,13 +106,14 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     };
     let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
     let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
+    let (filter, agent) = filter::compile(&spec)?;
     let context = process::plan::Context {
         id: id.as_str(),
         keep_keyring: true,
         permitted: (!in_user_namespace).then_some(permitted),
         personality: spec.linux.personality,
         memory_policy: spec.linux.memory_policy.clone(),
-        seccomp: compile_seccomp(&spec)?,
+        seccomp: filter,
         console_device: false,
         own_streams: true,
     };
@@ -123,10 +126,19 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         ..Resources::default()
     };
     let started = spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
-    let ready = started
-        .await_ready(&plan, || Ok(()))
-        .and_then(|()| started.set_oom_score(&plan, container.state.rootless))
-        .map_err(RuntimeError::Init)
+    let tell = |listener| {
+        let (pid, state) = (started.pid(), &container.state);
+        let first_pid = state.process.pid;
+        let process = Filtered { pid, state, status: status.name(), first_pid };
+        tell_agent(agent.as_ref(), &process, &listener)
+    };
+    let ready = intel_rdt::enter(&container.state, started.pid())
+        .and_then(|()| {
+            let ready = started.await_ready(&plan, || Ok(()), tell);
+            let scored =
+                ready.and_then(|()| started.set_oom_score(&plan, container.state.rootless));
+            scored.map_err(RuntimeError::Init)
+        })
         .and_then(|()| match &request.pid_file {
             Some(path) => write_pid_file(path, started.pid()),
             None => Ok(()),

@@ -18,8 +18,8 @@ use crate::init::parent::Started;
 use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
 
-/// The status that hooks are told while the container is being made.
-const CREATING: &str = "creating";
+/// The status that hooks and agents are told while the container is being made.
+pub(super) const CREATING: &str = "creating";
 
 /// prestart and createRuntime in the runtime's namespaces, createContainer in the container's
 /// (steps 3 to 5).

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::error::RuntimeError;
+use super::filter::{self, Filtered, tell_agent};
 use super::systemd::{self, Scope};
-use super::{hooks, mounts, notify};
+use super::{hooks, intel_rdt, mounts, notify};
 use crate::cgroup;
 use crate::config::error::{ConfigError, ConfigErrors, Kind};
 use crate::config::hooks::Hooks;
@@ -30,7 +31,7 @@ use crate::sys::mount::open_tree_clone;
 use crate::sys::namespace;
 use crate::sys::open::{CWD, OpenFlags, openat, survives_exec};
 use crate::sys::process::{geteuid, getpid};
-use crate::{process, rootfs, seccomp};
+use crate::{process, resctrl, rootfs, seccomp};
 
 /// What create and run are asked for.
 #[derive(Debug, Clone)]
@@ -110,6 +111,8 @@ pub struct Launched {
     pub started: Started,
     /// The network devices it was given; to be forgotten once its program runs.
     pub moved: Option<Moved>,
+    /// Its groups in the resctrl file system.
+    resctrl: Option<resctrl::plan::Plan>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -119,7 +122,9 @@ impl Launched {
     pub(super) fn undo(&self, error: RuntimeError) -> RuntimeError {
         let error = give_back(self.moved.as_ref(), error);
         self.started.abandon();
-        undo(&self.directory, &self.state, error)
+        let mut state = self.state.clone();
+        intel_rdt::note(self.resctrl.as_ref(), &mut state, false);
+        undo(&self.directory, &state, error)
     }
 }
 
@@ -233,7 +238,8 @@ pub fn plan_only(request: &Request) -> Result<(Plan, cgroup::Plan, Vec<String>),
     host.permitted = None;
     (host.cgroups, host.scope) =
         plan_cgroups(&loaded.spec, &request.id, request.systemd_cgroup, false)?;
-    let mut plan = compile(request, &loaded.spec, &host, Mode::AwaitStart, ("", ""))?;
+    let (filter, _) = filter::compile(&loaded.spec)?;
+    let mut plan = compile(request, &loaded.spec, &host, Mode::AwaitStart, ("", ""), filter);
     let mut warnings = loaded.warnings;
     warnings.append(&mut plan.warnings);
     warnings.append(&mut host.cgroups.warnings);
@@ -257,19 +263,19 @@ pub fn launch(
     check_inherited(request.listen_fds, request.preserve_fds)?;
     let mut host = Host::look(request, spec)?;
     mounts::check_privilege(spec, host.privileged)?;
-    if spec.linux.intel_rdt.is_some() {
-        return Err(RuntimeError::Refused("linux.intelRdt: keel does not do this yet".to_owned()));
-    }
+    let resctrl = intel_rdt::plan(spec, request.id.as_str())?;
     if !host.privileged && !spec.linux.net_devices.is_empty() {
         let text = "linux.netDevices: network devices are not supported for rootless containers";
         return Err(RuntimeError::Refused(text.to_owned()));
     }
     let console = console(spec.process.as_ref().is_some_and(|process| process.terminal))?;
     let mut state = initial_state(request, spec, &host);
+    intel_rdt::note(resctrl.as_ref(), &mut state, false);
     let hook_state = state.for_hooks(Status::Created.name(), 0);
     let split = hook_state.find("\"pid\":0").map_or(0, |at| at + "\"pid\":".len());
     let around_pid = (&hook_state[..split], hook_state.get(split + 1..).unwrap_or_default());
-    let mut plan = compile(request, spec, &host, mode, around_pid)?;
+    let (filter, agent) = filter::compile(spec)?;
+    let mut plan = compile(request, spec, &host, mode, around_pid, filter);
 
     let directory = StateDir::create(&request.root, &request.id)?;
     // Journalled first: whoever finds this record knows which cgroups may have been made.
@@ -277,7 +283,9 @@ pub fn launch(
         Some(_) => directory.make_notify_folder().map_err(RuntimeError::from),
         None => Ok(()),
     };
-    let applied = match folder.and_then(|()| begin(&directory, &loaded, &state, &host)) {
+    let groups = resctrl.as_ref();
+    let begun = folder.and_then(|()| begin(&directory, &loaded, &state, &host, groups));
+    let applied = match begun {
         Ok(applied) => applied,
         // No cgroup of this container is left; what is there may be another's.
         Err(error) => {
@@ -286,7 +294,10 @@ pub fn launch(
         }
     };
     let scope = host.scope.take();
-    let draft = Draft { request, mode, spec, host: &host, directory: &directory };
+    let agent = agent.as_ref();
+    let (host_of, directory_of) = (&host, &directory);
+    let draft =
+        Draft { request, mode, spec, host: host_of, directory: directory_of, agent, groups };
     let result = draft.start_process(applied, scope, &mut state, &mut plan, console);
     let (started, moved) = match result {
         Ok(both) => both,
@@ -295,7 +306,8 @@ pub fn launch(
     let mut warnings = loaded.warnings;
     warnings.append(&mut plan.warnings);
     warnings.extend(host.cgroups.warnings);
-    Ok(Launched { directory, state, hooks: loaded.spec.hooks, plan, started, moved, warnings })
+    let hooks = loaded.spec.hooks;
+    Ok(Launched { directory, state, hooks, plan, started, moved, resctrl, warnings })
 }
 
 /// What the program gets from the surroundings of this one.
@@ -338,9 +350,20 @@ pub(super) fn begin(
     loaded: &Loaded,
     state: &State,
     host: &Host,
+    resctrl: Option<&resctrl::plan::Plan>,
 ) -> Result<Option<cgroup::Applied>, RuntimeError> {
     directory.write_config(&loaded.document.bytes)?;
     directory.write_state(state)?;
+    if let Some(plan) = resctrl {
+        resctrl::apply::prepare(plan)?;
+    }
+    make_cgroups(host).map_err(|error| match resctrl::apply::remove(&state.resctrl_made) {
+        Ok(()) => error,
+        Err(second) => error.and_cleaning_up(&second.into()),
+    })
+}
+
+fn make_cgroups(host: &Host) -> Result<Option<cgroup::Applied>, RuntimeError> {
     if host.scope.is_some() {
         // systemd makes the cgroup, around a process.
         return Ok(None);
@@ -362,6 +385,8 @@ struct Draft<'a> {
     spec: &'a Spec,
     host: &'a Host,
     directory: &'a StateDir,
+    agent: Option<&'a seccomp::Listener>,
+    groups: Option<&'a resctrl::plan::Plan>,
 }
 
 impl Draft<'_> {
@@ -407,11 +432,18 @@ impl Draft<'_> {
         if let Some(scope) = scope {
             self.place(scope, state, plan, started)?;
         }
+        intel_rdt::enter(state, started.pid())?;
         let run = || hooks::at_creation(self.spec, state, started);
+        let tell = |listener| {
+            let (pid, status) = (started.pid(), hooks::CREATING);
+            let process = Filtered { pid, state, status, first_pid: pid };
+            tell_agent(self.agent, &process, &listener)
+        };
         started
-            .await_ready(plan, run)
+            .await_ready(plan, run, tell)
             .and_then(|()| started.set_oom_score(plan, self.host.rootless))
             .map_err(RuntimeError::Init)?;
+        intel_rdt::note(self.groups, state, true);
         record(self.request, state, self.directory, started)
     }
 
@@ -472,7 +504,7 @@ fn record(
 /// [`RuntimeError::System`], naming the socket.
 pub(super) fn send_pidfd(path: &Path, started: &Started, word: &[u8]) -> Result<(), RuntimeError> {
     let failed = || RuntimeError::system(format!("--pidfd-socket {}", path.display()));
-    let socket = crate::sys::socket::connect_stream(path).map_err(failed())?;
+    let socket = crate::sys::socket::connect_stream(path, 0).map_err(failed())?;
     crate::sys::socket::send_descriptor(&socket, word, started.pidfd()).map_err(failed())
 }
 
@@ -567,7 +599,8 @@ fn compile(
     host: &Host,
     mode: Mode,
     hook_state: (&str, &str),
-) -> Result<Plan, RuntimeError> {
+    filter: Option<process::plan::Filter>,
+) -> Plan {
     let bundle = request.bundle.to_string_lossy();
     let context = plan::Context {
         rootfs: rootfs::plan::Context {
@@ -588,7 +621,7 @@ fn compile(
             permitted: host.permitted,
             personality: spec.linux.personality,
             memory_policy: spec.linux.memory_policy.clone(),
-            seccomp: compile_seccomp(spec)?,
+            seccomp: filter,
             console_device: true,
             own_streams: true,
         },
@@ -598,25 +631,7 @@ fn compile(
         preserve_fds: request.listen_fds + request.preserve_fds,
         hook_state,
     };
-    Ok(plan::compile(spec, context))
-}
-
-/// The seccomp filter of a config.
-///
-/// # Errors
-/// What the profile asks for and cannot be had.
-pub(super) fn compile_seccomp(spec: &Spec) -> Result<Option<process::plan::Filter>, RuntimeError> {
-    let Some(profile) = &spec.linux.seccomp else { return Ok(None) };
-    let native = seccomp::native().ok_or_else(|| {
-        let text = "linux.seccomp: keel knows no system calls of this machine";
-        RuntimeError::Refused(text.to_owned())
-    })?;
-    let filter = seccomp::compile(profile, native)?;
-    if filter.listener.is_some() {
-        let text = "linux.seccomp: SCMP_ACT_NOTIFY: keel cannot hand over a listener yet";
-        return Err(RuntimeError::Refused(text.to_owned()));
-    }
-    Ok(Some(process::plan::Filter { program: filter.program, flags: filter.flags }))
+    plan::compile(spec, context)
 }
 
 pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
@@ -638,6 +653,9 @@ pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> Stat
         rootless: host.rootless,
         resources: None,
         restoring: false,
+        intel_rdt_path: String::new(),
+        monitoring_path: String::new(),
+        resctrl_made: Vec::new(),
     }
 }
 

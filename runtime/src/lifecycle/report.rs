@@ -109,6 +109,7 @@ impl RuntimeError {
     fn field(&self) -> Option<String> {
         let text = match self {
             Self::Init(InitError::Parent { what, .. }) => what.clone(),
+            Self::Init(InitError::NetDevice(error)) => error.to_string(),
             Self::Init(InitError::Mapping { field, .. }) => (*field).to_owned(),
             Self::Init(InitError::Step { step, .. }) => step.clone(),
             Self::Init(InitError::Program(..)) => "process.args".to_owned(),
@@ -141,6 +142,7 @@ impl RuntimeError {
             Self::State(_) => "state",
             Self::CgroupLocation(_) | Self::CgroupPlan(_) | Self::Cgroup(_) => "cgroup",
             Self::Systemd(_) => "systemd",
+            Self::Resctrl(_) => "intel-rdt",
             Self::Seccomp(_) => "seccomp",
             Self::Init(error) => of_init(error),
             Self::Criu(_) => "criu",

@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::checkpoint::DESCRIPTORS;
-use super::delete::clear;
 use super::error::RuntimeError;
 use super::launch::{self, Host, Loaded, begin, initial_state, load_config, undo, write_pid_file};
 use super::outside::{self, Directories, Resolver, number};
-use super::run::{After, Outcome, prepare};
+use super::run::{After, Outcome, end, prepare};
 use super::{hooks, mount_points};
 use crate::cgroup;
 use crate::config::linux::NamespaceKind;
@@ -59,9 +58,16 @@ pub fn restore(
     after: After,
 ) -> Result<Outcome, RuntimeError> {
     let loaded = load_config(&request.container.bundle, request.container.config.as_deref())?;
+    if let Some(text) = plan::refuse(&loaded.spec) {
+        return Err(RuntimeError::Refused(text));
+    }
     if request.container.systemd_cgroup {
         let text = "--systemd-cgroup: a restored container can have no scope: criu makes its processes, \
                     and only a process that is there can be put into one";
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
+    if loaded.spec.linux.intel_rdt.is_some() {
+        let text = "linux.intelRdt: a restored container cannot be put into a group yet";
         return Err(RuntimeError::Refused(text.to_owned()));
     }
     let directories = Directories::open(&request.images, request.work.as_deref(), "restore.log")?;
@@ -72,7 +78,7 @@ pub fn restore(
     let mut state = initial_state(&request.container, &loaded.spec, &host);
     let directory = StateDir::create(&request.container.root, &request.container.id)?;
     let draft = Draft { request, loaded: &loaded, host: &host, directory: &directory, console };
-    let applied = match begin(&directory, &loaded, &state, &host) {
+    let applied = match begin(&directory, &loaded, &state, &host, None) {
         Ok(applied) => applied,
         // No cgroup of this container is left; what is there may be another's.
         Err(error) => {
@@ -88,8 +94,7 @@ pub fn restore(
     warnings.extend(host.cgroups.warnings);
     let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };
     let ended = foreground.wait(&child, None);
-    clear(&directory, &state)?;
-    warnings.extend(hooks::after_deletion(&loaded.spec.hooks, &state));
+    warnings.extend(end(&directory, &state, &loaded.spec.hooks)?);
     Ok(Outcome { status: ended?.shell_status(), warnings })
 }
 

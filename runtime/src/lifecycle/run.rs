@@ -10,6 +10,9 @@ use super::foreground::Foreground;
 use super::hooks;
 use super::launch::{Launched, Mode, Request, launch};
 use super::notify::Notify;
+use crate::config::hooks::Hooks;
+use crate::container::state_dir::{StateDir, StateError};
+use crate::container::state_file::State;
 use crate::sys::credentials::set_child_subreaper;
 
 /// How a run goes on once the program was executed.
@@ -78,10 +81,27 @@ pub fn run(
     };
     let ended = foreground.wait(&child, notify.as_ref());
     if !matches!(after, After::Wait { keep: true, .. }) {
-        clear(&directory, &state)?;
-        warnings.extend(hooks::after_deletion(&listed, &state));
+        warnings.extend(end(&directory, &state, &listed)?);
     }
     Ok(Outcome { status: ended?.shell_status(), warnings })
+}
+
+/// Deletes a container whose process has ended. Another command may be about to, such as a checkpoint, which
+/// ends the process: it is waited for, and then nothing is left to do.
+///
+/// # Errors
+/// What could not be removed.
+pub(super) fn end(
+    directory: &StateDir,
+    state: &State,
+    listed: &Hooks,
+) -> Result<Vec<String>, RuntimeError> {
+    match directory.lock(true) {
+        Err(StateError::NotFound) => return Ok(Vec::new()),
+        other => other?,
+    }
+    clear(directory, state)?;
+    Ok(hooks::after_deletion(listed, state))
 }
 
 /// What waits for the process in the foreground, and where its terminal goes.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::delete::delete;
 use super::error::RuntimeError;
+use super::filter;
 use super::hooks;
-use super::launch::compile_seccomp;
 use super::notify::Notify;
 use super::state::Container;
 use crate::config::hooks::Point;
@@ -103,7 +103,7 @@ fn killed_by_filter(container: &Container) -> Result<(), RuntimeError> {
         return Ok(());
     }
     let spec = container.config()?;
-    let Some(filter) = compile_seccomp(&spec)? else { return Ok(()) };
+    let (Some(filter), _) = filter::compile(&spec)? else { return Ok(()) };
     match crate::seccomp::kills(&filter.program, "execve") {
         true => Err(RuntimeError::Init(InitError::Died(
             "linux.seccomp kills a process that calls execve".to_owned(),

@@ -25,7 +25,7 @@ pub struct Side {
 
 /// Why a device could not be moved: `linux.netDevices.eth0: move: …`.
 #[derive(Debug, thiserror::Error)]
-#[error("linux.netDevices.{device}: {what}: {source}")]
+#[error("linux.netDevices.{device}: {what}")]
 pub struct DeviceError {
     device: String,
     what: &'static str,

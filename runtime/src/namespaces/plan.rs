@@ -102,6 +102,7 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
             None if kind == NamespaceKind::Ipc && new_user => {
                 plan.early.push((origin, Step::New(kind)));
             }
+            None if made_inside(kind, linux) => plan.early.push((origin, Step::New(kind))),
             None => create(&mut plan, kind, origin, linux, arena),
         }
     }
@@ -128,6 +129,19 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
         plan.late.push((Origin::item("linux.sysctl", index), Step::Sysctl(path, arena.add(value))));
     }
     plan
+}
+
+/// Whether a namespace is made once the user namespace was joined, to which it shall belong: its mounts
+/// or devices would be somebody else's otherwise. A pid namespace is for children, so that it cannot; and
+/// where devices are to be moved, the parent must know the network namespace before that.
+fn made_inside(kind: NamespaceKind, linux: &Linux) -> bool {
+    let joins_user = linux.namespace(NamespaceKind::User).is_some_and(|user| user.path.is_some());
+    let inside = match kind {
+        NamespaceKind::Ipc | NamespaceKind::Uts | NamespaceKind::Mount => true,
+        NamespaceKind::Network => linux.net_devices.is_empty(),
+        _ => false,
+    };
+    joins_user && inside
 }
 
 fn join(plan: &mut Plan, join: Join, new_user: bool) {

@@ -31,6 +31,8 @@ pub struct Live<'a> {
     pub program: Program,
     /// Whether the working directory was entered.
     pub entered: bool,
+    /// The listener of the filter, until it is handed on.
+    pub listener: Option<OwnedFd>,
 }
 
 /// Does one step. `root` is the container's root directory.
@@ -98,7 +100,8 @@ pub fn apply(
         },
         Step::Seccomp => match &plan.seccomp {
             Some(filter) => {
-                credentials::seccomp_set_filter(&filter.program, filter.flags)?;
+                // Whoever asked for a listener hands it on before this process makes another call.
+                live.listener = credentials::seccomp_set_filter(&filter.program, filter.flags)?;
                 Ok(())
             }
             None => Ok(()),

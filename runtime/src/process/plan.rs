@@ -43,6 +43,8 @@ pub struct Filter {
     pub program: Vec<Instruction>,
     /// Flags of seccomp(2).
     pub flags: u32,
+    /// Whether the filter lets sendmsg(2) through, so that the child can send its listener away.
+    pub lets_sendmsg: bool,
 }
 
 /// A step of the child.
@@ -281,9 +283,10 @@ fn capability_sets(
             .filter_map(|bit| caps::all().into_iter().find(|c| c.index() == bit))
             .map(|capability| capability.to_string())
             .collect();
+        // The words are runc's; those that nobody knows were warned of when the config was read.
         warnings.push(format!(
-            "process.capabilities: {} cannot be granted, since keel does not have them, ignoring",
-            names.join(", ")
+            "process.capabilities: ignoring unknown or unavailable capabilities: [{}]",
+            names.join(" ")
         ));
     }
     let permitted = wanted.permitted & available;

@@ -21,6 +21,7 @@ use super::numbers::Rows;
 use super::profile::{self, return_value};
 use super::program::{self, SockFilter};
 use crate::config::seccomp::{Action, Architecture, Flag, Seccomp};
+use crate::sys::credentials::SECCOMP_NEW_LISTENER;
 
 /// What init hands to seccomp(2) with `SECCOMP_SET_MODE_FILTER`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Filter {
     pub flags: u32,
     /// Where the file descriptor goes that seccomp(2) returns.
     pub listener: Option<Listener>,
+    /// Whether sendmsg(2) is let through, whatever its arguments.
+    pub lets_sendmsg: bool,
 }
 
 /// Who answers for the calls that notify.
@@ -110,10 +113,21 @@ pub fn compile(profile: &Seccomp, native: Architecture) -> Result<Filter, Seccom
     if listener.is_some() {
         flags |= FLAG_NEW_LISTENER;
     }
-    Ok(Filter { program, flags, listener })
+    let lets_sendmsg = lets_through("sendmsg", profile, native);
+    Ok(Filter { program, flags, listener, lets_sendmsg })
 }
 
-const FLAG_NEW_LISTENER: u32 = 1 << 3;
+const FLAG_NEW_LISTENER: u32 = SECCOMP_NEW_LISTENER;
+
+/// Whether a call of the native ABI is let through by every rule on it, or by the default.
+fn lets_through(name: &str, profile: &Seccomp, native: Architecture) -> bool {
+    let lets = |action: Action| matches!(action, Action::Allow | Action::Log);
+    let mut rules =
+        profile.syscalls.iter().filter(|rule| rule.names.iter().any(|listed| listed == name));
+    let is_known = number(name, native, native).is_some();
+    let by_name = rules.clone().any(|rule| rule.args.is_empty()) || lets(profile.default_action);
+    is_known && by_name && rules.all(|rule| lets(rule.action))
+}
 
 /// `SECCOMP_FILTER_FLAG_*` of linux/seccomp.h.
 fn flag_bit(flag: Flag) -> u32 {

@@ -1,8 +1,10 @@
 //! Who a process is and what it may do: ids, capabilities, no_new_privs, seccomp, keyring.
 
 use std::ffi::CStr;
+use std::os::fd::OwnedFd;
 
 use super::error::{Call, Named, Result, SyscallError};
+use super::open::adopt;
 
 /// setresuid(2), all three ids.
 ///
@@ -193,12 +195,15 @@ pub struct Instruction {
     pub k: u32,
 }
 
-/// seccomp(2), `SECCOMP_SET_MODE_FILTER`. Returns the listener's descriptor number when the flags ask
-/// for one, else 0.
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: the filter's calls that notify are answered over a descriptor.
+pub const SECCOMP_NEW_LISTENER: u32 = 1 << 3;
+
+/// seccomp(2), `SECCOMP_SET_MODE_FILTER`. Gives the listener when the flags ask for one; it is
+/// close-on-exec.
 ///
 /// # Errors
 /// The errno of the call.
-pub fn seccomp_set_filter(program: &[Instruction], flags: u32) -> Result<i32> {
+pub fn seccomp_set_filter(program: &[Instruction], flags: u32) -> Result<Option<OwnedFd>> {
     #[repr(C)]
     struct Program {
         length: u16,
@@ -212,7 +217,10 @@ pub fn seccomp_set_filter(program: &[Instruction], flags: u32) -> Result<i32> {
     let result = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     };
-    i32::try_from(result).ok().filter(|r| *r >= 0).ok_or_else(|| SyscallError::last(Call::Seccomp))
+    match i32::try_from(result) {
+        Ok(fd) if fd >= 0 => Ok((flags & SECCOMP_NEW_LISTENER != 0).then(|| adopt(fd))),
+        _ => Err(SyscallError::last(Call::Seccomp)),
+    }
 }
 
 /// Joins a new session keyring named `name`: keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`. Returns its

@@ -222,6 +222,18 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::PidfdSendSignal)) }
 }
 
+/// pidfd_getfd(2): a copy of the descriptor that the process has under this number, close-on-exec.
+///
+/// # Errors
+/// EPERM when this process may not trace the other, EBADF when it has no such descriptor.
+pub fn pidfd_getfd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: takes integers only.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0) };
+    let fd = i32::try_from(result).ok().filter(|fd| *fd >= 0);
+    fd.map(adopt).ok_or_else(|| SyscallError::last(Call::PidfdGetfd))
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

@@ -36,11 +36,13 @@ pub fn route_socket() -> Result<OwnedFd> {
     .named(Call::Socket)
 }
 
-/// Connects to the stream socket at `path`.
+/// Connects to the stream socket at `path`. Neither this nor what is sent over it waits longer than
+/// `timeout_ms` for the other side; 0 waits for ever.
 ///
 /// # Errors
-/// The errno of socket(2) or connect(2); ENAMETOOLONG when the path does not fit an address.
-pub fn connect_stream(path: &std::path::Path) -> Result<OwnedFd> {
+/// The errno of socket(2) or connect(2), EAGAIN when time ran out; ENAMETOOLONG when the path does not
+/// fit an address.
+pub fn connect_stream(path: &std::path::Path, timeout_ms: u32) -> Result<OwnedFd> {
     let socket = nix::sys::socket::socket(
         AddressFamily::Unix,
         SockType::Stream,
@@ -48,6 +50,13 @@ pub fn connect_stream(path: &std::path::Path) -> Result<OwnedFd> {
         None,
     )
     .named(Call::Socket)?;
+    if timeout_ms != 0 {
+        let seconds = i64::from(timeout_ms / 1000);
+        let micros = i64::from(timeout_ms % 1000) * 1000;
+        let limit = nix::sys::time::TimeVal::new(seconds, micros);
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::SendTimeout, &limit)
+            .named(Call::Setsockopt)?;
+    }
     let address = UnixAddr::new(path).named(Call::Connect)?;
     nix::sys::socket::connect(socket.as_raw_fd(), &address).named(Call::Connect)?;
     Ok(socket)
@@ -186,10 +195,10 @@ union Control {
     space: [u8; 32],
 }
 
-/// Sends `message` with exactly one descriptor attached: sendmsg(2), `SCM_RIGHTS`.
+/// Sends `message` with exactly one descriptor attached to its beginning: sendmsg(2), `SCM_RIGHTS`.
 ///
 /// # Errors
-/// The errno of the call.
+/// The errno of the call; EAGAIN when the socket's time ran out, too.
 pub fn send_descriptor(socket: impl AsFd, message: &[u8], descriptor: impl AsFd) -> Result<()> {
     let number = descriptor.as_fd().as_raw_fd();
     let mut part =
@@ -210,7 +219,12 @@ pub fn send_descriptor(socket: impl AsFd, message: &[u8], descriptor: impl AsFd)
         libc::CMSG_DATA(entry).cast::<libc::c_int>().write_unaligned(number);
         libc::sendmsg(socket.as_fd().as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
     };
-    if sent >= 0 { Ok(()) } else { Err(SyscallError::last(Call::Sendmsg)) }
+    match usize::try_from(sent) {
+        Ok(count) if count == message.len() => Ok(()),
+        // A stream was cut by its time limit: who listens got half a message.
+        Ok(_) => Err(SyscallError { call: Call::Sendmsg, errno: libc::EAGAIN }),
+        Err(_) => Err(SyscallError::last(Call::Sendmsg)),
+    }
 }
 
 /// Receives one message and the descriptor attached to it, if any: (length, descriptor).
