@@ -355,3 +355,65 @@ fn exec_has_a_terminal() {
     let mut console = socket.receive();
     console.read_until("/dev/pts/0");
 }
+
+/// RT-ROOTLESS-18: a file system that the user may not mount is refused with what it would need.
+#[test]
+fn explains_a_refused_mount() {
+    let container = Container::rootless(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        let sys = mounts.iter_mut().find(|mount| mount["destination"] == "/sys");
+        *sys.expect("a mount at /sys") =
+            json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]});
+    });
+    let outcome = container.run().fails_naming(&["sysfs", "operation not permitted"]);
+    if container.runtime().is("keel") {
+        outcome.says(&["network namespace"]);
+    }
+    container.assert_nothing_left();
+}
+
+/// SEC-CGROUP-01: an ordinary user's container cannot write below its cgroup mount, with or without a cgroup
+/// namespace, in its own user namespace or the caller's (CVE-2023-25809).
+#[test]
+fn cgroups_are_read_only() {
+    let container = Container::rootless(|config| {
+        let script = "for f in /sys/fs/cgroup /sys/fs/cgroup/*; do \
+                      mkdir $f/escape 2>/dev/null && echo $f; done; echo done";
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    });
+    if !requires(
+        container.runtime().is("keel"),
+        "runc 1.1.5 leaves the tmpfs of the mount writable",
+    ) {
+        return;
+    }
+    let outside = |inner: &[&str]| {
+        let mut command = container.user().runs("/usr/bin/env".as_ref());
+        command.args(inner).arg(container.runtime().path());
+        command.arg("--root").arg(container.state_root());
+        command.args(["run", container.id()]).current_dir(container.bundle());
+        assert_eq!(container.finish(command).succeeds().stdout, "done\n", "{inner:?}");
+    };
+    let add_cgroup = |config: &mut Value| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.push(json!({"type": "cgroup"}));
+    };
+    outside(&[]);
+    container.change(add_cgroup);
+    outside(&[]);
+    container.change(|config| {
+        let linux = config["linux"].as_object_mut().expect("an object");
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+        let namespaces = linux["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "user");
+    });
+    outside(&["unshare", "--user", "--map-root-user"]);
+    container.change(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    });
+    outside(&["unshare", "--user", "--map-root-user"]);
+}

@@ -217,6 +217,11 @@ fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
         (Step::Rootfs(Rootfs::Bind { .. }), libc::ENOTDIR) => {
             Some("a directory can be mounted on a directory only, and a file on a file")
         }
+        (Step::Rootfs(Rootfs::Mount { .. }), libc::EPERM) => Some(
+            "in a user namespace only who owns what a file system shows may mount it: sysfs needs a \
+             network namespace of the container's own, mqueue an ipc namespace; otherwise bind the \
+             host's",
+        ),
         (Step::Rootfs(Rootfs::Mount { .. }), libc::ENODEV) => {
             Some("this kernel does not know the file system type")
         }
