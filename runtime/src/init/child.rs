@@ -173,8 +173,11 @@ impl Child<'_> {
             }
             Step::AwaitStart { visible } => {
                 let Some(gate) = &inherited.gate else { return Ok(()) };
-                close_all_but([gate.status.as_fd(), gate.fifo.as_fd()], 3 + plan.preserve_fds);
-                while_visible(*visible, || Ok(read(&gate.fifo, &mut [0]).map(drop)?))
+                while_visible(*visible, || {
+                    // The end of the socket tells the parent that it waits.
+                    close_all_but([gate.status.as_fd(), gate.fifo.as_fd()], 3 + plan.preserve_fds);
+                    Ok(read(&gate.fifo, &mut [0]).map(drop)?)
+                })
             }
             Step::Hook(index) => run_hook(plan, usize::from(*index)),
         }

@@ -323,6 +323,22 @@ impl Started {
         self.tell(Message::Commit)
     }
 
+    /// Waits until the child waits for `start` and can be looked at, where its user needs that: an exec
+    /// that comes at once would not find its namespaces.
+    ///
+    /// # Errors
+    /// Why it does not wait.
+    pub fn await_visible(&self, plan: &Plan) -> Result<(), InitError> {
+        let visible = |(_, step): &(_, Step)| matches!(step, Step::AwaitStart { visible: true });
+        if !plan.steps.iter().any(visible) {
+            return Ok(());
+        }
+        match self.listen(plan, CHILD_WAIT_MS)? {
+            (None, _) => Ok(()),
+            (Some(_), _) => Err(self.died()),
+        }
+    }
+
     /// Waits until the program is executed.
     ///
     /// # Errors

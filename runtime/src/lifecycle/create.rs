@@ -18,7 +18,8 @@ pub fn create(
 ) -> Result<Vec<String>, RuntimeError> {
     let console = |terminal| console_for(terminal, console_socket);
     let launched = launch(request, Mode::AwaitStart, console)?;
-    if let Err(error) = launched.started.commit() {
+    let started = &launched.started;
+    if let Err(error) = started.commit().and_then(|()| started.await_visible(&launched.plan)) {
         return Err(launched.undo(RuntimeError::Init(error)));
     }
     Ok(launched.warnings)
