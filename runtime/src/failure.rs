@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::sys::error::SyscallError;
 use crate::sys::mount;
+use crate::sys::process::Ended;
 
 macro_rules! findings {
     ($($variant:ident = $text:literal),* $(,)?) => {
@@ -40,7 +41,6 @@ findings! {
     CommandNotFound = "executable file not found in $PATH",
     PathTooLong = "the path is too long",
     ParentGone = "the parent process ended",
-    HookFailed = "a hook failed",
     HookTimeout = "a hook took longer than its timeout",
     NotProcfs = "/proc of the host is not procfs",
     NoNetDevice = "there is no network device of this name on the host",
@@ -61,6 +61,8 @@ pub enum Failure {
     /// These attributes of a mount (`MOUNT_ATTR_*`) are locked: it comes from a mount namespace of another
     /// user namespace, and only there they may be changed (mount_namespaces(7)).
     Locked(u32),
+    /// A program that had to succeed ended otherwise.
+    Ended(Ended),
 }
 
 /// The result of a step.
@@ -79,7 +81,8 @@ impl From<Finding> for Failure {
 }
 
 impl Failure {
-    /// Three words for a frame: 0 and the call's number and errno, or 1 and the finding's number.
+    /// Three words for a frame: 0 and the call's number and errno, 1 and the finding's number, 2 and
+    /// the locked attributes, or 3, whether it was a signal, and the status or signal.
     #[must_use]
     pub fn to_wire(self) -> (u16, u16, i32) {
         match self {
@@ -89,6 +92,8 @@ impl Failure {
             }
             Self::Found(finding) => (1, finding as u16, 0),
             Self::Locked(attributes) => (2, 0, attributes.cast_signed()),
+            Self::Ended(Ended::Exited(status)) => (3, 0, status),
+            Self::Ended(Ended::Signaled(signal)) => (3, 1, signal),
         }
     }
 
@@ -99,6 +104,8 @@ impl Failure {
             0 => SyscallError::from_wire(number, errno).map(Self::Syscall),
             1 => Finding::ALL.get(usize::from(number)).copied().map(Self::Found),
             2 => Some(Self::Locked(errno.cast_unsigned())),
+            3 if number == 0 => Some(Self::Ended(Ended::Exited(errno))),
+            3 if number == 1 => Some(Self::Ended(Ended::Signaled(errno))),
             _ => None,
         }
     }
@@ -108,7 +115,7 @@ impl Failure {
     pub fn errno(self) -> Option<i32> {
         match self {
             Self::Syscall(error) => Some(error.errno),
-            Self::Found(_) | Self::Locked(_) => None,
+            Self::Found(_) | Self::Locked(_) | Self::Ended(_) => None,
         }
     }
 }
@@ -123,6 +130,8 @@ impl fmt::Display for Failure {
                 let names = LOCKABLE.iter().filter(|(bit, _)| u64::from(*attributes) & bit != 0);
                 names.into_iter().try_for_each(|(_, name)| write!(f, " {name}"))
             }
+            Self::Ended(Ended::Exited(status)) => write!(f, "exit status {status}"),
+            Self::Ended(Ended::Signaled(signal)) => write!(f, "signal: {}", signal_text(*signal)),
         }
     }
 }
@@ -138,6 +147,27 @@ const LOCKABLE: [(u64, &str); 6] = [
 ];
 
 impl std::error::Error for Failure {}
+
+/// What a signal says, in the words of signal(7) that Go's programs use too.
+fn signal_text(signal: i32) -> String {
+    let known = match signal {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGABRT => "aborted",
+        libc::SIGBUS => "bus error",
+        libc::SIGFPE => "floating point exception",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGALRM => "alarm clock",
+        libc::SIGTERM => "terminated",
+        libc::SIGSYS => "bad system call",
+        other => return other.to_string(),
+    };
+    known.to_owned()
+}
 
 /// The field of the config that a step comes from: `mounts[3]`, or a fixed phrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +187,12 @@ impl Origin {
     #[must_use]
     pub fn item(field: &'static str, index: usize) -> Self {
         Self { field, index: u32::try_from(index).ok() }
+    }
+
+    /// The field, and the index in it where it is a list.
+    #[must_use]
+    pub fn parts(self) -> (&'static str, Option<u32>) {
+        (self.field, self.index)
     }
 }
 
@@ -184,7 +220,12 @@ mod tests {
         let (kind, number, errno) = locked.to_wire();
         assert_eq!(Failure::from_wire(kind, number, errno), Some(locked));
         assert_eq!(locked.to_string(), "cannot clear locked flags ro nodev");
-        assert_eq!(Failure::from_wire(3, 0, 0), None);
+        for ended in [Ended::Exited(255), Ended::Signaled(9)] {
+            let (kind, number, status) = Failure::Ended(ended).to_wire();
+            assert_eq!(Failure::from_wire(kind, number, status), Some(Failure::Ended(ended)));
+        }
+        assert_eq!(Failure::from_wire(3, 2, 0), None);
+        assert_eq!(Failure::from_wire(4, 0, 0), None);
         assert_eq!(Failure::from_wire(1, u16::MAX, 0), None);
     }
 

@@ -46,6 +46,7 @@ pub mod procfs;
 pub mod root;
 pub mod sys;
 pub mod timestamp;
+pub mod trace;
 
 // 1: what the user wrote.
 pub mod config;

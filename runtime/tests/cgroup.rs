@@ -411,7 +411,10 @@ fn refuses_a_place_in_use() {
     let applied = scratch.apply(&json!({})).unwrap();
     let mut child = enter(&applied);
     let error = scratch.apply(&json!({})).unwrap_err().to_string();
-    assert!(error.ends_with("is not empty: 1 process(es) found"), "{error}");
+    assert!(
+        error.starts_with("container's cgroup is not empty: 1 process(es) found in "),
+        "{error}"
+    );
     applied.paths().signal_all(9).unwrap();
     child.wait().unwrap();
     applied.paths().freeze().unwrap();

@@ -102,3 +102,19 @@ fn goes_on_without_what_cannot_be_granted() {
         assert!(outcome.stderr.contains(word), "{word}: {}", outcome.stderr);
     }
 }
+
+/// RT-CAP-07: an ambient capability that is not inheritable too is a warning that names it.
+#[test]
+fn warns_of_what_cannot_be_ambient() {
+    let container = Container::new(|config| {
+        config["process"]["capabilities"]["inheritable"] = json!(["CAP_KILL"]);
+        config["process"]["capabilities"]["ambient"] = json!(["CAP_KILL", "CAP_CHOWN"]);
+        config["process"]["args"] = json!(["true"]);
+    });
+    let outcome = container.run().succeeds();
+    if requires(container.runtime().is("keel"), "runc 1.1.5 says nothing") {
+        let warning = "can't raise ambient capability CAP_CHOWN: ";
+        assert!(outcome.stderr.contains(warning), "{}", outcome.report());
+        assert!(!outcome.stderr.contains("CAP_KILL"), "{}", outcome.report());
+    }
+}

@@ -205,8 +205,8 @@ fn hooks_without_an_environment() {
     }
 }
 
-/// RT-HOOK-10: hooks run in the bundle's folder; those of createContainer see the container's mounts
-/// below it, procfs with the container's processes among them.
+/// RT-HOOK-10: hooks run in the bundle's folder, but those of createContainer in the rootfs, where they
+/// see the container's mounts, procfs with the container's processes among them.
 #[test]
 fn hooks_run_in_the_bundle() {
     let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
@@ -222,13 +222,33 @@ fn hooks_run_in_the_bundle() {
         &container,
         json!({
             "createRuntime": script("runtime.log", "true"),
-            "createContainer": script("container.log", "test -e rootfs/proc/self"),
+            "createContainer": script("container.log", "test -e proc/self"),
         }),
     );
     container.run().succeeds();
-    let expected = format!("{}\nyes\n", container.bundle().display());
-    for name in ["runtime.log", "container.log"] {
+    let folders = [("runtime.log", container.bundle()), ("container.log", &container.rootfs())];
+    for (name, folder) in folders {
+        let expected = format!("{}\nyes\n", folder.display());
         assert_eq!(fs::read_to_string(log(name)).expect("the hook ran"), expected, "{name}");
+    }
+}
+
+/// RT-HOOK-15: the error names the point and the number of the hook, how it ended and what it wrote.
+#[test]
+fn the_error_says_which_hook_and_why() {
+    for point in ["createRuntime", "createContainer", "startContainer", "poststart"] {
+        let container = Container::sleeping(|_| ());
+        if !requires(container.runtime().is("keel"), "runc 1.1.5 does not name the point") {
+            return;
+        }
+        let script = "cat > /dev/null; echo why it fails >&2; exit 9";
+        let hook =
+            json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]});
+        let fine = json!({"path": "/bin/sh", "args": ["sh", "-c", "cat > /dev/null"], "env": ["PATH=/bin:/usr/bin"]});
+        set(&container, json!({point: [fine, hook]}));
+        let place = format!("error running {point} hook #1: ");
+        container.run().fails_naming(&[&place, "exit status 9", "why it fails"]);
+        container.assert_nothing_left();
     }
 }
 
@@ -254,7 +274,7 @@ fn a_failing_poststart_hook_ends_the_container() {
     }
     set(&container, json!({"poststart": [failing()]}));
     container.create().succeeds();
-    container.start().fails_naming(&["poststart[0]", "from the hook"]);
+    container.start().fails_naming(&["poststart hook #0", "from the hook"]);
     container.assert_nothing_left();
 }
 

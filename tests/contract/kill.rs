@@ -141,3 +141,14 @@ fn kills_what_a_stopped_program_left() {
     container.kill("KILL").succeeds();
     assert_eq!(listed(), "", "kill returned before they had ended");
 }
+
+/// CLI-KILL-09: a signal that asks for the end ends a created container, though nothing of its own runs.
+#[test]
+fn ends_a_created_container_by_a_polite_signal() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let container = Container::sleeping(|_| ());
+        container.create().succeeds();
+        container.kill(signal).succeeds();
+        container.becomes("stopped");
+    }
+}

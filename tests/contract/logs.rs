@@ -208,3 +208,28 @@ fn the_manual_lists_the_codes() {
         }
     }
 }
+
+/// CLI-LOG-11: `--debug` tells the steps of `run` and `exec`, in words that scripts written for runc find.
+#[test]
+fn debug_tells_the_steps() {
+    let container = Container::sleeping(|_| ());
+    let log = container.path("log");
+    let path = log.display().to_string();
+    let steps = ["nsexec container setup", "child process in init()"];
+    let told = |last: &str| {
+        let text = fs::read_to_string(&log).expect("a log");
+        for step in steps.into_iter().chain([last]) {
+            assert!(
+                text.lines().any(|line| line.contains("level=debug") && line.contains(step)),
+                "{text}"
+            );
+        }
+        fs::remove_file(&log).expect("a log");
+    };
+    container.call(&["--debug", "--log", &path, "run", "--detach", container.id()]).succeeds();
+    told("init: closing the pipe to signal completion");
+    let words = ["--debug", "--log", &path, "exec", container.id(), "true"];
+    let outcome = container.call(&words).succeeds();
+    assert!(!outcome.stderr.contains("debug"), "{}", outcome.report());
+    told("setns_init: about to exec");
+}

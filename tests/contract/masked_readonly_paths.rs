@@ -114,3 +114,19 @@ fn readonly_paths_keep_flags() {
         );
     }
 }
+
+/// RT-MASK-08: a path that is listed twice is covered once.
+#[test]
+fn a_path_listed_twice_is_covered_once() {
+    let container = Container::new(|config| {
+        config["linux"]["maskedPaths"] = json!(["/tmp", "/etc/passwd", "/tmp", "/etc/passwd"]);
+        config["process"]["args"] = json!(["cat", "/proc/mounts"]);
+    });
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 covers it twice") {
+        return;
+    }
+    let mounts = container.run().succeeds().stdout;
+    for path in [" /tmp ", " /etc/passwd "] {
+        assert_eq!(mounts.lines().filter(|line| line.contains(path)).count(), 1, "{mounts}");
+    }
+}

@@ -168,3 +168,21 @@ fn works_without_root() {
         assert_eq!(container.observe()["seccomp"], "2", "no_new_privs {nnp}");
     }
 }
+
+/// RT-SECCOMP-15: a filter may deny what only the runtime needs to close descriptors.
+#[test]
+fn may_deny_closing_descriptors() {
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["close_range", "fcntl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+    });
+    for no_new_privileges in [true, false] {
+        let container = Container::new(|config| {
+            config["linux"]["seccomp"] = filter.clone();
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            config["process"]["args"] = json!(["true"]);
+        });
+        container.run().succeeds();
+    }
+}

@@ -180,6 +180,6 @@ fn tells_of_a_failing_hook() {
         return;
     }
     container.create().succeeds();
-    container.start().fails_naming(&["hooks.startContainer[0] (/bin/busybox)"]);
+    container.start().fails_naming(&["startContainer hook #0: /bin/busybox: exit status 1"]);
     container.becomes("stopped");
 }

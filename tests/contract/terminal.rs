@@ -113,3 +113,27 @@ fn joins_the_callers_terminal() {
     assert!(outcome.stdout.contains("/dev/pts/0"), "{}", outcome.report());
     container.assert_nothing_left();
 }
+
+/// CLI-TTY-07: the terminal belongs to the program's user.
+#[test]
+fn belongs_to_the_user() {
+    let container = Container::new(|config| {
+        config["process"]["terminal"] = json!(true);
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        config["process"]["args"] = json!(["sh", "-c", "stat -c 'owner %u' $(tty)"]);
+    });
+    assert_eq!(container.run().succeeds().stdout.trim_end(), "owner 1000");
+}
+
+/// CLI-TTY-08: what the program writes to its terminal in the foreground has plain newlines, from the
+/// first line on.
+#[test]
+fn keeps_newlines_as_they_are() {
+    for _ in 0..10 {
+        let container = Container::new(|config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["args"] = json!(["echo", "first"]);
+        });
+        assert_eq!(container.run().succeeds().stdout, "first\n");
+    }
+}

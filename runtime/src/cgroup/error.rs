@@ -32,7 +32,7 @@ pub enum CgroupError {
         source: SyscallError,
     },
     /// A directory that was there already has processes.
-    #[error("cgroup {} is not empty: {count} process(es) found", path.display())]
+    #[error("container's cgroup is not empty: {count} process(es) found in {}", path.display())]
     NotEmpty {
         /// Which one.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum CgroupError {
         count: usize,
     },
     /// A directory that was there already is frozen, so that a process in it would never run.
-    #[error("cgroup {} is frozen", path.display())]
+    #[error("container's cgroup unexpectedly frozen: {}", path.display())]
     Frozen {
         /// Which one.
         path: PathBuf,

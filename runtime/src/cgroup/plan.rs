@@ -133,7 +133,7 @@ pub enum PlanError {
 }
 
 fn where_to(v2: bool) -> &'static str {
-    if v2 { " on cgroup v2" } else { "" }
+    if v2 { " on cgroup v2: invalid configuration" } else { "" }
 }
 
 /// All that cannot be planned.

@@ -252,7 +252,7 @@ fn names_the_fields_that_a_host_cannot_keep() {
          linux.resources.network.priorities[0]: this host has no cgroup controller \"net_prio\"; \
          linux.resources.rdma.mlx5: this host has no cgroup controller \"rdma\"; \
          linux.resources.unified.memory.high: this host has no cgroup controller \"memory\" on \
-         cgroup v2"
+         cgroup v2: invalid configuration"
     );
     let error = make(&json!({"memory": {"swap": 5}}), &v2(), Privilege::Full).unwrap_err();
     assert!(error.ends_with("5 is memory and swap together, and needs memory.limit"), "{error}");
@@ -336,6 +336,6 @@ fn an_update_refuses_what_the_container_has_no_cgroup_for() {
         error,
         "linux.resources.pids.limit: this host has no cgroup controller \"pids\"; \
          linux.resources.unified.hugetlb.1GB.max: this host has no cgroup controller \"hugetlb\" on \
-         cgroup v2"
+         cgroup v2: invalid configuration"
     );
 }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
+use crate::trace;
 
 /// The command `keel`, with the arguments and streams of this process. Returns the exit code.
 #[must_use]
@@ -93,7 +94,8 @@ fn direct_log(global: &Global, output: &mut Output) -> Result<(), CommandError> 
         log::open(path).map_err(|error| CommandError::file("open", path, &error))
     };
     let file = global.log.as_ref().map(open).transpose()?;
-    output.direct_log(file, global.log_format, global.debug);
+    output.direct_log(file, global.log_format);
+    trace::listen(global.debug.then(|| output.listener()));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ const INDENT: &str = "   ";
 pub(super) fn program(name: Name) -> String {
     let name = name.as_str();
     let mut text = format!(
-        "NAME:\n{INDENT}{name} - run containers from OCI bundles\n\nUSAGE:\n{INDENT}{name} [global \
+        "NAME:\n{INDENT}{name} - Open Container Initiative runtime\n\nUSAGE:\n{INDENT}{name} [global \
          options] COMMAND [command options] [ARGUMENT...]\n\nDESCRIPTION:\n"
     );
     wrap(

@@ -1,35 +1,37 @@
 //! The one place that writes to standard output, standard error and the log.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use super::command::LogFormat;
 use super::error::{CommandError, Details};
 use super::log::{Form, Level, Line, harmless};
+use crate::trace::Listener;
 
 /// Where results, messages and the log go.
 pub struct Output {
     stdout: Box<dyn Write>,
-    stderr: Box<dyn Write>,
-    /// Asked only when a line is written, which most commands never do.
-    stderr_is_terminal: fn() -> bool,
-    log: Log,
-    started: Instant,
+    /// Shared with the listener of `--debug`.
+    log: Rc<RefCell<Log>>,
 }
 
-#[derive(Debug, Default)]
 struct Log {
     /// Standard error where absent.
     file: Option<File>,
     format: LogFormat,
-    debug: bool,
+    stderr: Box<dyn Write>,
+    /// Asked only when a line is written, which most commands never do.
+    stderr_is_terminal: fn() -> bool,
+    started: Instant,
 }
 
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Output").field("log", &self.log).finish_non_exhaustive()
+        f.debug_struct("Output").field("log", &self.log.borrow().file).finish_non_exhaustive()
     }
 }
 
@@ -47,13 +49,25 @@ impl Output {
         stderr: Box<dyn Write>,
         stderr_is_terminal: fn() -> bool,
     ) -> Self {
-        let (log, started) = (Log::default(), Instant::now());
-        Self { stdout, stderr, stderr_is_terminal, log, started }
+        let (file, format, started) = (None, LogFormat::default(), Instant::now());
+        let log = Log { file, format, stderr, stderr_is_terminal, started };
+        Self { stdout, log: Rc::new(RefCell::new(log)) }
     }
 
     /// Directs the log as the global flags say.
-    pub fn direct_log(&mut self, file: Option<File>, format: LogFormat, debug: bool) {
-        self.log = Log { file, format, debug };
+    pub fn direct_log(&mut self, file: Option<File>, format: LogFormat) {
+        let mut log = self.log.borrow_mut();
+        log.file = file;
+        log.format = format;
+    }
+
+    /// What logs the steps it is told, for `--debug`.
+    #[must_use]
+    pub(super) fn listener(&self) -> Listener {
+        let log = Rc::clone(&self.log);
+        Box::new(move |step| {
+            log.borrow_mut().write(Level::Debug, step, &Details::default());
+        })
     }
 
     /// Writes a result to standard output.
@@ -74,21 +88,12 @@ impl Output {
 
     /// Writes a plain line to standard error, past the log. Control characters are escaped.
     pub fn complain(&mut self, message: &str) {
-        let line = harmless(message).into_owned() + "\n";
-        // There is nowhere left to report that standard error cannot be written.
-        let _ = self.stderr.write_all(line.as_bytes());
+        self.log.borrow_mut().complain(message);
     }
 
     /// Logs something the user should know, though the command goes on.
     pub fn warn(&mut self, message: &str) {
-        self.write_log(Level::Warning, message, &Details::default());
-    }
-
-    /// Logs a step, if `--debug` asks for it.
-    pub fn debug(&mut self, message: &str) {
-        if self.log.debug {
-            self.write_log(Level::Debug, message, &Details::default());
-        }
+        self.log.borrow_mut().write(Level::Warning, message, &Details::default());
     }
 
     /// Logs why the command failed. Where the log is a file, the message also goes to standard error,
@@ -97,14 +102,23 @@ impl Output {
         if error.message.is_empty() {
             return;
         }
-        self.write_log(Level::Error, &error.message, &error.details);
-        if self.log.file.is_some() {
-            self.complain(&error.message);
+        let mut log = self.log.borrow_mut();
+        log.write(Level::Error, &error.message, &error.details);
+        if log.file.is_some() {
+            log.complain(&error.message);
         }
     }
+}
 
-    fn write_log(&mut self, level: Level, message: &str, details: &Details) {
-        let form = match (self.log.format, &self.log.file) {
+impl Log {
+    fn complain(&mut self, message: &str) {
+        let line = harmless(message).into_owned() + "\n";
+        // There is nowhere left to report that standard error cannot be written.
+        let _ = self.stderr.write_all(line.as_bytes());
+    }
+
+    fn write(&mut self, level: Level, message: &str, details: &Details) {
+        let form = match (self.format, &self.file) {
             (LogFormat::Json, _) => Form::Json,
             (LogFormat::Text, None) if (self.stderr_is_terminal)() => Form::Terminal,
             (LogFormat::Text, _) => Form::Text,
@@ -113,7 +127,7 @@ impl Output {
         let line = Line { level, message, details, time, elapsed }.render(form);
         // One write per line, so that lines of several processes do not mix. A log on a full disk
         // must not keep a container from being killed or removed, so an error here is passed over.
-        let _ = match &mut self.log.file {
+        let _ = match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),
             None => self.stderr.write_all(line.as_bytes()),
         };

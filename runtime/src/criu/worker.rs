@@ -222,7 +222,7 @@ impl Criu {
         let ended = self.ended();
         match failure {
             Some(Failure::Syscall(source)) => CriuError::syscall("starting criu")(source),
-            Some(Failure::Found(_) | Failure::Locked(_)) | None => ended,
+            Some(_) | None => ended,
         }
     }
 

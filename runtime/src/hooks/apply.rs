@@ -10,8 +10,8 @@ use crate::failure::{Failure, Finding, Result};
 use crate::sys::namespace::{Kind, setns};
 use crate::sys::open::{close_others_on_exec, dup_onto, pipe, read, write_all};
 use crate::sys::process::{
-    Child, Clone3, Ended, Watch, chdir, clone3, execve, execveat, pidfd_send_signal, poll,
-    wait_child,
+    Child, Clone3, Ended, ExecStrings, Watch, chdir, clone3, execve, execveat, pidfd_send_signal,
+    poll, wait_child,
 };
 use crate::sys::signal::{stop_ignoring, unblock_all};
 
@@ -34,21 +34,30 @@ pub enum Place<'fd> {
 /// The last bytes of what a hook wrote, for the error message.
 #[derive(Debug)]
 pub struct Output {
-    bytes: [u8; 1024],
+    bytes: [u8; Self::BYTES_MAX],
     length: usize,
 }
 
 impl Default for Output {
     fn default() -> Self {
-        Self { bytes: [0; 1024], length: 0 }
+        Self { bytes: [0; Self::BYTES_MAX], length: 0 }
     }
 }
 
 impl Output {
+    /// The most that is kept.
+    pub const BYTES_MAX: usize = 1024;
+
+    /// What was written.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
     /// What was written, as text.
     #[must_use]
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes[..self.length]).trim().to_owned()
+        String::from_utf8_lossy(self.bytes()).trim().to_owned()
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -72,13 +81,15 @@ pub struct Surroundings<'a> {
     pub directory: Option<&'a CStr>,
     /// The container's state, for its standard input.
     pub state: &'a [u8],
+    /// The environment of a hook that has none of its own.
+    pub env: &'a ExecStrings,
 }
 
 /// Runs a hook with the state on its standard input and waits for its end.
 ///
 /// # Errors
-/// The failure to start it, [`Finding::HookTimeout`] after it was killed, or [`Finding::HookFailed`]
-/// with what it wrote in `output`.
+/// The failure to start it, [`Finding::HookTimeout`] after it was killed, or [`Failure::Ended`] with
+/// what it wrote in `output`.
 pub fn run(
     hook: &Prepared,
     arena: &Arena,
@@ -102,7 +113,7 @@ pub fn run(
     let ended = wait(&child, hook.timeout_ms, &output_read, output)?;
     match ended {
         Ended::Exited(0) => Ok(ended),
-        _ => Err(Finding::HookFailed.into()),
+        _ => Err(Failure::Ended(ended)),
     }
 }
 
@@ -125,17 +136,18 @@ fn become_hook(
             let _ = chdir(directory);
         }
     };
+    let env = hook.env.as_ref().unwrap_or(surroundings.env);
     let failure = match surroundings.place {
         Place::Here => {
             enter();
-            execve(arena.c_str(hook.path), &hook.args, &hook.env)
+            execve(arena.c_str(hook.path), &hook.args, env)
         }
         Place::Namespaces { of, kinds, program } => {
             setns(of, kinds)?;
             enter();
             // A script needs the descriptor to be open for its interpreter.
             crate::sys::open::set_cloexec(program, false)?;
-            execveat(program, &hook.args, &hook.env)
+            execveat(program, &hook.args, env)
         }
     };
     // The message goes where the hook's own would have gone.

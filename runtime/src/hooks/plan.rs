@@ -12,25 +12,20 @@ pub struct Prepared {
     pub path: Text,
     /// Its arguments.
     pub args: ExecStrings,
-    /// Its environment.
-    pub env: ExecStrings,
+    /// Its environment; that of the place it runs in where absent.
+    pub env: Option<ExecStrings>,
     /// After how many milliseconds it is killed; -1 for never.
     pub timeout_ms: i32,
     /// `hooks.POINT[i]`.
     pub origin: Origin,
 }
 
-/// Prepares the hooks of one point. `inherited` is the environment of hooks whose config names none:
-/// the runtime's own in the runtime's namespaces and the process's at `startContainer`, as callers of
-/// other runtimes rely on; nothing at `createContainer`, where the process's would let an image decide
-/// what a program of the host loads (CVE-2025-23266).
+/// Prepares the hooks of one point. A hook whose config names no environment has the runtime's own in
+/// the runtime's namespaces and the process's, HOME included, at `startContainer`, as callers of other
+/// runtimes rely on; nothing at `createContainer`, where the process's would let an image decide what
+/// a program of the host loads (CVE-2025-23266).
 #[must_use]
-pub fn compile<S: AsRef<[u8]>>(
-    hooks: &Hooks,
-    point: Point,
-    inherited: &[S],
-    arena: &mut Arena,
-) -> Vec<Prepared> {
+pub fn compile(hooks: &Hooks, point: Point, arena: &mut Arena) -> Vec<Prepared> {
     let field = match point {
         Point::Prestart => "hooks.prestart",
         Point::CreateRuntime => "hooks.createRuntime",
@@ -45,10 +40,7 @@ pub fn compile<S: AsRef<[u8]>>(
         } else {
             ExecStrings::new(&hook.args)
         };
-        let env = match &hook.env {
-            Some(own) => ExecStrings::new(own),
-            None => ExecStrings::new(inherited),
-        };
+        let env = hook.env.as_ref().map(ExecStrings::new);
         let seconds = hook.timeout_seconds.map(|s| i32::try_from(s).unwrap_or(i32::MAX));
         Prepared {
             path: arena.add(&hook.path),

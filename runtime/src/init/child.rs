@@ -18,7 +18,7 @@ use crate::sys::credentials::{set_dumpable, set_name};
 use crate::sys::namespace::{Kind, setns};
 use crate::sys::open::{self, OpenFlags, close_others_on_exec, read, write_all};
 use crate::sys::process::{execve, set_umask};
-use crate::sys::signal::{stop_ignoring, unblock_all};
+use crate::sys::signal::{end_on_termination, stop_ignoring, unblock_all};
 use crate::{namespaces, process, rootfs};
 
 /// The descriptors that the parent opened for the child.
@@ -63,6 +63,7 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
         },
         committed: false,
         released_at: None,
+        hook_output: hooks::apply::Output::default(),
     };
     let (step, failure) = match child.walk(plan) {
         Err((step, failure)) => (step, failure),
@@ -71,11 +72,13 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
     let number = |step| u16::try_from(step).unwrap_or(u16::MAX);
     if let (Some(gate), Some(at)) = (&inherited.gate, child.released_at) {
         // `start` may listen, or be gone; the message goes where the program's own would have gone, too.
-        let _ = Message::Failed { step: number(step - at), failure }.send(&gate.status);
+        let failed = Message::Failed { step: number(step - at), failure };
+        let _ = failed.send_with_text(child.hook_output.bytes(), &gate.status);
         complain(&child.process.program, failure);
         return 255;
     }
-    let sent = Message::Failed { step: number(step), failure }.send(socket);
+    let failed = Message::Failed { step: number(step), failure };
+    let sent = failed.send_with_text(child.hook_output.bytes(), socket);
     if !child.committed {
         return 1;
     }
@@ -94,6 +97,8 @@ struct Child<'a> {
     committed: bool,
     /// The first step after `start`, once it has come.
     released_at: Option<usize>,
+    /// What the last hook wrote.
+    hook_output: hooks::apply::Output,
 }
 
 impl Child<'_> {
@@ -111,6 +116,8 @@ impl Child<'_> {
 
     fn begin(&mut self, plan: &Plan) -> Result<()> {
         set_name(c"keel:[init]")?;
+        // Now, because later a filter of the container's may deny it.
+        close_others_on_exec(3 + plan.preserve_fds)?;
         // Until its ids are mapped, an unprivileged parent must be able to write this process's
         // files in procfs.
         if !matches!(plan.steps.first(), Some((_, Step::AwaitMapping))) {
@@ -173,13 +180,15 @@ impl Child<'_> {
             }
             Step::AwaitStart { visible } => {
                 let Some(gate) = &inherited.gate else { return Ok(()) };
+                // The first process of a pid namespace takes no signal that it does not handle.
+                end_on_termination()?;
                 while_visible(*visible, || {
                     // The end of the socket tells the parent that it waits.
                     close_all_but([gate.status.as_fd(), gate.fifo.as_fd()], 3 + plan.preserve_fds);
                     Ok(read(&gate.fifo, &mut [0]).map(drop)?)
                 })
             }
-            Step::Hook(index) => run_hook(plan, usize::from(*index)),
+            Step::Hook(index) => run_hook(plan, usize::from(*index), &mut self.hook_output),
         }
     }
 
@@ -187,8 +196,7 @@ impl Child<'_> {
     fn execute(&self, plan: &Plan) -> Failure {
         let prepare = || -> Result<()> {
             stop_ignoring()?;
-            unblock_all()?;
-            Ok(close_others_on_exec(3 + plan.preserve_fds)?)
+            Ok(unblock_all()?)
         };
         match prepare() {
             Err(failure) => failure,
@@ -242,19 +250,19 @@ fn close(fd: BorrowedFd<'_>) {
     open::close_borrowed(fd);
 }
 
-fn run_hook(plan: &Plan, index: usize) -> Result<()> {
+fn run_hook(plan: &Plan, index: usize, output: &mut hooks::apply::Output) -> Result<()> {
     let Some(hook) = plan.start_hooks.get(index) else { return Ok(()) };
     let mut state = StateText::default();
     state.append(plan.arena.c_str(plan.hook_state.0).to_bytes());
     state.append(Decimal::new(crate::sys::process::getpid().unsigned_abs()).bytes());
     state.append(plan.arena.c_str(plan.hook_state.1).to_bytes());
-    let mut output = hooks::apply::Output::default();
     let surroundings = hooks::apply::Surroundings {
         place: hooks::apply::Place::Here,
         directory: None,
         state: state.bytes(),
+        env: &plan.process.env,
     };
-    hooks::apply::run(hook, &plan.arena, &surroundings, &mut output).map(drop)
+    hooks::apply::run(hook, &plan.arena, &surroundings, output).map(drop)
 }
 
 /// The state that a hook gets, put together without memory. A state that is longer than any that the
@@ -289,6 +297,7 @@ fn complain(program: &Program, failure: Failure) {
         Failure::Syscall(error) => nix::errno::Errno::from_raw(error.errno).desc(),
         Failure::Found(finding) => finding.text(),
         Failure::Locked(_) => "locked flags of a mount",
+        Failure::Ended(_) => "a hook failed",
     };
     let parts: [&[u8]; 5] =
         [b"keel: exec ", program.path().to_bytes(), b": ", reason.as_bytes(), b"\n"];

@@ -60,7 +60,7 @@ pub enum InitError {
 
 /// A hook failed.
 #[derive(Debug, thiserror::Error)]
-#[error("error running hook {origin} ({path}): {reason}{}", described(output))]
+#[error("error running {}: {path}: {reason}{}", shown(*origin), described(output))]
 pub struct HookError {
     /// `hooks.POINT[i]`.
     pub origin: Origin,
@@ -72,12 +72,19 @@ pub struct HookError {
     pub output: String,
 }
 
+/// `createRuntime hook #1`, as runc says it.
+fn shown(origin: Origin) -> String {
+    let (field, index) = origin.parts();
+    let point = field.strip_prefix("hooks.").unwrap_or(field);
+    index.map_or_else(|| format!("{point} hook"), |index| format!("{point} hook #{index}"))
+}
+
 fn described(output: &str) -> String {
     if output.is_empty() { String::new() } else { format!(", output: {output}") }
 }
 
-/// Turns the index of a step and a failure into words, from the plan.
-pub(super) fn explain(plan: &Plan, index: usize, failure: Failure) -> InitError {
+/// Turns the index of a step and a failure into words, from the plan. `output` is what a hook wrote.
+pub(super) fn explain(plan: &Plan, index: usize, failure: Failure, output: String) -> InitError {
     let program = || String::from_utf8_lossy(plan.arena.c_str(plan.process.program).to_bytes());
     match plan.steps.get(index).map(|(_, step)| *step) {
         None => not_executed(&program(), failure),
@@ -95,7 +102,7 @@ pub(super) fn explain(plan: &Plan, index: usize, failure: Failure) -> InitError 
                 origin: plan.steps[index].0,
                 path: path.map_or_else(String::new, |p: Text| plan.arena.show(p).into_owned()),
                 reason: failure.to_string(),
-                output: String::new(),
+                output,
             })
         }
         Some(step) => InitError::Step {
@@ -132,11 +139,12 @@ fn unmapped(step: Step, failure: Failure) -> Option<&'static str> {
 }
 
 /// Turns what a process says after `start` into words: it has taken `step` of the container's own
-/// hooks, and when these were all, its program could not be executed.
+/// hooks, and when these were all, its program could not be executed. `output` is what a hook wrote.
 #[must_use]
 pub fn explain_after_start(
     step: usize,
     failure: Failure,
+    output: String,
     hooks: &[String],
     program: &str,
 ) -> InitError {
@@ -146,7 +154,7 @@ pub fn explain_after_start(
             origin: Origin::item("hooks.startContainer", step),
             path: path.clone(),
             reason: failure.to_string(),
-            output: String::new(),
+            output,
         }),
     }
 }

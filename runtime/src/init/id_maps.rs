@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::error::InitError;
 use super::parent::parent_failure;
 use crate::arena::Arena;
-use crate::failure::{Failure, Finding, Origin};
+use crate::failure::{Failure, Origin};
 use crate::hooks::apply::{Output, Place, Surroundings, run};
 use crate::hooks::plan::Prepared;
 use crate::limits::ID_MAP_WAIT_MS;
@@ -107,15 +107,17 @@ impl Map<'_> {
         let prepared = Prepared {
             path: arena.add(program.as_os_str().as_bytes()),
             args: ExecStrings::new(&words),
-            env: ExecStrings::new(<[&str; 0]>::default()),
+            env: None,
             timeout_ms: ID_MAP_WAIT_MS,
             origin: Origin::field(self.field),
         };
-        let surroundings = Surroundings { place: Place::Here, directory: None, state: b"" };
+        let env = ExecStrings::new(<[&str; 0]>::default());
+        let surroundings =
+            Surroundings { place: Place::Here, directory: None, state: b"", env: &env };
         let mut output = Output::default();
         match run(&prepared, &arena, &surroundings, &mut output) {
             Ok(_) => Ok(()),
-            Err(Failure::Found(Finding::HookFailed)) => {
+            Err(Failure::Ended(_)) => {
                 let text = output.text();
                 // The tool's own line begins with its name, which stands before the reason already.
                 let prefix = format!("{}: ", self.tool);

@@ -28,6 +28,7 @@ use crate::sys::process::{
     wait_readable,
 };
 use crate::sys::socket::seqpacket_pair;
+use crate::trace;
 
 /// What the child gets beside its plan.
 #[derive(Debug, Default)]
@@ -100,12 +101,17 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         join: resources.join.map(|(fd, kinds)| (fd, kinds & !before)),
         in_user_namespace: joined & user != 0,
     };
+    trace::step(format_args!("nsexec container setup: {} steps", plan.steps.len()));
+    if let Some(filter) = &plan.process.seccomp {
+        trace::step(format_args!("seccomp filter flags: {}", filter.flags));
+    }
     let cloned = match &excursion {
         Some(_) => clone(plan, &mut inherited).map_err(Failure::from),
         None => clone_beyond(plan, &inherited, before),
     };
     let returned = excursion.map_or(Ok(()), |excursion| excursion.end());
     let child = cloned.map_err(parent_failure("the container's process"))?;
+    trace::step(format_args!("child process in init(): pid {}", child.pid));
     // What is dropped here are the parent's copies: the child has its own.
     let procfs = inherited.procfs.take();
     let network = joined_network(plan, &mut inherited);
@@ -320,6 +326,7 @@ impl Started {
     /// # Errors
     /// How it ended, when it has.
     pub fn commit(&self) -> Result<(), InitError> {
+        trace::step(format_args!("init: closing the pipe to signal completion"));
         self.tell(Message::Commit)
     }
 
@@ -378,10 +385,10 @@ impl Started {
             return Err(InitError::Silent);
         }
         match Message::receive_with(&self.socket).map_err(failed)? {
-            (Some(Message::Failed { step, failure }), _) => {
-                Err(explain(plan, usize::from(step), failure))
+            (Some(Message::Failed { step, failure }), _, text) => {
+                Err(explain(plan, usize::from(step), failure, text))
             }
-            other => Ok(other),
+            (message, descriptor, _) => Ok((message, descriptor)),
         }
     }
 

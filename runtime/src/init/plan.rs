@@ -96,9 +96,7 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
     let rootfs = rootfs::plan::compile(spec, &context.rootfs, &mut arena);
     let config_process = spec.process.clone().unwrap_or_default();
     let mut process = process::plan::compile(&config_process, context.process, &mut arena);
-    let environment = &config_process.env;
-    let start_hooks =
-        hooks::plan::compile(&spec.hooks, Point::StartContainer, environment, &mut arena);
+    let start_hooks = hooks::plan::compile(&spec.hooks, Point::StartContainer, &mut arena);
     let (before_pid, after_pid) = context.hook_state;
     let hook_state = (arena.add(before_pid), arena.add(after_pid));
 

@@ -18,8 +18,8 @@
 //!     │ ◀─────────────────────── end of stream │   execve closed the socket
 //! ```
 //!
-//! At any point the child may send `Failed` instead, its last message. Messages are one fixed frame
-//! over a socket that keeps their borders; they are read and written with read(2) and write(2), which
+//! At any point the child may send `Failed` instead, its last message, with what a hook wrote behind
+//! it. Messages are one fixed frame over a socket that keeps their borders; they are read and written with read(2) and write(2), which
 //! no seccomp profile that lets a program run can deny. A listener comes with its message where the
 //! profile permits that; where it does not, its number says which descriptor to fetch.
 
@@ -65,6 +65,8 @@ pub enum Message {
 
 /// Length of a frame in bytes.
 const FRAME: usize = 12;
+/// The most bytes of text behind a frame.
+const TEXT_MAX: usize = crate::hooks::apply::Output::BYTES_MAX;
 
 impl Message {
     fn encode(self) -> [u8; FRAME] {
@@ -130,20 +132,63 @@ impl Message {
         send_descriptor(socket, &self.encode(), descriptor)
     }
 
-    /// Receives a message and the descriptor that came with it, as [`Message::receive`].
+    /// Receives a message, the descriptor that came with it and the text behind it, as
+    /// [`Message::receive`].
     ///
     /// # Errors
     /// The errno of recvmsg(2), but for a reset.
     pub fn receive_with(
         socket: impl AsFd,
-    ) -> std::result::Result<(Option<Self>, Option<OwnedFd>), SyscallError> {
-        let mut frame = [0; FRAME];
-        match receive_descriptor(socket, &mut frame) {
-            Ok((FRAME, descriptor)) => Ok((Self::decode(frame), descriptor)),
-            Ok(_) => Ok((None, None)),
-            Err(error) if error.errno == libc::ECONNRESET => Ok((None, None)),
+    ) -> std::result::Result<(Option<Self>, Option<OwnedFd>, String), SyscallError> {
+        let mut packet = [0; FRAME + TEXT_MAX];
+        match receive_descriptor(socket, &mut packet) {
+            Ok((length, descriptor)) => {
+                let (message, text) = Self::decode_with_text(&packet[..length]);
+                Ok((message, descriptor, text))
+            }
+            Err(error) if error.errno == libc::ECONNRESET => Ok((None, None, String::new())),
             Err(error) => Err(error),
         }
+    }
+
+    fn decode_with_text(packet: &[u8]) -> (Option<Self>, String) {
+        match packet.split_first_chunk::<FRAME>() {
+            Some((frame, rest)) => {
+                (Self::decode(*frame), String::from_utf8_lossy(rest).trim().to_owned())
+            }
+            None => (None, String::new()),
+        }
+    }
+
+    /// Sends the message with a text behind it, which is cut where it is too long. Allocates nothing.
+    ///
+    /// # Errors
+    /// The errno of write(2).
+    pub fn send_with_text(
+        self,
+        text: &[u8],
+        socket: impl AsFd,
+    ) -> std::result::Result<(), SyscallError> {
+        let mut packet = [0; FRAME + TEXT_MAX];
+        let length = FRAME + text.len().min(TEXT_MAX);
+        packet[..FRAME].copy_from_slice(&self.encode());
+        packet[FRAME..length].copy_from_slice(&text[..length - FRAME]);
+        write_all(socket, &packet[..length])
+    }
+
+    /// Receives a message as [`Message::receive`] does, and the text behind it.
+    ///
+    /// # Errors
+    /// As [`Message::receive`].
+    pub fn receive_with_text(
+        socket: impl AsFd,
+    ) -> std::result::Result<(Option<Self>, String), SyscallError> {
+        let mut packet = [0; FRAME + TEXT_MAX];
+        let length = match read(socket, &mut packet) {
+            Err(error) if error.errno == libc::ECONNRESET => 0,
+            other => other?,
+        };
+        Ok(Self::decode_with_text(&packet[..length]))
     }
 
     /// Receives a message; `None` at the end of the stream, and for what is no message. Allocates
@@ -204,6 +249,21 @@ mod tests {
         }
         drop(ours);
         assert_eq!(Message::receive(&theirs).unwrap(), None);
+    }
+
+    #[test]
+    fn carries_what_a_hook_wrote_behind_a_failure() {
+        let (ours, theirs) = seqpacket_pair().unwrap();
+        let failed = Message::Failed { step: 7, failure: Failure::Found(Finding::HookTimeout) };
+        failed.send_with_text(b"cat: no such file\n", &ours).unwrap();
+        failed.send_with_text(&[b'x'; TEXT_MAX + 1], &ours).unwrap();
+        Message::Ready.send(&ours).unwrap();
+        drop(ours);
+        let receive = || Message::receive_with_text(&theirs).unwrap();
+        assert_eq!(receive(), (Some(failed), "cat: no such file".to_owned()));
+        assert_eq!(receive(), (Some(failed), "x".repeat(TEXT_MAX)));
+        assert_eq!(receive(), (Some(Message::Ready), String::new()));
+        assert_eq!(receive(), (None, String::new()));
     }
 
     #[test]

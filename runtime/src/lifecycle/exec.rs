@@ -19,6 +19,7 @@ use crate::init::parent::{Resources, spawn};
 use crate::init::plan::compile_exec;
 use crate::process;
 use crate::sys::credentials::capget;
+use crate::trace;
 
 /// Where the process is described.
 #[derive(Debug, Clone)]
@@ -93,7 +94,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     let init =
         init.ok_or_else(|| RuntimeError::Refused("cannot exec in a stopped container".to_owned()))?;
 
-    let (foreground, console) = match request.detach {
+    let (mut foreground, console) = match request.detach {
         true => (None, console_for(process.terminal, request.console_socket.as_deref())?),
         false if request.console_socket.is_some() => {
             let text = "cannot use console socket if runc will not detach or allocate tty";
@@ -126,6 +127,9 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         ..Resources::default()
     };
     let started = spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
+    if let Some(processors) = &plan.process.affinity.initial {
+        trace::step(format_args!("nsexec: affinity: 0x{}", hexadecimal(processors)));
+    }
     let tell = |listener| {
         let (pid, state) = (started.pid(), &container.state);
         let first_pid = state.process.pid;
@@ -147,7 +151,9 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
             Some(path) => send_pidfd(path, &started, b"setns"),
             None => Ok(()),
         })
+        .and_then(|()| foreground.as_mut().map_or(Ok(()), Foreground::take_terminal))
         .and_then(|()| {
+            trace::step(format_args!("setns_init: about to exec"));
             let going = started.commit().and_then(|()| started.await_program(&plan));
             going.map_err(RuntimeError::Init)
         });
@@ -157,6 +163,15 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     }
     let Some(foreground) = foreground else { return Ok(0) };
     Ok(foreground.wait(&started.into_child(), None)?.shell_status())
+}
+
+/// A mask of processors as one number, without leading zeros.
+fn hexadecimal(mask: &[u64]) -> String {
+    let digits: String = mask.iter().rev().map(|word| format!("{word:016x}")).collect();
+    match digits.trim_start_matches('0') {
+        "" => "0".to_owned(),
+        number => number.to_owned(),
+    }
 }
 
 fn describe(source: &Source, spec: &Spec) -> Result<Process, RuntimeError> {
@@ -221,5 +236,12 @@ mod tests {
         assert_eq!(sets.inheritable, 0b01);
         assert_eq!(sets.ambient, 0b01);
         assert_eq!(sets.permitted, 0b11);
+    }
+
+    #[test]
+    fn writes_a_mask_as_a_number() {
+        for (mask, number) in [(&[2, 0][..], "2"), (&[0, 0xa], "a0000000000000000"), (&[], "0")] {
+            assert_eq!(hexadecimal(mask), number);
+        }
     }
 }

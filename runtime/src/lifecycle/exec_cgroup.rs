@@ -41,7 +41,10 @@ pub(super) fn open(container: &Container, below: &[String]) -> Result<Entrances,
                 let file = open_to_write(&directory.join("cgroup.procs"));
                 entrances.push(file.map_err(RuntimeError::system("cgroup.procs"))?);
             }
-            Err(error) => return Err(RuntimeError::system(file.display().to_string())(error)),
+            Err(error) => {
+                let what = format!("error adding pid to {}", file.display());
+                return Err(RuntimeError::system(what)(error));
+            }
         }
     }
     Ok(entrances)
@@ -106,7 +109,7 @@ fn below(path: &str) -> Result<PathBuf, String> {
             "" | "." => {}
             ".." => {
                 if !clean.pop() {
-                    return Err(format!("{path} is not a sub cgroup path"));
+                    return Err(format!("bad sub cgroup path: {path} leads out of the cgroup"));
                 }
             }
             name => clean.push(name),
@@ -137,8 +140,8 @@ mod tests {
     #[test]
     fn refuses_in_runcs_words() {
         for (values, words) in [
-            (&["../x"][..], "../x is not a sub cgroup path"),
-            (&["cpu:a/../../b"], "a/../../b is not a sub cgroup path"),
+            (&["../x"][..], "bad sub cgroup path: ../x leads out of the cgroup"),
+            (&["cpu:a/../../b"], "bad sub cgroup path: a/../../b leads out of the cgroup"),
             (&["a", "b"], "invalid --cgroup argument: a (missing <controller>: prefix)"),
             (
                 &["cpu:a", "cpu:b"],

@@ -18,6 +18,7 @@ use crate::sys::terminal::{self, Settings};
 pub struct Foreground {
     signals: OwnedFd,
     console: Option<OwnedFd>,
+    master: Option<OwnedFd>,
 }
 
 impl Foreground {
@@ -30,16 +31,20 @@ impl Foreground {
     pub fn prepare(terminal: bool) -> Result<(Self, Option<OwnedFd>), RuntimeError> {
         let signals = all_as_descriptor().map_err(RuntimeError::system("signals"))?;
         if !terminal {
-            return Ok((Self { signals, console: None }, None));
+            return Ok((Self { signals, console: None, master: None }, None));
         }
         let pair = crate::sys::socket::seqpacket_pair();
         let (ours, theirs) = pair.map_err(RuntimeError::system("the console"))?;
-        Ok((Self { signals, console: Some(ours) }, Some(theirs)))
+        Ok((Self { signals, console: Some(ours), master: None }, Some(theirs)))
     }
 
-    /// The master of the container's terminal, which the process has sent by now.
-    fn receive_master(&self) -> Result<Option<OwnedFd>, RuntimeError> {
-        let Some(console) = &self.console else { return Ok(None) };
+    /// Takes the master of the container's terminal, which the process has sent once it is ready, and
+    /// sets it up. To be done before the program runs: what it writes shall find the settings.
+    ///
+    /// # Errors
+    /// [`RuntimeError::System`]; [`RuntimeError::Refused`] when the process sent none.
+    pub fn take_terminal(&mut self) -> Result<(), RuntimeError> {
+        let Some(console) = &self.console else { return Ok(()) };
         let failed = || RuntimeError::system("the console");
         let master = match wait_readable(console, 0).map_err(failed())? {
             true => receive_descriptor(console, &mut [0; 64]).map_err(failed())?.1,
@@ -49,7 +54,8 @@ impl Foreground {
             RuntimeError::Refused("the container process sent no terminal".to_owned())
         })?;
         terminal::clear_newline_translation(&master).map_err(failed())?;
-        Ok(Some(master))
+        self.master = Some(master);
+        Ok(())
     }
 
     /// Waits until the process ends. Meanwhile its readiness is handed on to a manager, who watches this
@@ -63,8 +69,7 @@ impl Foreground {
         mut notify: Option<&Notify>,
     ) -> Result<Ended, RuntimeError> {
         let failed = || RuntimeError::system("waiting for the container process");
-        let master = self.receive_master()?;
-        let mut relay = match &master {
+        let mut relay = match &self.master {
             Some(master) => Some(Relay::begin(master.as_fd())?),
             None => None,
         };

@@ -17,6 +17,7 @@ use crate::init::excursion::Excursion;
 use crate::init::parent::Started;
 use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
+use crate::sys::process::ExecStrings;
 
 /// The status that hooks and agents are told while the container is being made.
 pub(super) const CREATING: &str = "creating";
@@ -89,15 +90,18 @@ fn run_each(
             .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
             .collect(),
     };
+    let own = ExecStrings::new(&own);
     let mut arena = Arena::default();
-    let bundle = arena.add(&state.bundle);
+    // As in runc: inside, where the root is not entered yet, a hook works on the rootfs.
+    let directory = arena.add(if inside.is_some() { &state.rootfs } else { &state.bundle });
     let text = state.for_hooks(status, pid);
-    for hook in compile(all, point, &own, &mut arena) {
+    for hook in compile(all, point, &mut arena) {
         let mut output = Output::default();
         let surroundings = Surroundings {
             place: Place::Here,
-            directory: Some(arena.c_str(bundle)),
+            directory: Some(arena.c_str(directory)),
             state: text.as_bytes(),
+            env: &own,
         };
         let result = match inside {
             None => run(&hook, &arena, &surroundings, &mut output).map(drop),

@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 /// Every code, with what it means: the list of keel(8) is made from it. A word keeps its meaning.
-pub const CODES: [(&str, &str); 21] = [
+pub const CODES: [(&str, &str); 23] = [
     ("usage", "the command line is not understood"),
     ("file", "a file of the caller's cannot be used"),
     ("refused", "the container is in another state, or what is asked for cannot be had"),
@@ -38,6 +38,8 @@ pub const CODES: [(&str, &str); 21] = [
     ("already-exists", "there is one already"),
     ("state", "the container's record cannot be read or written"),
     ("cgroup", "a cgroup cannot be made, limited, frozen or removed"),
+    ("intel-rdt", "the resctrl file system lacks what linux.intelRdt asks for, or refuses it"),
+    ("systemd", "systemd cannot be reached, or refuses what it is asked for"),
     ("seccomp", "the seccomp profile cannot be compiled"),
     ("setup", "a step between the config and the program failed"),
     ("program-not-found", "the program, or the interpreter it names, is not in the container"),

@@ -59,12 +59,14 @@ pub fn run(
         Ok(notify) => notify,
         Err(error) => return Err(launched.undo(error)),
     };
-    let executed = launched
-        .started
-        .commit()
-        .and_then(|()| launched.started.await_program(&launched.plan))
-        .map_err(RuntimeError::Init)
-        .and_then(|()| poststart(&launched));
+    let ready = foreground.as_mut().map_or(Ok(()), Foreground::take_terminal);
+    let executed = ready.and_then(|()| {
+        let going = launched.started.commit();
+        going
+            .and_then(|()| launched.started.await_program(&launched.plan))
+            .map_err(RuntimeError::Init)?;
+        poststart(&launched)
+    });
     if let Err(error) = executed {
         return Err(launched.undo(error));
     }

@@ -83,7 +83,8 @@ fn await_program(container: &Container, answer: OwnedFd) -> Result<(), RuntimeEr
         let text = "the container process does not come to execute its program".to_owned();
         return Err(RuntimeError::Refused(text));
     }
-    let Some(Message::Failed { step, failure }) = Message::receive(&answer).map_err(failed())?
+    let (Some(Message::Failed { step, failure }), output) =
+        Message::receive_with_text(&answer).map_err(failed())?
     else {
         return killed_by_filter(container);
     };
@@ -93,7 +94,13 @@ fn await_program(container: &Container, answer: OwnedFd) -> Result<(), RuntimeEr
     let paths: Vec<String> = listed.map(|hook| hook.path.clone()).collect();
     let program = spec.process.and_then(|process| process.args.into_iter().next());
     let program = program.unwrap_or_default();
-    Err(RuntimeError::Init(explain_after_start(usize::from(step), failure, &paths, &program)))
+    Err(RuntimeError::Init(explain_after_start(
+        usize::from(step),
+        failure,
+        output,
+        &paths,
+        &program,
+    )))
 }
 
 /// A filter that answers execve with death leaves nobody to say so: the stream ends as it does when

@@ -166,7 +166,7 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
         let console_device = context.console_device;
         console.push((field("process.terminal"), Step::Terminal { size, console_device }));
     }
-    if context.own_streams && process.user.uid != 0 && !process.terminal {
+    if (context.own_streams || process.terminal) && process.user.uid != 0 {
         late.push((field("process.user.uid"), Step::OwnStreams(process.user.uid)));
     }
     if let Some(profile) = &process.apparmor_profile {
@@ -278,19 +278,21 @@ fn capability_sets(
         wanted.bounding | wanted.effective | wanted.inheritable | wanted.permitted | wanted.ambient;
     let missing = union & !available;
     if missing != 0 {
-        let names: Vec<String> = (0..64)
-            .filter(|bit| missing & 1 << bit != 0)
-            .filter_map(|bit| caps::all().into_iter().find(|c| c.index() == bit))
-            .map(|capability| capability.to_string())
-            .collect();
         // The words are runc's; those that nobody knows were warned of when the config was read.
         warnings.push(format!(
             "process.capabilities: ignoring unknown or unavailable capabilities: [{}]",
-            names.join(" ")
+            names(missing).collect::<Vec<_>>().join(" ")
         ));
     }
     let permitted = wanted.permitted & available;
     let inheritable = wanted.inheritable & available;
+    // The words are runc's.
+    for name in names(wanted.ambient & available & !(permitted & inheritable)) {
+        warnings.push(format!(
+            "can't raise ambient capability {name}: it is not among both the permitted and the \
+             inheritable ones, ignoring"
+        ));
+    }
     CapabilitySets {
         bounding: wanted.bounding & available,
         effective: wanted.effective & permitted,
@@ -298,6 +300,14 @@ fn capability_sets(
         permitted,
         ambient: wanted.ambient & permitted & inheritable,
     }
+}
+
+/// The names of the capabilities in a mask.
+fn names(mask: u64) -> impl Iterator<Item = String> {
+    (0..64)
+        .filter(move |bit| mask & 1 << bit != 0)
+        .filter_map(|bit| caps::all().into_iter().find(|c| c.index() == bit))
+        .map(|capability| capability.to_string())
 }
 
 /// A step with the strings it refers to, for a human.
@@ -376,8 +386,10 @@ mod tests {
         let process = Process { capabilities: Some(capabilities), ..Process::default() };
         let mut warnings = Vec::new();
         assert_eq!(capability_sets(&process, None, &mut warnings).ambient, 0b010);
-        assert!(warnings.is_empty());
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].starts_with("can't raise ambient capability CAP_CHOWN: "));
+        warnings.clear();
         assert_eq!(capability_sets(&process, Some(0b101), &mut warnings).ambient, 0);
-        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
     }
 }

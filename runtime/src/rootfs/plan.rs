@@ -176,6 +176,10 @@ impl Compiler<'_> {
             self.late_step(Origin::item("linux.readonlyPaths", index), Step::Readonly(text));
         }
         for (index, path) in linux.masked_paths.iter().enumerate() {
+            // Covering a path twice would hide nothing more, and stack a mount on a mount.
+            if linux.masked_paths[..index].contains(path) {
+                continue;
+            }
             let text = self.arena.add(path);
             self.late_step(Origin::item("linux.maskedPaths", index), Step::Mask(text));
         }

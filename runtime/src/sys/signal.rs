@@ -48,6 +48,23 @@ pub fn unblock_all() -> Result<()> {
         .named(Call::Sigprocmask)
 }
 
+/// Has the signals that ask a program to end do so for the first process of a pid namespace too, which
+/// takes none that it does not handle; execve(2) undoes it. For a process that only waits.
+///
+/// # Errors
+/// The errno of the call.
+pub fn end_on_termination() -> Result<()> {
+    extern "C" fn end(signal: libc::c_int) {
+        super::process::exit_now(128 + signal);
+    }
+    let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        // SAFETY: the handler does nothing but _exit(2), which is safe in a signal handler.
+        unsafe { nix::sys::signal::sigaction(signal, &action) }.named(Call::Sigprocmask)?;
+    }
+    Ok(())
+}
+
 /// Gives the signals that the Rust runtime or a careless caller ignores their default meaning
 /// again: exec keeps what is ignored, and clone3 resets handlers only.
 ///
