@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use keel::container::id::ContainerId;
-use keel::lifecycle::launch::Request;
+use keel::lifecycle::request::Request;
 use keel::lifecycle::wait::{Waited, wait};
 use keel::lifecycle::{create, delete, start};
 

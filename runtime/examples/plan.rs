@@ -10,7 +10,8 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use keel::container::id::ContainerId;
-use keel::lifecycle::launch::{Request, plan_only};
+use keel::lifecycle::launch::plan_only;
+use keel::lifecycle::request::Request;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let bundle = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: plan BUNDLE")?;

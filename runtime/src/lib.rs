@@ -12,7 +12,7 @@
 //!
 //! ```no_run
 //! use keel::container::id::ContainerId;
-//! use keel::lifecycle::{create, delete, launch::Request, start, wait::wait};
+//! use keel::lifecycle::{create, delete, request::Request, start, wait::wait};
 //!
 //! let request = Request::new(ContainerId::parse("web-1")?, "/run/keel", "/srv/web");
 //! create::create(&request, None)?;

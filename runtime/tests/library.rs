@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keel::container::id::ContainerId;
 use keel::lifecycle::exec::{self, Changes, Source, exec};
-use keel::lifecycle::launch::Request;
+use keel::lifecycle::request::Request;
 use keel::lifecycle::wait::{Waited, wait};
 use keel::lifecycle::{create, delete, kill, start, state};
 

@@ -265,6 +265,30 @@ fn every_poststop_hook_runs() {
     assert_eq!(log(&container).len(), 1, "the second hook did not run");
 }
 
+/// RT-HOOK-16: the poststop hooks of a container that did not come to be are run.
+#[test]
+fn poststop_hooks_follow_a_failed_creation() {
+    let points = ["prestart", "createRuntime", "createContainer"];
+    let hooked = |point: &str, container: &Container| {
+        let mut hooks = json!({"poststop": [logging(container, point)]});
+        hooks[point] = json!([failing()]);
+        set(container, hooks);
+    };
+    for point in points {
+        let container = Container::sleeping(|_| ());
+        hooked(point, &container);
+        container.create().fails_naming(&["hook"]);
+        let log = log(&container);
+        assert_eq!(log.len(), 1, "{point}: {log:?}");
+        assert_eq!(log[0].1["status"], "stopped", "{point}");
+        container.assert_nothing_left();
+    }
+    let container = Container::new(|config| config["process"]["args"] = json!(["/no-such"]));
+    set(&container, json!({"poststop": [logging(&container, "poststop")]}));
+    container.run().fails_naming(&["no-such"]);
+    assert_eq!(log(&container).len(), 1, "a program that is not there");
+}
+
 /// RT-HOOK-12: a failing poststart hook makes `start` fail and ends the container's life.
 #[test]
 fn a_failing_poststart_hook_ends_the_container() {

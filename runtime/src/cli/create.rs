@@ -8,7 +8,7 @@ use super::output::Output;
 use crate::container::id::ContainerId;
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
-use crate::lifecycle::launch::Request;
+use crate::lifecycle::request::Request;
 use crate::limits::LISTEN_FDS_MAX;
 use crate::sys::process::getpid;
 

@@ -7,7 +7,8 @@ use super::command::Global;
 use super::create::{explain, id, warn};
 use super::error::CommandError;
 use super::output::Output;
-use crate::lifecycle::launch::{Request, plan_only};
+use crate::lifecycle::launch::plan_only;
+use crate::lifecycle::request::Request;
 
 pub(super) fn run(
     bundle: &Path,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::delete::clear;
 use super::error::RuntimeError;
 use super::hooks;
-use super::launch::plan_cgroups;
+use super::host::plan_cgroups;
 use super::outside::{self, Directories, Resolver, number};
 use super::state::Container;
 use crate::cgroup;

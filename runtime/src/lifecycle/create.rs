@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::error::RuntimeError;
-use super::launch::{Mode, Request, launch};
+use super::launch::{Mode, launch};
+use super::request::Request;
 use crate::sys::socket::connect_stream;
 
 /// Makes a container and leaves its process waiting for start. The warnings say what the user should

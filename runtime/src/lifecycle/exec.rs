@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::caller::{check_inherited, send_pidfd, write_pid_file};
 use super::create::console_for;
 use super::error::RuntimeError;
 use super::exec_cgroup;
 use super::filter::{self, Filtered, tell_agent};
 use super::foreground::Foreground;
 use super::intel_rdt;
-use super::launch::{check_inherited, send_pidfd, write_pid_file};
 use super::state::Container;
 use crate::config::linux::NamespaceKind;
 use crate::config::load::load;

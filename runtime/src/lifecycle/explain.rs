@@ -9,7 +9,8 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use super::error::RuntimeError;
-use super::launch::{self, plan_only};
+use super::launch::plan_only;
+use super::request::{self, load_config};
 use super::state::Container;
 use crate::config::process::Process;
 use crate::config::spec::Spec;
@@ -106,7 +107,7 @@ fn subject(
             Err(error) => return Err(error),
         }
     }
-    let loaded = match launch::load_config(&request.bundle, request.config.as_deref()) {
+    let loaded = match load_config(&request.bundle, request.config.as_deref()) {
         Ok(loaded) => loaded,
         Err(error) => {
             found.causes.extend(refused(&error));
@@ -120,10 +121,10 @@ fn subject(
     Ok(Some((loaded.spec, rootfs)))
 }
 
-fn as_creation(request: &Request) -> launch::Request {
+fn as_creation(request: &Request) -> request::Request {
     let id = request.id.clone().unwrap_or_else(ContainerId::example);
     let config = request.config.clone();
-    launch::Request { config, ..launch::Request::new(id, &request.root, &request.bundle) }
+    request::Request { config, ..request::Request::new(id, &request.root, &request.bundle) }
 }
 
 /// What refuses a config, as causes: one for each finding.
@@ -229,7 +230,7 @@ pub fn explain_syscall(
     let spec = match container {
         Some(Ok(container)) => container.config()?,
         Some(Err(RuntimeError::State(StateError::NotFound))) | None => {
-            launch::load_config(&request.bundle, request.config.as_deref())?.spec
+            load_config(&request.bundle, request.config.as_deref())?.spec
         }
         Some(Err(error)) => return Err(error),
     };

@@ -1,21 +1,18 @@
 //! From a bundle to a process that is ready to execute its program: what create and run share.
 
-use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::caller::{check_inherited, send_pidfd, write_pid_file};
 use super::error::RuntimeError;
 use super::filter::{self, Filtered, tell_agent};
+use super::host::{Host, plan_cgroups};
+use super::request::{Loaded, Request, load_config};
 use super::systemd::{self, Scope};
 use super::{hooks, intel_rdt, mounts, notify};
-use crate::cgroup;
-use crate::config::error::{ConfigError, ConfigErrors, Kind};
 use crate::config::hooks::Hooks;
 use crate::config::linux::NamespaceKind;
-use crate::config::load::{Document, load};
 use crate::config::spec::Spec;
-use crate::container::id::ContainerId;
 use crate::container::process::ProcessIdentity;
 use crate::container::state_dir::StateDir;
 use crate::container::state_file::State;
@@ -26,66 +23,8 @@ use crate::init::parent::{Resources, Started, spawn};
 use crate::init::plan::{self, Plan};
 use crate::namespaces::net_devices::Moved;
 use crate::procfs::Procfs;
-use crate::sys::credentials::capget;
-use crate::sys::mount::open_tree_clone;
-use crate::sys::namespace;
-use crate::sys::open::{CWD, OpenFlags, openat, survives_exec};
-use crate::sys::process::{geteuid, getpid};
-use crate::{process, resctrl, rootfs, seccomp};
-
-/// What create and run are asked for.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The new container's id.
-    pub id: ContainerId,
-    /// Where the states of containers are.
-    pub root: PathBuf,
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// The config, where it is not the bundle's `config.json`.
-    pub config: Option<PathBuf>,
-    /// The file to write the pid to.
-    pub pid_file: Option<PathBuf>,
-    /// The socket that is sent a pidfd of the container process.
-    pub pidfd_socket: Option<PathBuf>,
-    /// Enter the root by chroot(2).
-    pub no_pivot: bool,
-    /// Keep the caller's session keyring.
-    pub no_new_keyring: bool,
-    /// How many sockets from 3 on were handed to this program to be listened at (sd_listen_fds(3)): the
-    /// container's program inherits them.
-    pub listen_fds: u32,
-    /// How many descriptors after them the program inherits.
-    pub preserve_fds: u32,
-    /// The socket of the manager that waits for the program to be ready (sd_notify(3)).
-    pub notify_socket: Option<OsString>,
-    /// Whether cgroups that may not be written to are tolerated; `None` decides by privilege.
-    pub rootless: Option<bool>,
-    /// The cgroups are systemd's to make.
-    pub systemd_cgroup: bool,
-}
-
-impl Request {
-    /// A container from a bundle, and nothing beyond what its config says.
-    #[must_use]
-    pub fn new(id: ContainerId, root: impl Into<PathBuf>, bundle: impl Into<PathBuf>) -> Self {
-        Self {
-            id,
-            root: root.into(),
-            bundle: bundle.into(),
-            config: None,
-            pid_file: None,
-            pidfd_socket: None,
-            no_pivot: false,
-            no_new_keyring: false,
-            listen_fds: 0,
-            preserve_fds: 0,
-            notify_socket: None,
-            rootless: None,
-            systemd_cgroup: false,
-        }
-    }
-}
+use crate::sys::process::geteuid;
+use crate::{cgroup, process, resctrl, rootfs, seccomp};
 
 /// Whether the process waits for `start`, or its parent lets it go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,109 +63,9 @@ impl Launched {
         self.started.abandon();
         let mut state = self.state.clone();
         intel_rdt::note(self.resctrl.as_ref(), &mut state, false);
-        undo(&self.directory, &state, error)
+        undo(&self.directory, &state, &self.hooks, error)
     }
 }
-
-/// A config as it was read: the file and its meaning.
-#[derive(Debug)]
-pub struct Loaded {
-    pub(super) document: Document,
-    /// The meaning.
-    pub spec: Spec,
-    pub(super) warnings: Vec<String>,
-}
-
-/// Reads and checks the config of a request.
-///
-/// # Errors
-/// [`RuntimeError::Load`] or [`RuntimeError::Config`], with all findings.
-pub fn load_config(bundle: &Path, config: Option<&Path>) -> Result<Loaded, RuntimeError> {
-    let path = config.map_or_else(|| bundle.join("config.json"), Path::to_owned);
-    let document = load(&path)?;
-    let checked = Spec::from_json(&document.json)?;
-    let spec = checked.value;
-    let missing = match &spec.process {
-        None => Some("process"),
-        Some(process) if process.args.is_empty() => Some("process.args"),
-        Some(_) => None,
-    };
-    if let Some(field) = missing {
-        let detail = "there is nothing to run".to_owned();
-        let error = ConfigError { field: field.to_owned(), kind: Kind::Missing, detail };
-        return Err(ConfigErrors(vec![error]).into());
-    }
-    Ok(Loaded { document, spec, warnings: checked.warnings })
-}
-
-/// What the compiler needs to know of the host.
-pub(super) struct Host {
-    pub(super) cgroups: cgroup::Plan,
-    /// The unit, where systemd makes the cgroup.
-    scope: Option<Scope>,
-    /// To whom the cgroup is delegated.
-    cgroup_owner: Option<u32>,
-    cgroup_mounts: Vec<rootfs::plan::CgroupMount>,
-    root_parent_mount: String,
-    kernel_mounts: Vec<String>,
-    source_links: Vec<(usize, String)>,
-    pub(super) opening: cgroup::Opening,
-    permitted: Option<u64>,
-    privileged: bool,
-    /// Whether this process is in a user namespace, or might as well be.
-    in_user_namespace: bool,
-    /// Whether this process may copy mounts for the child.
-    prepare_trees: bool,
-    /// What concerns cgroups and the host's processes may be refused.
-    rootless: bool,
-}
-
-impl Host {
-    pub(super) fn look(request: &Request, spec: &Spec) -> Result<Self, RuntimeError> {
-        let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
-        let privileged = permitted & 1 << CAP_SYS_ADMIN != 0;
-        // Root of a user namespace has all capabilities, and none over the host's cgroups and devices.
-        let in_user_namespace = !privileged || namespace::is_nested();
-        let rootless = request.rootless.unwrap_or(in_user_namespace);
-        let (cgroups, scope) = plan_cgroups(spec, &request.id, request.systemd_cgroup, rootless)?;
-        let cgroup_mounts = cgroup_mounts(&cgroups);
-        let makes_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
-        let mount_namespace = spec.linux.namespace(NamespaceKind::Mount);
-        let joins_mounts = mount_namespace.is_some_and(|namespace| namespace.path.is_some());
-        let opening = match makes_user_namespace || joins_mounts {
-            true => cgroup::Opening::Now,
-            false => cgroup::Opening::Later,
-        };
-        let is_v2 = |directory: &cgroup::Directory| directory.keys.iter().any(String::is_empty);
-        let alone = cgroups.directories.len() == 1 && cgroups.directories.iter().all(is_v2);
-        let owner = if privileged && alone { cgroup_owner(spec) } else { None };
-        Ok(Self {
-            opening,
-            cgroup_owner: owner,
-            cgroup_mounts,
-            root_parent_mount: mounts::root_parent_mount(request, spec)?,
-            kernel_mounts: mounts::kernel_mounts(request, spec)?,
-            source_links: mounts::source_links(request, spec),
-            permitted: (!makes_user_namespace).then_some(permitted),
-            in_user_namespace,
-            prepare_trees: makes_user_namespace
-                && privileged
-                && (!in_user_namespace || owns_mounts()),
-            privileged,
-            rootless,
-            cgroups,
-            scope,
-        })
-    }
-}
-
-/// Whether the mounts of this process belong to its own user namespace, which they do not after a mere
-/// `unshare --user`.
-fn owns_mounts() -> bool {
-    !matches!(open_tree_clone(CWD, c"/", false), Err(error) if error.errno == libc::EPERM)
-}
-
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// The plan of a request without doing any of it; needs no privilege.
 ///
@@ -301,7 +140,7 @@ pub fn launch(
     let result = draft.start_process(applied, scope, &mut state, &mut plan, console);
     let (started, moved) = match result {
         Ok(both) => both,
-        Err(error) => return Err(undo(&directory, &state, error)),
+        Err(error) => return Err(undo(&directory, &state, &spec.hooks, error)),
     };
     let mut warnings = loaded.warnings;
     warnings.append(&mut plan.warnings);
@@ -321,27 +160,6 @@ fn surround(spec: &mut Spec, request: &Request) {
         let number = request.listen_fds;
         // In a pid namespace of its own the program is the first.
         process.env.extend([format!("LISTEN_FDS={number}"), "LISTEN_PID=1".to_owned()]);
-    }
-}
-
-/// Makes sure that the descriptors are there that the program shall inherit; else it would get some of
-/// ours.
-///
-/// # Errors
-/// [`RuntimeError::Refused`], in runc's words.
-pub(super) fn check_inherited(listened: u32, preserved: u32) -> Result<(), RuntimeError> {
-    let is_open = |number: u32| survives_exec(i32::try_from(number).unwrap_or(i32::MAX));
-    let first = 3 + listened;
-    if let Some(number) = (3..first).find(|number| !is_open(*number)) {
-        let text = format!("LISTEN_FDS is {listened}, but descriptor {number} is not open");
-        return Err(RuntimeError::Refused(text));
-    }
-    match (0..preserved).find(|index| !is_open(first.saturating_add(*index))) {
-        None => Ok(()),
-        Some(index) => {
-            let text = format!("unable to stat preserved-fd {index} (of {preserved})");
-            Err(RuntimeError::Refused(text))
-        }
     }
 }
 
@@ -498,99 +316,19 @@ fn record(
     Ok(())
 }
 
-/// Sends a process's descriptor to whoever listens at `path`.
-///
-/// # Errors
-/// [`RuntimeError::System`], naming the socket.
-pub(super) fn send_pidfd(path: &Path, started: &Started, word: &[u8]) -> Result<(), RuntimeError> {
-    let failed = || RuntimeError::system(format!("--pidfd-socket {}", path.display()));
-    let socket = crate::sys::socket::connect_stream(path, 0).map_err(failed())?;
-    crate::sys::socket::send_descriptor(&socket, word, started.pidfd()).map_err(failed())
-}
-
-/// Undoes what was begun, and tells the first error: a failure to clean up joins it.
-pub(super) fn undo(directory: &StateDir, state: &State, error: RuntimeError) -> RuntimeError {
-    match super::delete::clear(directory, state) {
-        Ok(()) => error,
-        Err(second) => error.and_cleaning_up(&second),
+/// Undoes what was begun, with the poststop hooks (runtime-spec, "Lifecycle", steps 3 to 8: what fails goes
+/// on at step 12), and tells the first error: a failure to clean up joins it.
+pub(super) fn undo(
+    directory: &StateDir,
+    state: &State,
+    listed: &Hooks,
+    error: RuntimeError,
+) -> RuntimeError {
+    if let Err(second) = super::delete::clear(directory, state) {
+        return error.and_cleaning_up(&second);
     }
-}
-
-pub(super) fn plan_cgroups(
-    spec: &Spec,
-    id: &ContainerId,
-    by_systemd: bool,
-    rootless: bool,
-) -> Result<(cgroup::Plan, Option<Scope>), RuntimeError> {
-    let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
-    let layout = cgroup::layout(&procfs)?;
-    let id = id.as_str();
-    let scope = match by_systemd {
-        true => Some(Scope::look(spec, id, &layout)?),
-        false => None,
-    };
-    let location = match &scope {
-        Some(scope) => scope.location(id)?,
-        None => cgroup::Location::new(spec.linux.cgroups_path.as_deref(), id)?,
-    };
-    // As with runc: who names a cgroup wants it. A user's systemd gives one, but no rules on devices.
-    let unnamed = rootless && spec.linux.cgroups_path.is_none();
-    let privilege = match scope.as_ref().map_or(unnamed, Scope::is_users) {
-        true => cgroup::Privilege::Rootless,
-        false => cgroup::Privilege::Full,
-    };
-    let resources = spec.linux.resources.clone().unwrap_or_default();
-    let mut plan = cgroup::plan(&resources, &layout, &location, privilege)?;
-    plan.occupied = scope.is_some();
-    Ok((plan, scope))
-}
-
-/// Whose a v2 cgroup becomes that the container sees as its own and may write to: its first process's
-/// user, by the id it has here.
-fn cgroup_owner(spec: &Spec) -> Option<u32> {
-    let shows = |mount: &crate::config::mounts::Mount| {
-        mount.kind.starts_with("cgroup") && mount.options.set & libc::MS_RDONLY == 0
-    };
-    if !spec.linux.creates(NamespaceKind::Cgroup) || !spec.mounts.iter().any(shows) {
-        return None;
-    }
-    let uid = spec.process.as_ref().map_or(0, |process| process.user.uid);
-    let owner = match spec.linux.namespace(NamespaceKind::User) {
-        None => Some(uid),
-        Some(_) => spec.linux.uid_mappings.iter().find_map(|range| {
-            let offset = uid.checked_sub(range.container).filter(|offset| *offset < range.size)?;
-            range.host.checked_add(offset)
-        }),
-    };
-    owner.filter(|owner| *owner != geteuid())
-}
-
-/// How a mount of type `cgroup` shows the hierarchies: one directory each, named as on the host. v2
-/// beside v1 is left out, as the other runtimes do it.
-pub(super) fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupMount> {
-    let single = cgroups.directories.len() == 1;
-    let mount = |directory: &cgroup::Directory| {
-        let name = directory.mount_point.file_name().unwrap_or_default().to_string_lossy();
-        let is_v2 = directory.keys.iter().any(String::is_empty);
-        let controllers: Vec<&str> = directory.keys.iter().map(String::as_str).collect();
-        let named = controllers.iter().any(|key| key.starts_with("name="));
-        let data = match (is_v2, named) {
-            (true, _) => String::new(),
-            (false, true) => format!("none,{}", controllers.join(",")),
-            (false, false) => controllers.join(","),
-        };
-        let links = controllers.iter().filter(|key| !is_v2 && !named && **key != name);
-        rootfs::plan::CgroupMount {
-            links: links.map(|key| (*key).to_owned()).collect(),
-            name: if single && is_v2 { String::new() } else { name.into_owned() },
-            path: directory.path().to_string_lossy().into_owned(),
-            kind: if is_v2 { "cgroup2" } else { "cgroup" },
-            data,
-        }
-    };
-    let is_v2 = |directory: &&cgroup::Directory| directory.keys.iter().any(String::is_empty);
-    let shown = cgroups.directories.iter().filter(|directory| single || !is_v2(directory));
-    shown.map(mount).collect()
+    let failed = hooks::after_deletion(listed, state).into_iter();
+    failed.fold(error, |error, warning| error.and_cleaning_up(&RuntimeError::Refused(warning)))
 }
 
 fn compile(
@@ -657,24 +395,4 @@ pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> Stat
         monitoring_path: String::new(),
         resctrl_made: Vec::new(),
     }
-}
-
-/// Writes a pid so that readers see the whole number or no file.
-///
-/// # Errors
-/// [`RuntimeError::System`], naming the file.
-pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<(), RuntimeError> {
-    let failed = || RuntimeError::system(format!("--pid-file {}", path.display()));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let c_string = |text: &[u8]| CString::new(text).unwrap_or_default();
-    let directory = c_string(directory.as_os_str().as_encoded_bytes());
-    let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY;
-    let directory = openat(CWD, &directory, flags, 0).map_err(failed())?;
-    let new = c_string(format!(".{name}.{}", getpid()).as_bytes());
-    let flags = OpenFlags::O_WRONLY | OpenFlags::O_CREAT | OpenFlags::O_EXCL;
-    openat(&directory, &new, flags, 0o666)
-        .and_then(|file| crate::sys::open::write_all(file, pid.to_string().as_bytes()))
-        .and_then(|()| crate::sys::open::renameat(&directory, &new, &c_string(name.as_bytes())))
-        .map_err(failed())
 }

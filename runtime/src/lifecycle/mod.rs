@@ -1,6 +1,7 @@
 //! The operations on a container, each in the order in which the specification numbers its steps
 //! (runtime-spec, runtime.md, "Lifecycle").
 
+mod caller;
 pub mod checkpoint;
 pub mod create;
 pub mod delete;
@@ -14,6 +15,7 @@ mod filter;
 pub mod foreground;
 pub mod gc;
 mod hooks;
+mod host;
 mod intel_rdt;
 pub mod kill;
 pub mod launch;
@@ -24,6 +26,7 @@ mod outside;
 pub mod pause;
 pub mod ps;
 pub mod report;
+pub mod request;
 pub mod restore;
 pub mod run;
 pub mod start;

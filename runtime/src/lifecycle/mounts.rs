@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::RuntimeError;
-use super::launch::Request;
+use super::request::Request;
 use crate::cgroup::unescape;
 use crate::config::spec::Spec;
 

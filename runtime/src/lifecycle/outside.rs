@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::error::RuntimeError;
-use super::launch::cgroup_mounts;
+use super::host::cgroup_mounts;
 use crate::cgroup;
 use crate::criu::{Criu, CriuError};
 use crate::root::Root;

@@ -10,10 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::caller::write_pid_file;
 use super::checkpoint::DESCRIPTORS;
 use super::error::RuntimeError;
-use super::launch::{self, Host, Loaded, begin, initial_state, load_config, undo, write_pid_file};
+use super::host::Host;
+use super::launch::{begin, initial_state, undo};
 use super::outside::{self, Directories, Resolver, number};
+use super::request::{self, Loaded, load_config};
 use super::run::{After, Outcome, end, prepare};
 use super::{hooks, mount_points};
 use crate::cgroup;
@@ -39,7 +42,7 @@ use crate::sys::socket::{loopback_up, send_descriptor};
 #[derive(Debug, Clone)]
 pub struct Request {
     /// What a creation would be asked for.
-    pub container: launch::Request,
+    pub container: request::Request,
     /// The directory with the images.
     pub images: PathBuf,
     /// The directory for the log, where it is another.
@@ -88,7 +91,7 @@ pub fn restore(
     };
     let child = match draft.make(applied, &mut state, &directories, streams) {
         Ok(child) => child,
-        Err(error) => return Err(undo(&directory, &state, error)),
+        Err(error) => return Err(undo(&directory, &state, &loaded.spec.hooks, error)),
     };
     let mut warnings = loaded.warnings;
     warnings.extend(host.cgroups.warnings);
