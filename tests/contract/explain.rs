@@ -146,7 +146,7 @@ fn finds_what_is_wrong_with_a_mount() {
     let source = |config: &mut Value| {
         add(
             config,
-            json!({"destination": "/data", "type": "bind", "source": "/nosuch", "options": ["bind"]}),
+            json!({"destination": "/data", "type": "bind", "source": "/nosuchsource", "options": ["bind"]}),
         );
     };
     let cause = explains("mount-source", "ENOENT", NOT_THERE, source, |_| ());

@@ -133,9 +133,9 @@ fn errors_have_codes() {
     has(&log(&["kill", id, "NOSUCH"]), &json!({"code": "usage"}));
     has(&log(&["create", "a/b"]), &json!({"code": "invalid-id"}));
     has(&log(&["start", "nosuch"]), &json!({"code": "not-found", "errno": null}));
-    has(&log(&["create", "-b", "/nosuch", id]), &json!({"code": "config-not-found"}));
+    has(&log(&["create", "-b", "/nosuchbundle", id]), &json!({"code": "config-not-found"}));
     has(&log(&["create", "-b", "/dev/null", id]), &json!({"errno": "ENOTDIR"}));
-    let pid_file = log(&["create", "--pid-file", "/nosuch/pid", id]);
+    let pid_file = log(&["create", "--pid-file", "/nosuchfolder/pid", id]);
     has(&pid_file, &json!({"code": "system", "syscall": "openat", "errno": "ENOENT"}));
     container.up();
     has(&log(&["create", id]), &json!({"code": "already-exists"}));
@@ -175,7 +175,7 @@ fn failed_creations_have_codes() {
     });
     has(&record, &json!({"code": "seccomp", "field": "linux.seccomp.syscalls[0]"}));
     let record = creation(|config| {
-        let mount = json!({"destination": "/x", "source": "/nosuch", "options": ["bind"]});
+        let mount = json!({"destination": "/x", "source": "/nosuchsource", "options": ["bind"]});
         config["mounts"].as_array_mut().expect("mounts").insert(0, mount);
     });
     has(&record, &json!({"code": "setup", "field": "mounts[0]", "errno": "ENOENT"}));

@@ -93,11 +93,10 @@ fn subject(
         match Container::open(&request.root, id) {
             Ok(container) => {
                 found.last_error = container.directory.read_last_error()?;
+                let seen = PathBuf::from(format!("/proc/{}/root", container.state.process.pid));
                 let rootfs = match container.status() {
                     // As its processes see it, with all mounts.
-                    Status::Running | Status::Paused => {
-                        PathBuf::from(format!("/proc/{}/root", container.state.process.pid))
-                    }
+                    Status::Running | Status::Paused if seen.exists() => seen,
                     _ => PathBuf::from(&container.state.rootfs),
                 };
                 return Ok(Some((container.config()?, rootfs)));

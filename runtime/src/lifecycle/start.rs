@@ -50,6 +50,8 @@ pub fn start(root: &Path, id: &ContainerId, notify: Option<&OsStr>) -> Result<()
     write_all(&fifo, b"0").map_err(RuntimeError::system("exec.fifo"))?;
     container.directory.remove_gate()?;
     if let Err(error) = await_program(&container, answer) {
+        // It says why and then ends: whoever asks next shall find the container stopped.
+        container.has_ended_soon();
         // A record that cannot be written must not hide what it would have said.
         let _ = container.directory.write_last_error(&error.to_record("start"));
         return Err(error);
@@ -106,12 +108,18 @@ fn await_program(container: &Container, answer: OwnedFd) -> Result<(), RuntimeEr
 /// A filter that answers execve with death leaves nobody to say so: the stream ends as it does when
 /// the program was executed.
 fn killed_by_filter(container: &Container) -> Result<(), RuntimeError> {
-    if container.state.process.is_alive() || !container.config_mentions("seccomp")? {
+    // Its descriptors are closed before it is seen to be dead, so that being alive says nothing. Few
+    // configs have such an action; the others need not be compiled to know it.
+    const DEADLY: [&str; 4] =
+        ["SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP"];
+    if !container.config_mentions(&DEADLY)? {
         return Ok(());
     }
     let spec = container.config()?;
     let (Some(filter), _) = filter::compile(&spec)? else { return Ok(()) };
-    match crate::seccomp::kills(&filter.program, "execve") {
+    let kills = crate::seccomp::kills(&filter.program, "execve");
+    // A rule may look at arguments: only who is dead was killed.
+    match kills && container.has_ended_soon() {
         true => Err(RuntimeError::Init(InitError::Died(
             "linux.seccomp kills a process that calls execve".to_owned(),
         ))),

@@ -11,7 +11,7 @@ use crate::container::id::ContainerId;
 use crate::container::state_dir::{StateDir, StateError};
 use crate::container::state_file::State;
 use crate::container::status::Status;
-use crate::limits::KILL_WAIT_MS;
+use crate::limits::{END_WAIT_MS, KILL_WAIT_MS};
 use crate::sys::process::{pidfd_send_signal, wait_readable};
 
 /// A container that is on disk.
@@ -84,10 +84,19 @@ impl Container {
         }
     }
 
-    /// Whether the config as it was at creation may have a member of this name. Most have not, and
-    /// need not be read again to know it.
-    pub(super) fn config_mentions(&self, member: &str) -> Result<bool, RuntimeError> {
-        Ok(mentions(&self.directory.read_config()?, member))
+    /// Whether the container process ends within the time that one which is about to takes.
+    pub(super) fn has_ended_soon(&self) -> bool {
+        match self.state.process.open() {
+            Ok(Some(pidfd)) => wait_readable(&pidfd, END_WAIT_MS).unwrap_or(false),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Whether the config as it was at creation holds one of these strings.
+    pub(super) fn config_mentions(&self, strings: &[&str]) -> Result<bool, RuntimeError> {
+        let bytes = self.directory.read_config()?;
+        Ok(strings.iter().any(|text| mentions(&bytes, text)))
     }
 
     /// The config as it was at creation.
@@ -147,8 +156,8 @@ impl Container {
     }
 }
 
-fn mentions(json: &[u8], member: &str) -> bool {
-    let name = format!("\"{member}\"");
+fn mentions(json: &[u8], string: &str) -> bool {
+    let name = format!("\"{string}\"");
     json.windows(name.len()).any(|window| window == name.as_bytes())
 }
 
