@@ -5,13 +5,6 @@ use std::fs;
 use keel_tests::{Container, requires};
 use serde_json::{Value, json};
 
-fn report(container: &Container, flags: &[&str]) -> Value {
-    let mut all = vec!["exec"];
-    all.extend_from_slice(flags);
-    all.extend([container.id(), "/bin/probe", "report"]);
-    container.call(&all).succeeds().json()
-}
-
 /// CLI-EXEC-01: the command's status is the process's.
 #[test]
 fn returns_the_status() {
@@ -28,7 +21,7 @@ fn returns_the_status() {
 fn joins_the_container() {
     let container = Container::sleeping(|_| ());
     let pid = container.up();
-    let seen = report(&container, &[]);
+    let seen = container.exec_report(&[]);
     for name in ["ipc", "mnt", "net", "pid", "uts", "cgroup", "user"] {
         let link = fs::read_link(format!("/proc/{pid}/ns/{name}")).expect("a namespace");
         assert_eq!(seen["namespaces"][name], link.display().to_string(), "{name}");
@@ -45,7 +38,7 @@ fn has_the_configurations_credentials() {
         config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99}]);
     });
     container.up();
-    let seen = report(&container, &[]);
+    let seen = container.exec_report(&[]);
     assert_eq!(seen["uid"], json!([1000, 1000, 1000, 1000]));
     assert_eq!(seen["groups"], json!([7]));
     assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!({"soft": 99, "hard": 99}));
@@ -59,7 +52,7 @@ fn takes_env_and_cwd() {
     let container =
         Container::sleeping(|config| config["process"]["env"] = json!(["PATH=/bin", "A=1"]));
     container.up();
-    let seen = report(&container, &["--env", "B=2", "--env", "C=3 4", "--cwd", "/home/web"]);
+    let seen = container.exec_report(&["--env", "B=2", "--env", "C=3 4", "--cwd", "/home/web"]);
     assert_eq!(seen["cwd"], "/home/web");
     for (name, value) in [("A", "1"), ("B", "2"), ("C", "3 4")] {
         assert_eq!(seen["env"][name], value, "{name}");
@@ -72,7 +65,7 @@ fn takes_user_and_groups() {
     let container = Container::sleeping(|_| ());
     container.up();
     let flags = ["--user", "1000:1001", "-g", "5", "-g", "6"];
-    let seen = report(&container, &flags);
+    let seen = container.exec_report(&flags);
     assert_eq!(seen["uid"], json!([1000, 1000, 1000, 1000]));
     assert_eq!(seen["gid"], json!([1001, 1001, 1001, 1001]));
     assert_eq!(seen["groups"], json!([5, 6]));
@@ -167,7 +160,7 @@ fn passes_the_streams() {
 fn leaves_only_stdio_open() {
     let container = Container::sleeping(|_| ());
     container.up();
-    let seen = report(&container, &[]);
+    let seen = container.exec_report(&[]);
     let open: Vec<&String> = seen["fds"].as_object().expect("an object").keys().collect();
     assert_eq!(open, ["0", "1", "2"], "{}", seen["fds"]);
 }
@@ -190,7 +183,7 @@ fn takes_caps_and_no_new_privs() {
     let container =
         Container::sleeping(|config| config["process"]["noNewPrivileges"] = json!(false));
     container.up();
-    let seen = report(&container, &["--cap", "CAP_NET_RAW", "--no-new-privs"]);
+    let seen = container.exec_report(&["--cap", "CAP_NET_RAW", "--no-new-privs"]);
     assert_eq!(seen["no_new_privs"], "1");
     assert!(
         seen["caps"]["effective"].as_array().is_some_and(|set| set.contains(&json!(13))),

@@ -7,14 +7,7 @@ use std::process::{Command, Stdio};
 
 use keel_tests::{Child, ConsoleSocket, Container, controller_folder, eventually, requires};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
-
-fn report(container: &Container, flags: &[&str]) -> Value {
-    let mut all = vec!["exec"];
-    all.extend_from_slice(flags);
-    all.extend([container.id(), "/bin/probe", "report"]);
-    container.call(&all).succeeds().json()
-}
+use serde_json::json;
 
 /// CLI-EXEC-18: `--cap` adds to the bounding, effective and permitted sets, and to the ambient set only what the
 /// config made inheritable; the inheritable set stays (CVE-2022-29162).
@@ -26,7 +19,7 @@ fn caps_are_never_inheritable() {
         sets.remove("ambient");
     });
     container.up();
-    let seen = report(&container, &["--cap", "CAP_NET_RAW", "--cap", "CAP_SYS_TIME"]);
+    let seen = container.exec_report(&["--cap", "CAP_NET_RAW", "--cap", "CAP_SYS_TIME"]);
     for set in ["bounding", "effective", "permitted"] {
         let set = seen["caps"][set].as_array().expect("a set");
         assert!(set.contains(&json!(13)) && set.contains(&json!(25)), "{}", seen["caps"]);
@@ -45,7 +38,7 @@ fn enters_sub_cgroups() {
     for controller in ["memory", "pids"] {
         fs::create_dir(folder(controller).join("sub")).expect("a sub-cgroup");
     }
-    let seen = report(&container, &["--cgroup", "memory,pids:sub"]);
+    let seen = container.exec_report(&["--cgroup", "memory,pids:sub"]);
     let table = seen["cgroup"].as_str().expect("a table");
     for line in table.lines() {
         let below = line.contains(":memory:") || line.contains(":pids:");
@@ -230,7 +223,7 @@ fn follows_joined_namespaces() {
         }
     });
     container.up();
-    let seen = report(&container, &[]);
+    let seen = container.exec_report(&[]);
     for file in ["net", "ipc", "uts", "pid"] {
         let link = fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a namespace");
         assert_eq!(seen["namespaces"][file], link.display().to_string(), "{file}");
@@ -266,10 +259,14 @@ fn needs_an_id_and_a_command() {
 fn takes_every_spelling_of_flags() {
     let container = Container::sleeping(|_| ());
     container.up();
-    let seen = report(
-        &container,
-        &["-user=7:8", "-env", "A=b", "--cwd=/tmp", "-env=C=d", "-no-new-privs"],
-    );
+    let seen = container.exec_report(&[
+        "-user=7:8",
+        "-env",
+        "A=b",
+        "--cwd=/tmp",
+        "-env=C=d",
+        "-no-new-privs",
+    ]);
     assert_eq!(seen["uid"], json!([7, 7, 7, 7]));
     assert_eq!(seen["env"]["A"], "b");
     assert_eq!(seen["env"]["C"], "d");

@@ -170,6 +170,13 @@ impl Container {
         self.run().succeeds().json()
     }
 
+    /// `exec` with these flags; the probe's report.
+    #[track_caller]
+    pub fn exec_report(&self, flags: &[&str]) -> Value {
+        let probe = [self.id(), "/bin/probe", "report"];
+        self.call(&[&["exec"], flags, &probe].concat()).succeeds().json()
+    }
+
     /// `create`.
     pub fn create(&self) -> Outcome {
         self.call(&["create", self.id()])

@@ -17,20 +17,11 @@ pub(super) fn run(
     global: &Global,
     output: &mut Output,
 ) -> Result<u8, CommandError> {
+    let id = id(name.unwrap_or("container"))?;
     let request = Request {
-        id: id(name.unwrap_or("container"))?,
-        root: global.root.clone(),
-        bundle: bundle.to_owned(),
         config: config.map(Path::to_owned),
-        pid_file: None,
-        pidfd_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        listen_fds: 0,
-        preserve_fds: 0,
-        notify_socket: None,
-        rootless: None,
         systemd_cgroup: global.systemd_cgroup,
+        ..Request::new(id, &global.root, bundle)
     };
     let (plan, cgroups, warnings) = plan_only(&request).map_err(|error| explain(&error))?;
     warn(&warnings, output);
