@@ -126,7 +126,7 @@ impl fmt::Display for Failure {
             Self::Syscall(error) => error.fmt(f),
             Self::Found(finding) => f.write_str(finding.text()),
             Self::Locked(attributes) => {
-                f.write_str("cannot clear locked flags")?;
+                f.write_str("operation not permitted: cannot clear locked flags")?;
                 let names = LOCKABLE.iter().filter(|(bit, _)| u64::from(*attributes) & bit != 0);
                 names.into_iter().try_for_each(|(_, name)| write!(f, " {name}"))
             }
@@ -219,7 +219,10 @@ mod tests {
         let locked = Failure::Locked(0x8000_0005);
         let (kind, number, errno) = locked.to_wire();
         assert_eq!(Failure::from_wire(kind, number, errno), Some(locked));
-        assert_eq!(locked.to_string(), "cannot clear locked flags ro nodev");
+        assert_eq!(
+            locked.to_string(),
+            "operation not permitted: cannot clear locked flags ro nodev"
+        );
         for ended in [Ended::Exited(255), Ended::Signaled(9)] {
             let (kind, number, status) = Failure::Ended(ended).to_wire();
             assert_eq!(Failure::from_wire(kind, number, status), Some(Failure::Ended(ended)));

@@ -373,3 +373,23 @@ fn run(program: &str, args: &[&str]) {
     let status = Command::new(program).args(args).status().expect("a program");
     assert!(status.success(), "{program} {args:?}");
 }
+
+/// RT-MOUNT-90: a destination below the rootfs as the host names it, and a source there, mean the place in the
+/// container with what is mounted there by then.
+#[test]
+fn takes_the_hosts_names_of_places_in_the_rootfs() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["cat", "/second/file"]);
+    });
+    let rootfs = container.rootfs().display().to_string();
+    let data = container.path("data");
+    std::fs::create_dir(&data).expect("a folder");
+    std::fs::write(data.join("file"), "seen").expect("a file");
+    container.change(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        let bind = |source: String, destination: String| json!({"source": source, "destination": destination, "options": ["rbind"]});
+        mounts.push(bind(data.display().to_string(), format!("{rootfs}/first")));
+        mounts.push(bind(format!("{rootfs}/first"), "/second".to_owned()));
+    });
+    assert_eq!(container.run().succeeds().stdout, "seen");
+}

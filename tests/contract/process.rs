@@ -416,3 +416,18 @@ fn refuses_labels_without_their_module() {
         container.assert_nothing_left();
     }
 }
+
+/// RT-PROC-40: a low limit of open files does not keep the runtime from making many mounts.
+#[test]
+fn a_low_limit_of_open_files_is_for_the_program() {
+    let container = Container::new(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        for number in 0..30 {
+            let destination = format!("/mnt/{number}");
+            mounts.push(json!({"destination": destination, "type": "tmpfs", "source": "tmpfs"}));
+        }
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 20, "hard": 20}]);
+        config["process"]["args"] = json!(["sh", "-c", "ulimit -n"]);
+    });
+    assert_eq!(container.run().succeeds().stdout, "20\n");
+}

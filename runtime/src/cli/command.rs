@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::program::Name;
 use super::signal::Signal;
 use super::user::User;
 use crate::criu::message::Options;
@@ -333,6 +334,8 @@ pub struct Global {
     pub log_format: LogFormat,
     /// Log what is done, not only what fails.
     pub debug: bool,
+    /// The name the program was called by, for its messages.
+    pub name: Name,
     /// Let systemd make the cgroup.
     pub systemd_cgroup: bool,
     /// Whether cgroups that may not be written to are tolerated.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use super::command::{CreateArgs, Global, Rootless};
 use super::error::{CommandError, Details};
 use super::output::Output;
+use super::program::Name;
 use crate::container::id::ContainerId;
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
@@ -19,7 +20,7 @@ pub(super) fn run(
 ) -> Result<u8, CommandError> {
     let request = request(args, global)?;
     let warnings = lifecycle::create::create(&request, args.console_socket.as_deref());
-    warn(&warnings.map_err(|error| failed("create", &error))?, output);
+    warn(&warnings.map_err(|error| failed(global.name, "create", &error))?, output);
     Ok(0)
 }
 
@@ -74,9 +75,12 @@ pub(super) fn id(text: &str) -> Result<ContainerId, CommandError> {
 }
 
 /// An operation's error in the form callers know: `keel create failed: …`.
-pub(super) fn failed(operation: &str, error: &RuntimeError) -> CommandError {
+pub(super) fn failed(name: Name, operation: &str, error: &RuntimeError) -> CommandError {
     let plain = explain(error);
-    CommandError { message: format!("keel {operation} failed: {}", plain.message), ..plain }
+    CommandError {
+        message: format!("{} {operation} failed: {}", name.as_str(), plain.message),
+        ..plain
+    }
 }
 
 /// An error with its causes, and its parts for programs.

@@ -90,6 +90,7 @@ pub(super) fn read_global(
         log: matches.text("log").filter(|path| !path.is_empty()).map(PathBuf::from),
         log_format: log_format(matches.text("log-format"))?,
         debug: asks("debug"),
+        name: program.name,
         systemd_cgroup: asks("systemd-cgroup") || is_systemd(matches.text("cgroup-manager"))?,
         rootless: rootless(matches.text("rootless"))?,
     };

@@ -54,6 +54,7 @@ fn reads_the_flags_before_the_command() {
         log: Some("l".into()),
         log_format: LogFormat::Json,
         debug: true,
+        name: Name::Keel,
         systemd_cgroup: true,
         rootless: Rootless::No,
     };

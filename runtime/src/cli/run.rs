@@ -17,7 +17,8 @@ pub(super) fn run(
         false => After::Wait { keep: args.keep, subreaper: !args.no_subreaper },
     };
     let socket = args.create.console_socket.as_deref();
-    let outcome = run_container(&request, socket, after).map_err(|error| failed("run", &error))?;
+    let outcome = run_container(&request, socket, after)
+        .map_err(|error| failed(global.name, "run", &error))?;
     warn(&outcome.warnings, output);
     Ok(exit_code(outcome.status))
 }

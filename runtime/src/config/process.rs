@@ -312,9 +312,6 @@ fn scheduler(field: &Field<'_>) -> Option<Scheduler> {
         let detail = format!("{} is not between -20 and 19", scheduler.nice);
         field.get("nice").refuse(Kind::Invalid, detail);
     }
-    if scheduler.nice != 0 && !matches!(name, "SCHED_OTHER" | "SCHED_BATCH") {
-        field.get("nice").refuse(Kind::Conflict, format!("{name} has no nice value"));
-    }
     if scheduler.priority != 0 && !matches!(name, "SCHED_FIFO" | "SCHED_RR") {
         field.get("priority").refuse(Kind::Conflict, format!("{name} has no priority"));
     }

@@ -252,14 +252,12 @@ fn read_access(field: &Field<'_>) -> Option<Access> {
             'r' => access.read = true,
             'w' => access.write = true,
             'm' => access.mknod = true,
-            _ => {
-                field.refuse(Kind::Invalid, format!("{text:?}: expected letters of r, w and m"));
-                return None;
-            }
+            // A letter of which no kernel knows gives and takes nothing.
+            other => field.warn(format!("ignoring {other:?}, which is none of r, w and m")),
         }
     }
-    if text.is_empty() {
-        field.refuse(Kind::Invalid, "empty: expected letters of r, w and m");
+    if access == Access::default() {
+        field.refuse(Kind::Invalid, format!("{text:?}: expected letters of r, w and m"));
         return None;
     }
     Some(access)
@@ -558,7 +556,7 @@ mod tests {
     #[test]
     fn refuses_by_path() {
         let (_, errors, _) = read(&json!({
-            "devices": [{"type": "p", "access": "x", "allow": true}, {"access": "rx", "major": -2}],
+            "devices": [{"type": "p", "access": "x", "allow": true}, {"access": "x", "major": -2}],
             "memory": {"limit": 100, "swap": 99, "reservation": -2, "swappiness": 101},
             "cpu": {"idle": 2, "cpus": "all", "quota": 5, "burst": 6, "period": -1},
             "blockIO": {"weight": 9, "throttleReadBpsDevice": [{"major": 8, "rate": 1}]},
@@ -571,7 +569,7 @@ mod tests {
             "linux.resources.devices[0].type: not supported: \"p\" (known: a, b, c)",
             "linux.resources.devices[1].allow: missing",
             "linux.resources.devices[1].major: invalid: -2 is no device number",
-            "linux.resources.devices[1].access: invalid: \"rx\": expected letters of r, w and m",
+            "linux.resources.devices[1].access: invalid: \"x\": expected letters of r, w and m",
             "linux.resources.memory.swappiness: invalid: expected 0 to 100",
             "linux.resources.memory.reservation: invalid: -2: expected a size, or -1 for no limit",
             "linux.resources.memory.swap: conflict: 99 is memory and swap together, but the memory \

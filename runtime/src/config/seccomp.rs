@@ -268,7 +268,8 @@ fn read_rule(field: &Field<'_>) -> Option<Rule> {
     }
     let action = read_action(&field.get("action"), &field.get("errnoRet"));
     if action == Some(Action::Notify) && names.iter().any(|name| name == "write") {
-        let detail = "SCMP_ACT_NOTIFY on write would block the start of the container for ever";
+        let detail = "SCMP_ACT_NOTIFY cannot be used for the write syscall: it would block the \
+                      start of the container for ever";
         names_field.refuse(Kind::Conflict, detail);
     }
     let args = field.get("args").collect(read_arg);
@@ -409,8 +410,8 @@ mod tests {
             ]}),
             &[
                 "linux.seccomp.defaultAction: conflict: SCMP_ACT_NOTIFY cannot be the default action",
-                "linux.seccomp.syscalls[0].names: conflict: SCMP_ACT_NOTIFY on write would block \
-                    the start of the container for ever",
+                "linux.seccomp.syscalls[0].names: conflict: SCMP_ACT_NOTIFY cannot be used for \
+                    the write syscall: it would block the start of the container for ever",
                 "linux.seccomp.syscalls[1].names[0]: invalid: the empty string names no system call",
                 "linux.seccomp.syscalls[1].errnoRet: conflict: SCMP_ACT_ALLOW returns no errno",
                 "linux.seccomp.syscalls[2].names: missing: a rule needs at least one name",

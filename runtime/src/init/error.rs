@@ -32,8 +32,10 @@ pub enum InitError {
         hint: String,
     },
     /// A step of the child failed.
-    #[error("error during container init: {step}")]
+    #[error("error during container init: {doing}{step}")]
     Step {
+        /// `error mounting ` for the steps of a mount, as runc's callers know it.
+        doing: &'static str,
         /// The step in words, with its field.
         step: String,
         /// Why.
@@ -106,6 +108,7 @@ pub(super) fn explain(plan: &Plan, index: usize, failure: Failure, output: Strin
             })
         }
         Some(step) => InitError::Step {
+            doing: if plan.steps[index].0.parts().0 == "mounts" { "error mounting " } else { "" },
             step: match unmapped(step, failure) {
                 Some(words) => format!("process.user: unable to setup user: {words}"),
                 None => plan.show_step(index),
@@ -239,6 +242,11 @@ fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
         (Step::Rootfs(Rootfs::Pivot { .. }), libc::EINVAL) => {
             Some("on a host whose root is a ramdisk use --no-pivot")
         }
+        // The words are runc's (sched_setattr(2), EPERM).
+        (Step::Process(ProcessStep::Scheduler(_)), libc::EPERM) => Some(
+            "without CAP_SYS_NICE it may not be had, and a process scheduler can't be used together \
+             with AllowedCPUs",
+        ),
         (Step::Process(ProcessStep::Capabilities(_) | ProcessStep::Bounding(_)), libc::EPERM) => {
             Some("keel does not have the capabilities that the config asks for")
         }

@@ -198,6 +198,7 @@ mod tests {
     fn finds_the_call_behind_a_chain_and_keeps_the_first_error() {
         let call = SyscallError { call: Call::Mount, errno: libc::EPERM };
         let step = InitError::Step {
+            doing: "",
             step: "mounts[3]: mount proc".to_owned(),
             source: call.into(),
             hint: Some("do this"),

@@ -148,6 +148,9 @@ pub struct Plan {
 /// Longest HOME that is looked up, in bytes.
 const HOME_BYTES_MAX: usize = 4096;
 
+/// A limit of open files up to here may be lower than what the child has open while it works.
+const FILES_FEW: u64 = 1024;
+
 /// Compiles a process.
 #[must_use]
 pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Plan {
@@ -195,10 +198,14 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
     if has_filter && !process.no_new_privileges {
         late.push((field("linux.seccomp"), Step::Seccomp));
     }
-    for index in 0..process.rlimits.len() {
+    // This process still opens files, and has some open by then: a low limit comes when it has done so.
+    let limits = process.rlimits.iter().enumerate().map(|(index, limit)| {
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        late.push((Origin::item("process.rlimits", index), Step::Limit(number)));
-    }
+        let is_low = limit.resource == libc::RLIMIT_NOFILE && limit.hard <= FILES_FEW;
+        (is_low, (Origin::item("process.rlimits", index), Step::Limit(number)))
+    });
+    let (low, others): (Vec<_>, Vec<_>) = limits.partition(|(is_low, _)| *is_low);
+    late.extend(others.into_iter().map(|(_, step)| step));
     let sets = capability_sets(process, context.permitted, &mut warnings);
     late.push((field("process.capabilities.bounding"), Step::Bounding(sets.bounding)));
     late.push((field("process.user.umask"), Step::Umask(process.user.umask.unwrap_or(0o022))));
@@ -226,6 +233,7 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
         .map(|directory| arena.add(if directory.is_empty() { "." } else { directory }));
     let search = if path.is_empty() { Vec::new() } else { search.collect() };
     late.push((field("process.args"), Step::FindProgram));
+    late.extend(low.into_iter().map(|(_, step)| step));
     if has_filter && process.no_new_privileges {
         late.push((field("linux.seccomp"), Step::Seccomp));
     }

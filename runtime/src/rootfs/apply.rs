@@ -113,8 +113,8 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             let place = live.root()?.find(text(target))?;
             set_attributes(&place, attributes, recursive)
         }
-        Step::Flags { target, link, attributes } => {
-            set_flags(live.root()?.find_by(text(target), last(link))?, attributes)
+        Step::Flags { target, link, attributes, keep } => {
+            set_flags(live.root()?.find_by(text(target), last(link))?, attributes, keep)
         }
         Step::WholeAttributes { target, attributes } => {
             let place = live.root()?.find(text(target))?;

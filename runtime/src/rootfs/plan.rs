@@ -116,8 +116,11 @@ impl Compiler<'_> {
     /// The child opens a tree itself where it can: what it copies has then already left the peer
     /// groups of the host. In a user namespace the path may be out of its reach.
     fn tree(&mut self, origin: Origin, path: &str, recursive: bool) -> Tree {
+        // What lies in the rootfs is looked for there once the mounts before it are made.
+        let root = self.absolute(&self.spec.root_path);
+        let is_inside = path.strip_prefix(&root).is_some_and(|rest| rest.starts_with('/'));
         let path = self.arena.add(path);
-        if !self.context.prepare_trees {
+        if !self.context.prepare_trees || is_inside {
             return Tree::Path(path);
         }
         self.prepared(Source {

@@ -17,10 +17,19 @@ use crate::sys::process::fchdir;
 /// The flags that mount(8) sets anew when it is given any for a bind mount.
 const FLAGS: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW;
 
+/// The flags that a user namespace may not take from a mount that it did not make
+/// (mount_namespaces(7)).
+const LOCKABLE: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
+
 /// Gives a mount exactly the flags that were asked for. Flags that are locked may stay, unless they were
-/// asked to go.
-pub(super) fn set_flags(place: impl AsFd, asked: Attributes) -> Result<()> {
+/// asked to go. `keep` has them locked though this process could change them: the parent made the tree
+/// before it was in the container's user namespace, whose root shall get no more than it could have
+/// itself.
+pub(super) fn set_flags(place: impl AsFd, asked: Attributes, keep: bool) -> Result<()> {
     let place = place.as_fd();
+    if keep {
+        return keep_locked(place, asked);
+    }
     let exact = Attributes { clear: asked.clear | FLAGS & !asked.set, ..asked };
     // Before Linux 5.14 there is no nosymfollow, and nothing to clear.
     let old = Attributes { clear: exact.clear & !ATTR_NOSYMFOLLOW, ..exact };
@@ -38,6 +47,21 @@ pub(super) fn set_flags(place: impl AsFd, asked: Attributes) -> Result<()> {
         }
         other => other,
     }
+}
+
+fn keep_locked(place: BorrowedFd<'_>, asked: Attributes) -> Result<()> {
+    let present = open::mount_flags(place)?;
+    let locked = present & LOCKABLE;
+    let refused = locked & asked.clear & !asked.set;
+    let atime = match present & libc::MS_NOATIME != 0 && asked.clear & ATTR_ATIME_MASK != 0 {
+        true if asked.set & ATTR_ATIME_MASK != ATTR_NOATIME => ATTR_NOATIME,
+        _ => 0,
+    };
+    if refused | atime != 0 {
+        return Err(Failure::Locked(u32::try_from(refused | atime).unwrap_or(u32::MAX)));
+    }
+    let clear = asked.clear | FLAGS & !asked.set & !locked;
+    set_attributes(place, Attributes { clear: clear & !locked, ..asked }, false)
 }
 
 /// Names the flags that stand and were asked to go, where that is why the call was refused.

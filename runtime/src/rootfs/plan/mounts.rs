@@ -26,7 +26,7 @@ const PROCFS_FILES: &[&str] = &[
 impl Compiler<'_> {
     pub(super) fn mount(&mut self, index: usize, entry: &MountEntry) {
         let origin = Origin::item("mounts", index);
-        let target = self.arena.add(&entry.destination);
+        let target = self.inside(&entry.destination);
         if entry.options.remount {
             self.remount(origin, entry, target);
         } else if let Some((_, link)) = self.context.source_links.iter().find(|(i, _)| *i == index)
@@ -44,6 +44,14 @@ impl Compiler<'_> {
         for &flags in &entry.options.propagation {
             self.step(origin, Step::Propagate { target, flags });
         }
+    }
+
+    /// A destination that is written as the host sees it, below the rootfs, means the place there, as
+    /// in runc.
+    fn inside(&mut self, destination: &str) -> Text {
+        let root = self.absolute(&self.spec.root_path);
+        let below = destination.strip_prefix(&root).filter(|rest| rest.starts_with('/'));
+        self.arena.add(below.unwrap_or(destination))
     }
 
     fn file_system(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
@@ -112,7 +120,8 @@ impl Compiler<'_> {
         let attributes = attributes(entry.options.set, entry.options.clear);
         if attributes != Attributes::default() {
             let link = entry.options.destination_link;
-            self.step(origin, Step::Flags { target, link, attributes });
+            let keep = self.new_user_namespace;
+            self.step(origin, Step::Flags { target, link, attributes, keep });
         }
     }
 

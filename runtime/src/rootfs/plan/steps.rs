@@ -170,6 +170,8 @@ pub enum Step {
         link: bool,
         /// What was asked for.
         attributes: Attributes,
+        /// Whether flags that a user namespace may not take away stay.
+        keep: bool,
     },
     /// Changes attributes of a mount and of all below it, whose parts follow.
     WholeAttributes {
