@@ -84,14 +84,20 @@ impl Program {
 
 fn check(path: &CStr) -> Result<()> {
     let file = openat(CWD, path, OpenFlags::O_PATH, 0)?;
-    let kind = fstat(&file)?.st_mode & libc::S_IFMT;
+    let mode = fstat(&file)?.st_mode;
     leave_open(file);
-    if kind == libc::S_IFDIR {
+    if mode & libc::S_IFMT == libc::S_IFDIR {
         return Err(SyscallError { call: Call::Execve, errno: libc::EISDIR }.into());
     }
     match can_execute(CWD, path) {
-        // A kernel or filter without faccessat2 leaves the answer to execve itself.
-        Err(error) if error.is_unsupported() => Ok(()),
+        Err(error) if error.errno != libc::EACCES => {
+            // A kernel without faccessat2, or a filter that was written before there was one and denies
+            // it: the mode tells what is no program at all, and execve the rest.
+            match mode & 0o111 {
+                0 => Err(SyscallError { call: Call::Access, errno: libc::EACCES }.into()),
+                _ => Ok(()),
+            }
+        }
         other => Ok(other?),
     }
 }
