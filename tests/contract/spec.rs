@@ -32,8 +32,8 @@ fn writes_the_base_configuration() {
     for key in ["process", "root", "hostname", "mounts"] {
         let mut seen = seen[key].clone();
         // runc 1.2 left the ambient set out; the version beside the tests still writes it.
-        if key == "process" {
-            seen["capabilities"]["ambient"] = wanted["process"]["capabilities"]["ambient"].clone();
+        if let Some(capabilities) = seen.get_mut("capabilities").and_then(Value::as_object_mut) {
+            capabilities.remove("ambient");
         }
         assert_eq!(seen, wanted[key], "{key}");
     }

@@ -109,7 +109,7 @@ fn below(path: &str) -> Result<PathBuf, String> {
             "" | "." => {}
             ".." => {
                 if !clean.pop() {
-                    return Err(format!("bad sub cgroup path: {path} leads out of the cgroup"));
+                    return Err(format!("bad sub cgroup path: {path} is not a sub cgroup path"));
                 }
             }
             name => clean.push(name),
@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn refuses_in_runcs_words() {
         for (values, words) in [
-            (&["../x"][..], "bad sub cgroup path: ../x leads out of the cgroup"),
-            (&["cpu:a/../../b"], "bad sub cgroup path: a/../../b leads out of the cgroup"),
+            (&["../x"][..], "bad sub cgroup path: ../x is not a sub cgroup path"),
+            (&["cpu:a/../../b"], "bad sub cgroup path: a/../../b is not a sub cgroup path"),
             (&["a", "b"], "invalid --cgroup argument: a (missing <controller>: prefix)"),
             (
                 &["cpu:a", "cpu:b"],
