@@ -60,7 +60,8 @@ fn refuses_ids_that_are_paths() {
     let container = Container::new(|_| ());
     for id in ["..", ".", "a/b", "../x", "/x", "a b", "ä", ""] {
         let outcome = container.call(&["create", id]);
-        assert_ne!(outcome.status, 0, "{id:?}\n{}", outcome.report());
+        assert_eq!(outcome.status, 1, "{id:?}\n{}", outcome.report());
+        assert!(outcome.stderr.contains(" create failed: "), "{}", outcome.report());
     }
     let left: Vec<_> = fs::read_dir(container.state_root()).expect("a folder").flatten().collect();
     assert!(left.is_empty(), "{left:?}");

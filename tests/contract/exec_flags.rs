@@ -294,3 +294,42 @@ fn refuses_a_paused_container() {
         stat.rsplit_once(')')?.1.trim_start().starts_with('Z').then_some(())
     });
 }
+
+/// CLI-EXEC-30: `--cwd` must be absolute and there; unlike that of a creation it is not made.
+#[test]
+fn makes_no_working_directory() {
+    let container = Container::sleeping(|config| config["root"]["readonly"] = json!(false));
+    container.up();
+    let missing = container.call(&["exec", "--cwd", "/srv/none", container.id(), "true"]);
+    missing.exits(255).fails_naming(&["/srv/none", "no such file or directory"]);
+    container.exec(&["test", "!", "-e", "/srv/none"]).succeeds();
+    let relative = container.call(&["exec", "--cwd", "tmp", container.id(), "true"]);
+    relative.exits(255).fails_naming(&["Cwd must be an absolute path"]);
+}
+
+/// CLI-EXEC-31: a variable without an equals sign, or without a name, is refused.
+#[test]
+fn refuses_variables_that_are_none() {
+    let container = Container::sleeping(|_| ());
+    container.up();
+    for entry in ["NAME", "=value", ""] {
+        let outcome = container.call(&["exec", "--env", entry, container.id(), "true"]);
+        let text = outcome.exits(255).stderr;
+        assert!(text.to_lowercase().contains("environment variable"), "{entry:?}: {text}");
+    }
+}
+
+/// CLI-EXEC-32: capabilities that nobody knows are passed over with a warning, and the others are added.
+#[test]
+fn passes_over_unknown_capabilities() {
+    let container = Container::sleeping(|_| ());
+    container.up();
+    let flags = ["exec", "--cap", "CAP_NONE", "--cap", "CAP_SYS_TIME", container.id()];
+    let mut words = flags.to_vec();
+    words.extend(["grep", "CapEff", "/proc/self/status"]);
+    let outcome = container.call(&words).succeeds();
+    assert!(outcome.stderr.contains("ignoring unknown or unavailable capabilities: [CAP_NONE]"));
+    let mask = outcome.stdout.trim().rsplit('\t').next().expect("a mask").to_owned();
+    let mask = u64::from_str_radix(&mask, 16).expect("a number");
+    assert_eq!(mask >> 25 & 1, 1, "CAP_SYS_TIME is number 25: {mask:x}");
+}

@@ -67,6 +67,9 @@ fn tells_cgroup_versions() {
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
     assert!(features["linux"]["cgroup"]["v2"].is_boolean());
     assert!(features["linux"]["cgroup"]["systemd"].is_boolean());
+    assert_eq!(features["linux"]["cgroup"]["rdma"], true);
+    let annotations = &features["annotations"];
+    assert!(annotations["org.opencontainers.runc.version"].is_string(), "{annotations}");
 }
 
 /// CLI-FEATURES-05: the fields of 1.3 are told: memory policies, network devices, annotations to be wary of.

@@ -233,3 +233,23 @@ fn debug_tells_the_steps() {
     assert!(!outcome.stderr.contains("debug"), "{}", outcome.report());
     told("setns_init: about to exec");
 }
+
+/// CLI-LOG-12: with `--debug` every record tells the function, the file and the line it comes from, and
+/// without it none does.
+#[test]
+fn debug_tells_where_records_come_from() {
+    let container = Container::sleeping(|_| ());
+    let words = ["state", "nosuch"];
+    let plain = container.call(&words).exits(1);
+    assert!(!plain.stderr.contains("file="), "{}", plain.report());
+    let debug = container.call(&["--debug", "state", "nosuch"]).exits(1);
+    let (_, place) = debug.stderr.rsplit_once(" func=\"").expect("a function");
+    let (function, file) = place.split_once("()\" file=\"").expect("a file");
+    assert!(!function.is_empty(), "{}", debug.report());
+    let line = file.trim_end().trim_end_matches('"').rsplit_once(':').expect("a line").1;
+    assert!(line.parse::<u32>().is_ok(), "{}", debug.report());
+    let json = container.call(&["--debug", "--log-format", "json", "state", "nosuch"]).exits(1);
+    let last = json.stderr.lines().last().expect("a record");
+    let record: Value = serde_json::from_str(last).expect("JSON");
+    assert!(record["func"].is_string() && record["file"].is_string(), "{record}");
+}

@@ -18,7 +18,7 @@ pub(super) fn run(
     global: &Global,
     output: &mut Output,
 ) -> Result<u8, CommandError> {
-    let request = request(args, global)?;
+    let request = request(args, "create", global)?;
     let warnings = lifecycle::create::create(&request, args.console_socket.as_deref());
     warn(&warnings.map_err(|error| failed(global.name, "create", &error))?, output);
     Ok(0)
@@ -31,9 +31,13 @@ pub(super) fn warn(warnings: &[String], output: &mut Output) {
     }
 }
 
-pub(super) fn request(args: &CreateArgs, global: &Global) -> Result<Request, CommandError> {
+pub(super) fn request(
+    args: &CreateArgs,
+    operation: &str,
+    global: &Global,
+) -> Result<Request, CommandError> {
     Ok(Request {
-        id: id(&args.id)?,
+        id: id(&args.id).map_err(|error| prefixed(global.name, operation, error))?,
         root: global.root.clone(),
         bundle: args.bundle.clone(),
         config: args.config.clone(),
@@ -76,11 +80,12 @@ pub(super) fn id(text: &str) -> Result<ContainerId, CommandError> {
 
 /// An operation's error in the form callers know: `keel create failed: …`.
 pub(super) fn failed(name: Name, operation: &str, error: &RuntimeError) -> CommandError {
-    let plain = explain(error);
-    CommandError {
-        message: format!("{} {operation} failed: {}", name.as_str(), plain.message),
-        ..plain
-    }
+    prefixed(name, operation, explain(error))
+}
+
+fn prefixed(name: Name, operation: &str, error: CommandError) -> CommandError {
+    let message = format!("{} {operation} failed: {}", name.as_str(), error.message);
+    CommandError { message, ..error }
 }
 
 /// An error with its causes, and its parts for programs.

@@ -94,7 +94,7 @@ fn direct_log(global: &Global, output: &mut Output) -> Result<(), CommandError> 
         log::open(path).map_err(|error| CommandError::file("open", path, &error))
     };
     let file = global.log.as_ref().map(open).transpose()?;
-    output.direct_log(file, global.log_format);
+    output.direct_log(file, global.log_format, global.debug);
     trace::listen(global.debug.then(|| output.listener()));
     Ok(())
 }
@@ -140,7 +140,7 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
             events::run(&id, (!once).then_some(interval), global, output)
         }
         Command::List { format } => list::run(format, global, output),
-        Command::Exec(args) => exec::run(&args, global),
+        Command::Exec(args) => exec::run(&args, global, output),
         Command::Checkpoint(args) => checkpoint::run(args, global, output),
         Command::Restore(args) => restore::run(args, global, output),
         Command::Plan { bundle, config, id } => {

@@ -5,25 +5,30 @@ use std::ffi::OsString;
 use super::command::{ExecArgs, Global};
 use super::create::{explain, id};
 use super::error::CommandError;
+use super::output::Output;
 use super::run::exit_code;
 use crate::config::process::capability_number;
 use crate::lifecycle::exec::{Changes, Request, Source, exec};
 
-pub(super) fn run(args: &ExecArgs, global: &Global) -> Result<u8, CommandError> {
+pub(super) fn run(
+    args: &ExecArgs,
+    global: &Global,
+    output: &mut Output,
+) -> Result<u8, CommandError> {
     let of_exec = |error: CommandError| CommandError {
         details: error.details,
         ..CommandError::exec(error.message)
     };
     let id = id(&args.id).map_err(of_exec)?;
-    let request = request(args).map_err(of_exec)?;
+    let request = request(args, output).map_err(of_exec)?;
     let status = exec(&global.root, &id, &request);
     status.map(exit_code).map_err(|error| of_exec(explain(&error)))
 }
 
-fn request(args: &ExecArgs) -> Result<Request, CommandError> {
+fn request(args: &ExecArgs, output: &mut Output) -> Result<Request, CommandError> {
     let source = match &args.process {
         Some(path) => Source::File(path.clone()),
-        None => Source::Changed(Box::new(changes(args)?)),
+        None => Source::Changed(Box::new(changes(args, output)?)),
     };
     Ok(Request {
         source,
@@ -37,12 +42,19 @@ fn request(args: &ExecArgs) -> Result<Request, CommandError> {
     })
 }
 
-fn changes(args: &ExecArgs) -> Result<Changes, CommandError> {
+fn changes(args: &ExecArgs, output: &mut Output) -> Result<Changes, CommandError> {
     let mut capabilities = 0;
+    let mut unknown = Vec::new();
     for name in &args.caps {
-        let number = capability_number(name)
-            .ok_or_else(|| CommandError::new(format!("--cap: unknown capability {name:?}")))?;
-        capabilities |= 1 << number;
+        match capability_number(name) {
+            Some(number) => capabilities |= 1 << number,
+            None => unknown.push(name.as_str()),
+        }
+    }
+    if !unknown.is_empty() {
+        // As in a config: what a later kernel has is no error on this one.
+        let names = unknown.join(" ");
+        output.warn(&format!("--cap: ignoring unknown or unavailable capabilities: [{names}]"));
     }
     Ok(Changes {
         args: texts(&args.args)?,

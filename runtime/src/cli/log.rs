@@ -12,6 +12,7 @@ use super::error::Details;
 use super::json::Json;
 use super::quote::quoted;
 use crate::timestamp::rfc3339;
+use crate::trace::Place;
 
 /// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) struct Line<'a> {
     pub(super) time: SystemTime,
     /// Since the program started.
     pub(super) elapsed: Duration,
+    /// Where it comes from, which only `--debug` asks for.
+    pub(super) place: Option<Place>,
 }
 
 /// Opens a log file. Every line is on the disk before the next step is taken, since whoever drives a
@@ -65,7 +68,9 @@ impl Line<'_> {
         let message = value(self.message);
         let hint = self.details.hint.as_deref();
         let hint = hint.map(|hint| format!(" hint={}", value(hint))).unwrap_or_default();
-        format!("time=\"{time}\" level={level} msg={message}{hint}\n")
+        let place = self.place.map(|at| format!(" func=\"{}()\" file=\"{at}\"", at.function));
+        let place = place.unwrap_or_default();
+        format!("time=\"{time}\" level={level} msg={message}{hint}{place}\n")
     }
 
     fn terminal(&self) -> String {
@@ -78,7 +83,8 @@ impl Line<'_> {
         let hint = self.details.hint.as_deref();
         let hint = hint.map(|hint| format!("hint: {}\n", harmless(hint))).unwrap_or_default();
         let seconds = self.elapsed.as_secs();
-        format!("\x1b[{colour}m{label}\x1b[0m[{seconds:04}] {message}\n{hint}")
+        let place = self.place.map(|at| format!("{at} {}()", at.function)).unwrap_or_default();
+        format!("\x1b[{colour}m{label}\x1b[0m[{seconds:04}]{place} {message}\n{hint}")
     }
 
     fn json(&self) -> String {
@@ -92,6 +98,8 @@ impl Line<'_> {
             ("syscall", detail(&self.details.syscall)),
             ("errno", detail(&self.details.errno)),
             ("hint", detail(&self.details.hint)),
+            ("func", self.place.map(|at| at.function.into())),
+            ("file", self.place.map(|at| at.to_string().as_str().into())),
         ]);
         line.compact() + "\n"
     }
@@ -134,8 +142,21 @@ mod tests {
     fn check(form: Form, message: &str, details: &Details, expected: &str) {
         let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_363_254, 5);
         let elapsed = Duration::from_millis(1999);
-        let line = Line { level: Level::Error, message, details, time, elapsed };
+        let line = Line { level: Level::Error, message, details, time, elapsed, place: None };
         assert_eq!(line.render(form), expected);
+    }
+
+    #[test]
+    fn tells_its_place_when_asked() {
+        let (time, elapsed) = (SystemTime::UNIX_EPOCH, Duration::ZERO);
+        let place = Some(Place { function: "keel::a", file: "src/a.rs", line: 7 });
+        let details = &Details::default();
+        let line = Line { level: Level::Debug, message: "m", details, time, elapsed, place };
+        let text = line.render(Form::Text);
+        assert!(text.ends_with("msg=m func=\"keel::a()\" file=\"src/a.rs:7\"\n"), "{text}");
+        assert!(line.render(Form::Terminal).ends_with("[0000]src/a.rs:7 keel::a() m\n"));
+        let json = line.render(Form::Json);
+        assert!(json.ends_with("\"func\":\"keel::a\",\"file\":\"src/a.rs:7\"}\n"), "{json}");
     }
 
     fn details() -> Details {

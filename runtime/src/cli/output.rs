@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use super::command::LogFormat;
 use super::error::{CommandError, Details};
 use super::log::{Form, Level, Line, harmless};
-use crate::trace::Listener;
+use crate::trace::{Listener, Place, place};
 
 /// Where results, messages and the log go.
 pub struct Output {
@@ -23,6 +23,8 @@ struct Log {
     /// Standard error where absent.
     file: Option<File>,
     format: LogFormat,
+    /// Whether lines tell their place.
+    places: bool,
     stderr: Box<dyn Write>,
     /// Asked only when a line is written, which most commands never do.
     stderr_is_terminal: fn() -> bool,
@@ -50,23 +52,25 @@ impl Output {
         stderr_is_terminal: fn() -> bool,
     ) -> Self {
         let (file, format, started) = (None, LogFormat::default(), Instant::now());
-        let log = Log { file, format, stderr, stderr_is_terminal, started };
+        let places = false;
+        let log = Log { file, format, places, stderr, stderr_is_terminal, started };
         Self { stdout, log: Rc::new(RefCell::new(log)) }
     }
 
     /// Directs the log as the global flags say.
-    pub fn direct_log(&mut self, file: Option<File>, format: LogFormat) {
+    pub fn direct_log(&mut self, file: Option<File>, format: LogFormat, debug: bool) {
         let mut log = self.log.borrow_mut();
         log.file = file;
         log.format = format;
+        log.places = debug;
     }
 
     /// What logs the steps it is told, for `--debug`.
     #[must_use]
     pub(super) fn listener(&self) -> Listener {
         let log = Rc::clone(&self.log);
-        Box::new(move |step| {
-            log.borrow_mut().write(Level::Debug, step, &Details::default());
+        Box::new(move |place, step| {
+            log.borrow_mut().write(Level::Debug, step, &Details::default(), place);
         })
     }
 
@@ -93,7 +97,7 @@ impl Output {
 
     /// Logs something the user should know, though the command goes on.
     pub fn warn(&mut self, message: &str) {
-        self.log.borrow_mut().write(Level::Warning, message, &Details::default());
+        self.log.borrow_mut().write(Level::Warning, message, &Details::default(), place!());
     }
 
     /// Logs why the command failed. Where the log is a file, the message also goes to standard error,
@@ -103,7 +107,7 @@ impl Output {
             return;
         }
         let mut log = self.log.borrow_mut();
-        log.write(Level::Error, &error.message, &error.details);
+        log.write(Level::Error, &error.message, &error.details, place!());
         if log.file.is_some() {
             log.complain(&error.message);
         }
@@ -117,14 +121,15 @@ impl Log {
         let _ = self.stderr.write_all(line.as_bytes());
     }
 
-    fn write(&mut self, level: Level, message: &str, details: &Details) {
+    fn write(&mut self, level: Level, message: &str, details: &Details, place: Place) {
         let form = match (self.format, &self.file) {
             (LogFormat::Json, _) => Form::Json,
             (LogFormat::Text, None) if (self.stderr_is_terminal)() => Form::Terminal,
             (LogFormat::Text, _) => Form::Text,
         };
         let (time, elapsed) = (SystemTime::now(), self.started.elapsed());
-        let line = Line { level, message, details, time, elapsed }.render(form);
+        let place = Some(place).filter(|_| self.places);
+        let line = Line { level, message, details, time, elapsed, place }.render(form);
         // One write per line, so that lines of several processes do not mix. A log on a full disk
         // must not keep a container from being killed or removed, so an error here is passed over.
         let _ = match &mut self.file {

@@ -16,7 +16,8 @@ pub(super) fn run(
 ) -> Result<u8, CommandError> {
     warn_without_privilege("restore", output);
     let RestoreArgs { create, detach, no_subreaper, images, work, options } = args;
-    let request = Request { container: request(&create, global)?, images, work, options };
+    let request =
+        Request { container: request(&create, "restore", global)?, images, work, options };
     let after = match detach {
         true => After::Detach,
         false => After::Wait { keep: false, subreaper: !no_subreaper },

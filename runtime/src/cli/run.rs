@@ -11,7 +11,7 @@ pub(super) fn run(
     global: &Global,
     output: &mut Output,
 ) -> Result<u8, CommandError> {
-    let request = request(&args.create, global)?;
+    let request = request(&args.create, "run", global)?;
     let after = match args.detach {
         true => After::Detach,
         false => After::Wait { keep: args.keep, subreaper: !args.no_subreaper },

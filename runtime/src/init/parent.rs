@@ -101,9 +101,12 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         join: resources.join.map(|(fd, kinds)| (fd, kinds & !before)),
         in_user_namespace: joined & user != 0,
     };
-    trace::step(format_args!("nsexec container setup: {} steps", plan.steps.len()));
+    trace::step(
+        trace::place!(),
+        format_args!("nsexec container setup: {} steps", plan.steps.len()),
+    );
     if let Some(filter) = &plan.process.seccomp {
-        trace::step(format_args!("seccomp filter flags: {}", filter.flags));
+        trace::step(trace::place!(), format_args!("seccomp filter flags: {}", filter.flags));
     }
     let cloned = match &excursion {
         Some(_) => clone(plan, &mut inherited).map_err(Failure::from),
@@ -111,7 +114,7 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
     };
     let returned = excursion.map_or(Ok(()), |excursion| excursion.end());
     let child = cloned.map_err(parent_failure("the container's process"))?;
-    trace::step(format_args!("child process in init(): pid {}", child.pid));
+    trace::step(trace::place!(), format_args!("child process in init(): pid {}", child.pid));
     // What is dropped here are the parent's copies: the child has its own.
     let procfs = inherited.procfs.take();
     let network = joined_network(plan, &mut inherited);
@@ -326,7 +329,7 @@ impl Started {
     /// # Errors
     /// How it ended, when it has.
     pub fn commit(&self) -> Result<(), InitError> {
-        trace::step(format_args!("init: closing the pipe to signal completion"));
+        trace::step(trace::place!(), format_args!("init: closing the pipe to signal completion"));
         self.tell(Message::Commit)
     }
 

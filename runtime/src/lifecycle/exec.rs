@@ -117,6 +117,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         seccomp: filter,
         console_device: false,
         own_streams: true,
+        make_cwd: false,
     };
     let mut plan = compile_exec(&process, context, request.preserve_fds);
     let kinds = container.state.namespaces.iter().fold(0, |all, kind| all | kind.flag());
@@ -128,7 +129,10 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     };
     let started = spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
     if let Some(processors) = &plan.process.affinity.initial {
-        trace::step(format_args!("nsexec: affinity: 0x{}", hexadecimal(processors)));
+        trace::step(
+            trace::place!(),
+            format_args!("nsexec: affinity: 0x{}", hexadecimal(processors)),
+        );
     }
     let tell = |listener| {
         let (pid, state) = (started.pid(), &container.state);
@@ -153,7 +157,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         })
         .and_then(|()| foreground.as_mut().map_or(Ok(()), Foreground::take_terminal))
         .and_then(|()| {
-            trace::step(format_args!("setns_init: about to exec"));
+            trace::step(trace::place!(), format_args!("setns_init: about to exec"));
             let going = started.commit().and_then(|()| started.await_program(&plan));
             going.map_err(RuntimeError::Init)
         });
@@ -179,10 +183,30 @@ fn describe(source: &Source, spec: &Spec) -> Result<Process, RuntimeError> {
         Source::File(path) => Ok(Process::from_json(&load(path)?.json)?.value),
         Source::Changed(changes) => {
             if changes.args.is_empty() {
-                return Err(RuntimeError::Refused("process args cannot be empty".to_owned()));
+                return Err(RuntimeError::Refused("exec args cannot be empty".to_owned()));
             }
+            check(changes)?;
             Ok(changed(spec.process.clone().unwrap_or_default(), changes))
         }
+    }
+}
+
+/// What a config is refused for is refused in a flag.
+fn check(changes: &Changes) -> Result<(), RuntimeError> {
+    if changes.cwd.as_ref().is_some_and(|cwd| !cwd.starts_with('/')) {
+        return Err(RuntimeError::Refused("Cwd must be an absolute path".to_owned()));
+    }
+    let why = changes.env.iter().find_map(|entry| match entry.split_once('=') {
+        None => Some("missing '='"),
+        Some(("", _)) => Some("name cannot be empty"),
+        Some(_) => None,
+    });
+    match why {
+        Some(why) => {
+            let text = "unable to start container process: invalid environment variable";
+            Err(RuntimeError::Refused(format!("{text}: {why}")))
+        }
+        None => Ok(()),
     }
 }
 

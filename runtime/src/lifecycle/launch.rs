@@ -362,6 +362,7 @@ fn compile(
             seccomp: filter,
             console_device: true,
             own_streams: true,
+            make_cwd: true,
         },
         await_start: mode == Mode::AwaitStart,
         await_cgroups: request.systemd_cgroup,

@@ -112,8 +112,8 @@ pub fn apply(
         },
         Step::Bounding(keep) => drop_bounding(keep),
         Step::User { uid, gid } => take_ids(&plan.groups, uid, gid),
-        Step::WorkingDirectory(path) => {
-            live.entered = enter(root, arena.c_str(path))?;
+        Step::WorkingDirectory { path, make } => {
+            live.entered = enter(root, arena.c_str(path), make)?;
             Ok(())
         }
         Step::WorkingDirectoryAsUser(_) if live.entered => Ok(()),
@@ -254,13 +254,13 @@ fn take_ids(groups: &[u32], uid: u32, gid: u32) -> Result<()> {
 
 /// Enters the directory while still privileged. False when only the user may, which is tried again
 /// once the ids have changed.
-fn enter(root: Option<&Root>, path: &CStr) -> Result<bool> {
+fn enter(root: Option<&Root>, path: &CStr, make: bool) -> Result<bool> {
     if path == c"/" {
         // Where both pivot_root and joining a mount namespace have led.
         return Ok(true);
     }
     match change_directory(root, path) {
-        Err(error) if error.errno() == Some(libc::ENOENT) => {
+        Err(error) if error.errno() == Some(libc::ENOENT) && make => {
             let Some(root) = root else { return Err(error) };
             leave_open(root.find_or_make(path, Make::Directory, Links::Follow)?.fd);
             change_directory(Some(root), path)?;

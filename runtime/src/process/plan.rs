@@ -34,6 +34,8 @@ pub struct Context<'a> {
     pub console_device: bool,
     /// Whether the standard streams are given to the user: where they are the caller's own.
     pub own_streams: bool,
+    /// Whether a working directory that is missing is made.
+    pub make_cwd: bool,
 }
 
 /// A seccomp program.
@@ -96,8 +98,13 @@ pub enum Step {
         /// Group id.
         gid: u32,
     },
-    /// Enters the working directory, made where it is missing, while still privileged.
-    WorkingDirectory(Text),
+    /// Enters the working directory, made where it is missing if so asked, while still privileged.
+    WorkingDirectory {
+        /// Where it is.
+        path: Text,
+        /// Whether it is made.
+        make: bool,
+    },
     /// Enters it as the user, if only the user may.
     WorkingDirectoryAsUser(Text),
     /// Sets the other four capability sets.
@@ -211,7 +218,7 @@ pub fn compile(process: &Process, context: Context<'_>, arena: &mut Arena) -> Pl
     late.push((field("process.user.umask"), Step::Umask(process.user.umask.unwrap_or(0o022))));
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
     let cwd = arena.add(cwd);
-    late.push((field("process.cwd"), Step::WorkingDirectory(cwd)));
+    late.push((field("process.cwd"), Step::WorkingDirectory { path: cwd, make: context.make_cwd }));
     let (uid, gid) = (process.user.uid, process.user.gid);
     late.push((field("process.user"), Step::User { uid, gid }));
     late.push((field("process.cwd"), Step::WorkingDirectoryAsUser(cwd)));
@@ -356,7 +363,7 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "user {uid}:{gid}")?;
                 if plan.groups.is_empty() { Ok(()) } else { write!(f, " groups {:?}", plan.groups) }
             }
-            Step::WorkingDirectory(path) => write!(f, "chdir {}", arena.show(*path)),
+            Step::WorkingDirectory { path, .. } => write!(f, "chdir {}", arena.show(*path)),
             Step::WorkingDirectoryAsUser(path) => {
                 write!(f, "chdir {} as the user, if not yet done", arena.show(*path))
             }
