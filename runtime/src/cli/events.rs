@@ -14,7 +14,8 @@ use crate::cgroup::stats::{
     BlockIoEntry, BlockIoStats, CpuStats, CpusetStats, HugetlbStats, MemoryEntry, MemoryStats,
     PidsStats, Pressure, Share, Stats,
 };
-use crate::lifecycle::events::{Event, sample, watch};
+use crate::lifecycle::events::{Event, Sample, sample, watch};
+use crate::resctrl::stats::{Bandwidth, Cache, Stats as RdtStats};
 
 /// Without an interval one sample is printed.
 pub(super) fn run(
@@ -51,13 +52,14 @@ pub(super) fn run(
 }
 
 /// An event with a sample is one of `stats`, one without is `oom`.
-fn line(id: &str, stats: Option<&Stats>) -> String {
+fn line(id: &str, stats: Option<&Sample>) -> String {
     let kind = if stats.is_some() { "stats" } else { "oom" };
     let members = [("type", Some(kind.into())), ("id", Some(id.into())), ("data", stats.map(data))];
     Json::present(members).compact() + "\n"
 }
 
-fn data(stats: &Stats) -> Json {
+fn data(sample: &Sample) -> Json {
+    let stats: &Stats = &sample.cgroup;
     let hugetlb = stats.hugetlb.iter();
     Json::object([
         ("cpu", cpu(&stats.cpu)),
@@ -66,8 +68,7 @@ fn data(stats: &Stats) -> Json {
         ("pids", pids(stats.pids)),
         ("blkio", block_io(&stats.block_io)),
         ("hugetlb", map(hugetlb.map(|(size, stats)| (size, pages(*stats))))),
-        // No container has a group of resctrl.
-        ("intel_rdt", Json::Object(Vec::new())),
+        ("intel_rdt", sample.intel_rdt.as_ref().map_or(Json::Object(Vec::new()), intel_rdt)),
         // runc counts interfaces of a kind that no config of the specification has.
         ("network_interfaces", Json::Null),
     ])
@@ -173,6 +174,55 @@ fn pages(stats: HugetlbStats) -> Json {
     ])
 }
 
+fn intel_rdt(stats: &RdtStats) -> Json {
+    let (cache, bandwidth) = (stats.cache.as_ref(), stats.bandwidth.as_ref());
+    let schemata = || Json::texts(stats.schemata.iter().map(String::as_str));
+    let traffic = stats.traffic.as_ref().map(|nodes| {
+        let node = |total, local| {
+            let members =
+                [("mbm_total_bytes", non_zero(total)), ("mbm_local_bytes", non_zero(local))];
+            Json::present(members)
+        };
+        Json::List(nodes.iter().map(|bytes| node(bytes.total, bytes.local)).collect())
+    });
+    let occupancy = stats.occupancy.as_ref().map(|nodes| {
+        let node = |bytes: &u64| Json::present([("llc_occupancy", non_zero(*bytes))]);
+        Json::List(nodes.iter().map(node).collect())
+    });
+    Json::present([
+        ("l3_cache_info", cache.map(cache_info)),
+        ("l3_cache_schema_root", cache.and_then(|cache| non_empty(&cache.root_schema))),
+        ("l3_cache_schema", cache.and_then(|cache| non_empty(&cache.schema))),
+        ("mem_bw_info", bandwidth.map(bandwidth_info)),
+        ("mem_bw_schema_root", bandwidth.and_then(|bandwidth| non_empty(&bandwidth.root_schema))),
+        ("mem_bw_schema", bandwidth.and_then(|bandwidth| non_empty(&bandwidth.schema))),
+        ("schemata", (!stats.schemata.is_empty()).then(schemata)),
+        ("mbm_stats", traffic),
+        ("cmt_stats", occupancy),
+    ])
+}
+
+fn cache_info(cache: &Cache) -> Json {
+    Json::present([
+        ("cbm_mask", non_empty(&cache.mask)),
+        ("min_cbm_bits", non_zero(cache.parts_min)),
+        ("num_closids", non_zero(cache.groups)),
+    ])
+}
+
+fn bandwidth_info(bandwidth: &Bandwidth) -> Json {
+    Json::present([
+        ("bandwidth_gran", non_zero(bandwidth.step)),
+        ("delay_linear", non_zero(bandwidth.linear)),
+        ("min_bandwidth", non_zero(bandwidth.min)),
+        ("num_closids", non_zero(bandwidth.groups)),
+    ])
+}
+
+fn non_empty(text: &str) -> Option<Json> {
+    (!text.is_empty()).then(|| text.into())
+}
+
 fn pressure(pressure: Pressure) -> Json {
     let share = |share: Share| {
         let json = Json::object([
@@ -202,6 +252,7 @@ fn map<'a>(members: impl Iterator<Item = (&'a String, Json)>) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resctrl::stats::Traffic;
 
     /// What runc's encoder leaves of a container that has used nothing.
     #[test]
@@ -214,7 +265,7 @@ mod tests {
             r#""intel_rdt":{},"network_interfaces":null}}"#,
             "\n"
         );
-        assert_eq!(line("web", Some(&Stats::default())), expected);
+        assert_eq!(line("web", Some(&Sample::default())), expected);
         assert_eq!(line("web", None), "{\"type\":\"oom\",\"id\":\"web\"}\n");
     }
 
@@ -248,6 +299,33 @@ mod tests {
         );
         let expected = r#"{"ioServicedRecursive":[{"major":8,"op":"Read","value":5}]}"#;
         assert_eq!(block_io(&stats.block_io).compact(), expected);
-        assert!(line("x", Some(&stats)).contains(r#""hugetlb":{"2MB":{"failcnt":0}}"#));
+        let sample = Sample { cgroup: stats, intel_rdt: None };
+        assert!(line("x", Some(&sample)).contains(r#""hugetlb":{"2MB":{"failcnt":0}}"#));
+    }
+
+    #[test]
+    fn writes_what_resctrl_counts() {
+        let cache = Cache {
+            mask: "fff".to_owned(),
+            parts_min: 1,
+            groups: 16,
+            root_schema: "L3:0=fff".to_owned(),
+            schema: "L3:0=00f".to_owned(),
+        };
+        let stats = RdtStats {
+            cache: Some(cache),
+            schemata: vec!["L3:0=00f".to_owned()],
+            traffic: Some(vec![Traffic { total: 5, local: 0 }]),
+            occupancy: Some(vec![7, 0]),
+            ..RdtStats::default()
+        };
+        let expected = concat!(
+            r#"{"l3_cache_info":{"cbm_mask":"fff","min_cbm_bits":1,"num_closids":16},"#,
+            r#""l3_cache_schema_root":"L3:0=fff","l3_cache_schema":"L3:0=00f","#,
+            r#""schemata":["L3:0=00f"],"mbm_stats":[{"mbm_total_bytes":5}],"#,
+            r#""cmt_stats":[{"llc_occupancy":7},{}]}"#
+        );
+        assert_eq!(intel_rdt(&stats).compact(), expected);
+        assert_eq!(intel_rdt(&RdtStats::default()).compact(), "{}");
     }
 }

@@ -5,18 +5,29 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::RuntimeError;
+use super::intel_rdt;
 use super::state::Container;
 use crate::cgroup::CgroupError;
 use crate::cgroup::stats::Stats;
 use crate::cgroup::watch::{Sign, Watcher};
 use crate::container::id::ContainerId;
 use crate::container::status::Status;
+use crate::resctrl;
+
+/// What a container uses.
+#[derive(Debug, Default)]
+pub struct Sample {
+    /// By its cgroups.
+    pub cgroup: Stats,
+    /// By its groups of the resctrl file system, where it has any.
+    pub intel_rdt: Option<resctrl::stats::Stats>,
+}
 
 /// Something to tell of a container.
 #[derive(Debug)]
 pub enum Event {
     /// A sample.
-    Stats(Box<Stats>),
+    Stats(Box<Sample>),
     /// A process was killed for want of memory, or waits for some.
     OutOfMemory,
     /// A sample could not be had; the next one may be.
@@ -27,8 +38,10 @@ pub enum Event {
 ///
 /// # Errors
 /// `container with id … is not running`; or a file that cannot be read.
-pub fn sample(root: &Path, id: &ContainerId) -> Result<Stats, RuntimeError> {
-    Ok(running(root, id)?.cgroups().stats()?)
+pub fn sample(root: &Path, id: &ContainerId) -> Result<Sample, RuntimeError> {
+    let container = running(root, id)?;
+    let cgroup = container.cgroups().stats()?;
+    Ok(Sample { cgroup, intel_rdt: intel_rdt::sample(&container.state) })
 }
 
 /// Tells of a running container until its cgroup is gone or `tell` breaks off: a sample after each
@@ -46,7 +59,8 @@ pub fn watch(
         let text = "duration interval must be greater than 0".to_owned();
         return Err(RuntimeError::Refused(text));
     }
-    let cgroups = running(root, id)?.cgroups();
+    let container = running(root, id)?;
+    let cgroups = container.cgroups();
     let mut watcher = Watcher::new(&cgroups).map_err(|error| match error {
         CgroupError::Missing { .. } => {
             RuntimeError::Refused("memory controller missing".to_owned())
@@ -64,7 +78,10 @@ pub fn watch(
                 // A reader that was slow gets the next sample in its turn, not several at once.
                 next = (next + interval).max(Instant::now());
                 match cgroups.stats() {
-                    Ok(stats) => Event::Stats(Box::new(stats)),
+                    Ok(cgroup) => {
+                        let intel_rdt = intel_rdt::sample(&container.state);
+                        Event::Stats(Box::new(Sample { cgroup, intel_rdt }))
+                    }
                     Err(error) => Event::Trouble(error.into()),
                 }
             }

@@ -5,6 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::RuntimeError;
+use super::intel_rdt;
+pub use super::intel_rdt::CacheSchemas;
 use super::state::Container;
 use super::systemd;
 use crate::cgroup;
@@ -13,15 +15,6 @@ use crate::config::resources::update::Update;
 use crate::container::id::ContainerId;
 use crate::container::status::Status;
 use crate::procfs::Procfs;
-
-/// What of Intel RDT shall be changed.
-#[derive(Debug, Clone, Default)]
-pub struct CacheSchemas {
-    /// The schema of the L3 cache.
-    pub l3_cache: Option<String>,
-    /// The schema of the memory bandwidth.
-    pub memory_bandwidth: Option<String>,
-}
 
 /// Changes the limits that `limits` names, in the form of `linux.resources`, all or none, and records
 /// them. The warnings tell what was passed over.
@@ -37,7 +30,7 @@ pub fn update(
 ) -> Result<Vec<String>, RuntimeError> {
     let mut container = Container::open_locked(root, id)?;
     let checked = Update::from_json(limits)?;
-    refuse_schemas(schemas)?;
+    let schemata = intel_rdt::changes(&container.state, schemas)?;
     if container.status() == Status::Stopped {
         return Err(RuntimeError::Refused("container not running".to_owned()));
     }
@@ -59,32 +52,29 @@ pub fn update(
             });
         }
     }
+    // The kernel takes all lines or none. They come last, so that what was before can be set back.
+    let former_schemata = match schemata.map(|change| change.make()).transpose() {
+        Ok(former) => former,
+        Err(error) => {
+            return Err(match former.restore() {
+                Ok(()) => error,
+                Err(second) => error.and_cleaning_up(&second.into()),
+            });
+        }
+    };
     container.state.resources = Some(updated.all.to_json());
     if let Err(error) = container.directory.write_state(&container.state) {
         let error = RuntimeError::from(error);
-        return Err(match former.restore() {
+        let limits = former.restore().map_err(RuntimeError::from);
+        let schemata = former_schemata.map_or(Ok(()), |former| former.restore());
+        return Err(match limits.and(schemata) {
             Ok(()) => error,
-            Err(second) => error.and_cleaning_up(&second.into()),
+            Err(second) => error.and_cleaning_up(&second),
         });
     }
     let mut warnings = checked.warnings;
     warnings.extend(plan.warnings);
     Ok(warnings)
-}
-
-/// No container has a schema, since none can be created with one; the words are runc's.
-fn refuse_schemas(schemas: &CacheSchemas) -> Result<(), RuntimeError> {
-    let offers = |name: &str| Path::new("/sys/fs/resctrl/info").join(name).exists();
-    let text = if schemas.l3_cache.is_some() && !offers("L3") {
-        "Intel RDT/CAT: l3 cache schema is not enabled"
-    } else if schemas.memory_bandwidth.is_some() && !offers("MB") {
-        "Intel RDT/MBA: memory bandwidth schema is not enabled"
-    } else if schemas.l3_cache.is_some() || schemas.memory_bandwidth.is_some() {
-        "updating a non-existent Intel RDT configuration is not supported"
-    } else {
-        return Ok(());
-    };
-    Err(RuntimeError::Refused(text.to_owned()))
 }
 
 impl Container {

@@ -57,7 +57,7 @@ pub fn mount_point(mountinfo: &str) -> Result<PathBuf, ResctrlError> {
 pub fn look(config: &IntelRdt, id: &str, mount: PathBuf) -> Result<Facts, ResctrlError> {
     let (group, monitoring) = places(config, id, &mount);
     let schemata = group.join("schemata");
-    let has = |names: &[&str]| names.iter().any(|name| mount.join("info").join(name).exists());
+    let (has_cache, has_bandwidth) = abilities(&mount);
     Ok(Facts {
         group: match group.exists() {
             false => None,
@@ -67,8 +67,8 @@ pub fn look(config: &IntelRdt, id: &str, mount: PathBuf) -> Result<Facts, Resctr
             }
         },
         has_monitoring_group: monitoring.exists(),
-        has_cache: has(&["L3", "L3CODE", "L3DATA"]),
-        has_bandwidth: has(&["MB"]),
+        has_cache,
+        has_bandwidth,
         mount,
     })
 }
@@ -108,6 +108,25 @@ fn make_directory(plan: &Plan, path: &Path, made: &mut Vec<PathBuf>) -> Result<(
     fs::create_dir(path).map_err(|source| failed(&plan.mount, "make", path, source))?;
     made.push(path.to_owned());
     Ok(())
+}
+
+/// Writes other lines to a group's `schemata`, and gives what it held before.
+///
+/// # Errors
+/// [`ResctrlError::File`]; the kernel takes all lines or none.
+pub fn change(mount: &Path, group: &Path, lines: &str) -> Result<String, ResctrlError> {
+    let path = group.join("schemata");
+    let former = fs::read_to_string(&path);
+    let former = former.map_err(|source| failed(mount, "read", &path, source))?;
+    append(&path, lines).map_err(|source| failed(mount, "write", &path, source))?;
+    Ok(former)
+}
+
+/// Whether the machine can limit the level 3 cache, and memory bandwidth.
+#[must_use]
+pub fn abilities(mount: &Path) -> (bool, bool) {
+    let has = |names: &[&str]| names.iter().any(|name| mount.join("info").join(name).exists());
+    (has(&["L3", "L3CODE", "L3DATA"]), has(&["MB"]))
 }
 
 /// Puts a process into its groups. The monitoring group comes last: a process must be in the group above.
