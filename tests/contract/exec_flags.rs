@@ -301,10 +301,10 @@ fn makes_no_working_directory() {
     let container = Container::sleeping(|config| config["root"]["readonly"] = json!(false));
     container.up();
     let missing = container.call(&["exec", "--cwd", "/srv/none", container.id(), "true"]);
-    missing.exits(255).fails_naming(&["/srv/none", "no such file or directory"]);
+    missing.exits(255).says(&["/srv/none", "no such file or directory"]);
     container.exec(&["test", "!", "-e", "/srv/none"]).succeeds();
     let relative = container.call(&["exec", "--cwd", "tmp", container.id(), "true"]);
-    relative.exits(255).fails_naming(&["Cwd must be an absolute path"]);
+    relative.exits(255).says(&["Cwd must be an absolute path"]);
 }
 
 /// CLI-EXEC-31: a variable without an equals sign, or without a name, is refused.
