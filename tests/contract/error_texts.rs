@@ -111,3 +111,16 @@ fn the_error_is_one_line() {
     let outcome = container.create().exits(1);
     assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{}", outcome.report());
 }
+
+/// CLI-ERR-11: `--rootless` takes every spelling of a boolean, `--criu` is passed over, and neither keeps a
+/// command from its work.
+#[test]
+fn takes_every_spelling_of_global_flags() {
+    let container = Container::new(|_| ());
+    for word in ["true", "T", "1", "FALSE", "f", "0", "auto"] {
+        container.call(&["--rootless", word, "list"]).succeeds();
+        container.call(&[&format!("-rootless={word}"), "list"]).succeeds();
+    }
+    container.call(&["--criu", "/nowhere", "list"]).succeeds();
+    container.call(&["-criu=/nowhere", "-debug=false", "list"]).succeeds();
+}

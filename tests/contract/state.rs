@@ -105,3 +105,26 @@ fn gives_the_configurations_version() {
     container.create().succeeds();
     assert_eq!(container.state()["ociVersion"], "1.0.1");
 }
+
+/// CLI-STATE-05: `state.json` has the members that tools read: the process and its start, cgroups,
+/// namespaces, labels.
+#[test]
+fn writes_the_members_that_tools_read() {
+    let container = Container::sleeping(|config| config["annotations"] = json!({"a": "b"}));
+    let pid = container.up();
+    let path = container.state_root().join(container.id()).join("state.json");
+    let text = std::fs::read(path).expect("a file");
+    let state: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!((&state["id"], &state["init_process_pid"]), (&json!(container.id()), &json!(pid)));
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit_once(')').expect("a name").1;
+    let start = fields.split_whitespace().nth(19).expect("a time");
+    assert_eq!(state["init_process_start"].to_string(), start);
+    assert_eq!(state["namespace_paths"]["NEWNS"], format!("/proc/{pid}/ns/mnt"));
+    let cgroup = state["cgroup_paths"]["pids"].as_str().or(state["cgroup_paths"][""].as_str());
+    assert!(std::path::Path::new(cgroup.expect("a cgroup")).is_dir(), "{state}");
+    let labels = state["config"]["labels"].as_array().expect("labels");
+    let bundle = format!("bundle={}", container.bundle().display());
+    assert!(labels.contains(&json!("a=b")) && labels.contains(&json!(bundle)), "{labels:?}");
+    assert!(state["external_descriptors"].is_array(), "{state}");
+}
