@@ -60,6 +60,8 @@ fn show_plan(spec: &Spec) {
             links: Vec::new(),
         },
     ];
+    let kernel_mounts = ["/proc".to_owned(), "/sys".to_owned()];
+    let source_links = [(0, "target".to_owned())];
     for choice in [false, true] {
         let filter = filter.as_ref().map(|filter| keel::process::plan::Filter {
             program: filter.program.clone(),
@@ -76,6 +78,8 @@ fn show_plan(spec: &Spec) {
                 in_user_namespace: false,
                 root_parent_mount: "/",
                 no_pivot: choice,
+                kernel_mounts: &kernel_mounts,
+                source_links: &source_links,
             },
             process: keel::process::plan::Context {
                 id: "fuzz",
@@ -88,6 +92,7 @@ fn show_plan(spec: &Spec) {
                 own_streams: choice,
             },
             await_start: choice,
+            await_cgroups: !choice,
             ordinary_user: choice,
             preserve_fds: 0,
             hook_state: ("{\"pid\":", "}"),

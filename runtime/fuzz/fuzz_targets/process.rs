@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
                 console_device: false,
                 own_streams: true,
             };
-            let plan = init::plan::compile_exec(&checked.value, context, 3);
+            let plan = init::plan::compile_exec(&checked.value, context, false, 3);
             assert!(plan.to_string().lines().count() >= plan.steps.len(), "a step without words");
         }
         Err(errors) => assert!(!errors.0.is_empty(), "refused without a finding"),
