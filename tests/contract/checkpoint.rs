@@ -643,6 +643,7 @@ fn restores_into_another_cgroup() {
     for folder in fs::read_dir("/sys/fs/cgroup").expect("a folder").flatten() {
         let _ = fs::remove_dir(folder.path().join(container.id()));
     }
+    let _ = fs::remove_dir(format!("/sys/fs/cgroup/{}", container.id()));
 }
 
 /// CLI-RESTORE-11: the hooks of the bundle run when the namespaces are there, and are told the process.
@@ -699,7 +700,8 @@ fn a_killed_restore_can_be_deleted() {
         }
         deaths += 1;
     }
-    assert!(deaths > 3, "only {deaths} places were visited");
+    // On version 2 there are fewer cgroups to make.
+    assert!(deaths > 2, "only {deaths} places were visited");
     restore(&container, &[]);
 }
 

@@ -1,6 +1,6 @@
 """Runs tests in a guest that has what this machine may lack: systemd, cgroup version 2 alone, AppArmor.
 
-    python3 tests/guest                 # the chosen ones, about forty containers
+    python3 tests/guest                 # the chosen ones, about a hundred and fifty containers
     python3 tests/guest --all           # the whole contract and the attacks
     python3 tests/guest systemd mounts::binds_a_file
 
@@ -20,7 +20,8 @@ import snapshot  # noqa: E402
 from machine import Failed, Machine  # noqa: E402
 
 PROJECT = os.path.realpath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
-CHOSEN = ["cgroup_v2", "systemd", "systemd_user", "apparmor", "cgroups", "features", "kill"]
+CHOSEN = ["cgroup_v2", "update_v2", "systemd", "systemd_user", "apparmor", "cgroups", "features", "kill", "pause", "ps",
+          "events"]
 LIMIT_SECONDS = {False: 900, True: 5400}
 HANDED_ON = ("RUNTIME", "KEEL_WITHOUT", "KEEL_TESTS_RACE_ROUNDS", "RUST_BACKTRACE")
 
@@ -43,12 +44,12 @@ def built(names):
 
 
 def stage(folder, programs):
-    """What the guest gets: test programs without their debug information, release binaries, fixtures, captures."""
+    """What the guest gets: test programs without their debug information, release binaries, fixtures, criu."""
     shutil.rmtree(folder, ignore_errors=True)
     target = os.environ.get("CARGO_TARGET_DIR", PROJECT + "/target")
     deps = os.path.dirname(next(iter(programs.values())))
     release = os.path.dirname(os.path.dirname(deps)) + "/release"
-    for name in ("target/debug/deps", "target/release", "target/fixtures", "tests"):
+    for name in ("target/debug/deps", "target/release", "target/fixtures", "target/tools"):
         os.makedirs(f"{folder}/{name}")
     for name, path in programs.items():
         subprocess.run(["strip", "-o", f"{folder}/target/debug/deps/{name}", path], check=True)
@@ -56,7 +57,10 @@ def stage(folder, programs):
         shutil.copy(f"{release}/{name}", folder + "/target/release/")
     for name in ("busybox", "busybox.tar"):
         shutil.copy(f"{target}/fixtures/{name}", folder + "/target/fixtures/")
-    shutil.copytree(PROJECT + "/tests/captures", folder + "/tests/captures")
+    shutil.copytree(target + "/tools/criu", folder + "/target/tools/criu", symlinks=True)
+    # What tests read of the repository.
+    for name in ("tests/captures", "man", "runtime/src"):
+        shutil.copytree(f"{PROJECT}/{name}", f"{folder}/{name}")
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o755)
 
@@ -75,12 +79,36 @@ def run(guest, commands, everything):
             sys.stdout.flush()
 
 
+def lacking():
+    """Why this machine can have no guest; empty where it can."""
+    if os.uname().machine != "x86_64":
+        return "the guest is for x86_64 alone"
+    if os.geteuid() != 0:
+        return "only root can make the guest's image"
+    if not shutil.which("apt-get"):
+        return "the guest is made from Debian's packages, by apt-get"
+    return ""
+
+
+def skip(reason):
+    line = f"SKIP guest: {reason}"
+    print(line, flush=True)
+    if path := os.environ.get("KEEL_TESTS_SKIPS"):
+        with open(path, "a") as file:
+            file.write(line + "\n")
+
+
 def main(words):
+    if reason := lacking():
+        return skip(reason)
     everything = "--all" in words
     chosen = [word for word in words if not word.startswith("-")] or (names_of_all() if everything else CHOSEN)
     target = os.environ.get("CARGO_TARGET_DIR", PROJECT + "/target")
     cache = os.path.realpath(target) + "/guest"
-    folder, saved = snapshot.ready(cache)
+    try:
+        folder, saved = snapshot.ready(cache)
+    except (Failed, subprocess.SubprocessError) as error:
+        sys.exit(f"guest: it cannot be made: {error}")
     programs = built(sorted({word.split("::")[0] for word in chosen}))
     staged = f"{cache}/stage-{os.getpid()}"
     guest = Machine(folder)

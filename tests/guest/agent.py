@@ -64,6 +64,9 @@ def prepare(request):
     """What no test shall wait for: modules, and the pages of the programs that tests use."""
     for module in request["modules"]:
         quiet("modprobe -q " + module)
+    # The user whom tests/setup makes elsewhere.
+    quiet("useradd --system --no-create-home --shell /usr/sbin/nologin keel-tests")
+    quiet("usermod --add-subuids 2000000-2065535 --add-subgids 2000000-2065535 keel-tests")
     state = quiet("systemctl is-system-running --wait")
     for command in ("systemd-run -q --scope -p MemoryMax=50M true", "unshare -Urm true", "aa-status",
                     "systemctl start user@1000.service", "busybox true; mount; ps aux; ip link",

@@ -22,13 +22,15 @@ systemd-remount-fs.service systemd-binfmt.service systemd-modules-load.service s
 systemd-update-done.service systemd-journal-flush.service systemd-hostnamed.socket""".split()
 PROFILES_KEPT = {"lsb_release", "runc", "crun", "unix-chkpwd"}
 RECIPE = "1"
+# For making the image, on a busy machine.
+LIMIT_SECONDS = 1800
 SCRIPT = r"""#!/bin/sh
 # Fetches the kernel's package without installing it: the guest needs no initramfs of its own.
 set -eu
 cd "$2"
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 package=$(apt-cache depends --no-recommends --no-suggests "$3" | awk '$2 ~ /^linux-image-/ { print $2; exit }')
-apt-get -o APT::Sandbox::User=root download "${package:-$3}"
+apt-get -qq -o APT::Sandbox::User=root download "${package:-$3}"
 """
 
 
@@ -84,7 +86,7 @@ def build(folder):
         line = f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {address} {SUITE} main"
         subprocess.run(["mmdebstrap", "-q", "--mode=root", "--variant=minbase", "--format=directory", *options,
                         "--include=" + ",".join(PACKAGES), hook, SUITE, root, line],
-                       check=True, stdin=subprocess.DEVNULL)
+                       check=True, stdin=subprocess.DEVNULL, timeout=LIMIT_SECONDS)
         package = next(name for name in os.listdir(kernel) if name.endswith(".deb"))
         subprocess.run(["dpkg-deb", "-x", package, "x"], check=True, cwd=kernel)
         image = next(name for name in os.listdir(kernel + "/x/boot") if name.startswith("vmlinuz-"))

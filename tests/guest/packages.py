@@ -10,7 +10,11 @@ import shutil
 import subprocess
 import tempfile
 
+from machine import Failed
+
 QEMU_MIN = 10
+# For one call of apt; the largest fetches and unpacks some 60 MB.
+LIMIT_SECONDS = 1200
 PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "xz": "xz-utils", "depmod": "kmod"}
 
 
@@ -44,7 +48,10 @@ def sources():
 
 def mirror():
     """The address of the Debian archive, which serves the other suites too."""
-    return next(address for address, suite in sources() if suite == codename())
+    found = next((address for address, suite in sources() if suite == codename()), None)
+    if not found:
+        raise Failed(f"apt has no source of Debian {codename() or '(of no name)'}")
+    return found
 
 
 def install(cache):
@@ -72,7 +79,7 @@ def install(cache):
 
         def apt(*arguments):
             subprocess.run(["apt-get", "-qq", *words, *arguments], check=True, env=environment, cwd=folder,
-                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=LIMIT_SECONDS)
 
         apt("update")
         if wanted:

@@ -24,6 +24,18 @@ pub fn controller_folder(pid: i32, controller: &str) -> Option<PathBuf> {
     None
 }
 
+/// Freezes or thaws the cgroup in a folder, behind the runtime's back.
+#[track_caller]
+pub fn freeze(folder: &Path, frozen: bool) {
+    let v2 = folder.join("cgroup.freeze");
+    let (file, word) = match (v2.exists(), frozen) {
+        (true, _) => (v2, if frozen { "1" } else { "0" }),
+        (false, true) => (folder.join("freezer.state"), "FROZEN"),
+        (false, false) => (folder.join("freezer.state"), "THAWED"),
+    };
+    fs::write(&file, word).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+}
+
 /// One file of a process's cgroup, trimmed.
 #[track_caller]
 pub fn cgroup_value(pid: i32, controller: &str, file: &str) -> String {

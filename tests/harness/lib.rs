@@ -31,7 +31,7 @@ mod systemd;
 mod tree;
 
 pub use agent::Agent;
-pub use cgroup::{cgroup_value, controller_folder};
+pub use cgroup::{cgroup_value, controller_folder, freeze};
 pub use console::ConsoleSocket;
 pub use container::{Container, base_config};
 pub use daemon::Child;
