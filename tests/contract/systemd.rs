@@ -1,10 +1,11 @@
 //! `--systemd-cgroup`: the cgroup is a unit that systemd makes.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use keel_tests::{
-    Child, Container, Outcome, cgroup_value, eventually, requires, systemd, unit_property,
+    Child, Container, Outcome, cgroup_value, criu_folder, eventually, requires, systemd,
+    unit_property,
 };
 use serde_json::{Value, json};
 
@@ -348,4 +349,83 @@ fn update_tells_the_limits() {
     assert_eq!(unit_property(&unit(&container), "TasksMax"), "21");
     assert_eq!(unit_property(&unit(&container), "CPUQuotaPerSecUSec"), "130ms");
     assert_eq!(file("cpu.max"), "12345 100000");
+}
+
+/// RT-SYSTEMD-16: neither a reload nor a property that somebody sets gives or takes a device, one that systemd
+/// has never heard of either.
+#[test]
+fn keeps_its_devices() {
+    if !systemd() {
+        return;
+    }
+    let container = in_a_scope(|config| {
+        config["linux"]["resources"] = json!({"devices": [{"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"},
+            {"allow": true, "type": "c", "major": 250, "minor": 77, "access": "rw"}]});
+        config["linux"]["devices"] = json!([{"path": "/dev/kmsg2", "type": "c", "major": 1, "minor": 11},
+            {"path": "/dev/mem2", "type": "c", "major": 1, "minor": 1},
+            {"path": "/dev/odd", "type": "c", "major": 250, "minor": 77}]);
+    });
+    if !requires(container.runtime().is("keel"), "runc's systemd takes what is not below /dev/char")
+    {
+        return;
+    }
+    up(&container);
+    let words = ["/bin/probe", "open-write", "/dev/kmsg2", "/dev/mem2", "/dev/odd"];
+    let devices = || container.exec(&words).succeeds().json();
+    let before = devices();
+    // Nobody drives the last one, which the kernel says only to those who may open it.
+    let answers = ["/dev/kmsg2", "/dev/mem2", "/dev/odd"].map(|path| before[path].clone());
+    assert_eq!(answers, [json!(0), json!(libc::EPERM), json!(libc::ENXIO)]);
+    let name = unit(&container);
+    for words in [
+        &["daemon-reload"][..],
+        &["set-property", "--runtime", &name, "MemoryHigh=100M", "CPUWeight=200"],
+        &["daemon-reload"],
+    ] {
+        let status = Command::new("systemctl").args(words).status().expect("systemctl");
+        assert!(status.success(), "{words:?}");
+        assert_eq!(devices(), before, "after {words:?}");
+    }
+    assert_eq!(unit_property(&name, "DevicePolicy"), "auto");
+}
+
+/// RT-SYSTEMD-17: a restored container is in its scope, with its limits, as a new one would be; a restore that
+/// fails leaves no unit.
+#[test]
+fn restores_into_its_scope() {
+    if !systemd() {
+        return;
+    }
+    let container = in_a_scope(|config| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 67_108_864}});
+    });
+    let with_criu = |words: &[&str]| {
+        let mut command = container.command(words);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", criu_folder().display()));
+        command
+    };
+    let in_silence = |words: &[&str]| {
+        let mut command = with_criu(words);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the runtime starts");
+        eventually("the command ends", || child.try_wait().expect("a child")).success()
+    };
+    assert!(in_silence(&["--systemd-cgroup", "run", "--detach", container.id()]));
+    container.finish(with_criu(&["checkpoint", container.id()])).succeeds();
+    assert_eq!(unit_property(&unit(&container), "ActiveState"), "inactive");
+    assert!(in_silence(&["--systemd-cgroup", "restore", "--detach", container.id()]));
+    let pid = container.pid();
+    assert_eq!(cgroup_of(pid), format!("/system.slice/{}", unit(&container)));
+    assert_eq!(unit_property(&unit(&container), "ActiveState"), "active");
+    assert_eq!(unit_property(&unit(&container), "MemoryMax"), "67108864");
+    assert_eq!(cgroup_value(pid, "unified", "memory.max"), "67108864");
+    container.exec(&["true"]).succeeds();
+    container.delete(&["--force"]).succeeds();
+    assert_eq!(unit_property(&unit(&container), "LoadState"), "not-found");
+    fs::remove_file(container.path("checkpoint/inventory.img")).expect("an image");
+    assert!(!in_silence(&["--systemd-cgroup", "restore", "--detach", container.id()]));
+    assert_eq!(unit_property(&unit(&container), "LoadState"), "not-found");
+    container.assert_nothing_left();
 }

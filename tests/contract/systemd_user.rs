@@ -96,3 +96,32 @@ fn names_a_missing_session() {
     container.finish(command).exits(1);
     container.assert_nothing_left();
 }
+
+/// RT-SYSTEMD-22: a process of exec that may not move to the unit by itself, since its caller is in no cgroup
+/// of the user's, is put there by systemd: into the container's own, or into one below.
+#[test]
+fn exec_enters_from_elsewhere() {
+    let Some(container) = of_the_user() else { return };
+    call(&container, &["--systemd-cgroup", "run", "--detach", container.id()]).succeeds();
+    if !requires(container.runtime().is("keel"), "AttachProcessesToUnit, which newer runc calls") {
+        return;
+    }
+    let state = call(&container, &["state", container.id()]).succeeds().json();
+    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a cgroup");
+    let inside = of(&state["pid"].to_string());
+    assert!(!of("self").contains("user@1000.service"), "{}", of("self"));
+    let file = container.path("state/exec.pid").display().to_string();
+    let words = ["exec", "--detach", "--pid-file", &file, container.id(), "sleep", "100001"];
+    call(&container, &words).succeeds();
+    assert_eq!(of(&fs::read_to_string(&file).expect("a pid")), inside);
+    let folder = format!("/sys/fs/cgroup{}", inside.trim().trim_start_matches("0::"));
+    fs::create_dir(format!("{folder}/below")).expect("a cgroup");
+    chown(format!("{folder}/below"), Some(USER), Some(USER)).expect("chown");
+    chown(format!("{folder}/below/cgroup.procs"), Some(USER), Some(USER)).expect("chown");
+    let words = ["exec", "--cgroup", "below", "--detach", "--pid-file", &file, container.id()];
+    call(&container, &[&words[..], &["sleep", "100002"]].concat()).succeeds();
+    let below = of(&fs::read_to_string(&file).expect("a pid"));
+    assert_eq!(below.trim(), format!("{}/below", inside.trim()));
+    call(&container, &["exec", "--cgroup", "nosuch", container.id(), "true"]).exits(255);
+    call(&container, &["delete", "--force", container.id()]).succeeds();
+}

@@ -1,5 +1,5 @@
 //! The container's control groups: where they are, what is written to them, and how they are made,
-//! frozen, emptied and removed. Drives cgroupfs itself; the systemd driver is not here yet.
+//! frozen, emptied and removed. Drives cgroupfs itself; what systemd makes is in `systemd`.
 //!
 //! ```text
 //! /proc/self/{cgroup,mountinfo} ──router──▶ Layout ─┐

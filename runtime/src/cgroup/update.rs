@@ -69,6 +69,13 @@ fn former(plan: &Plan) -> Plan {
             // Writing it will fail for the same reason, or is passed over.
             (Err(_), None) => return None,
         };
+        let text = match name.as_ref() {
+            // A cgroup with processes in it may not get an empty list again: it gets what that meant.
+            "cpuset.cpus" | "cpuset.mems" if text.trim().is_empty() => {
+                read(&format!("{name}.effective")).unwrap_or(text)
+            }
+            _ => text,
+        };
         let value = value_of(&name, &text, &write.value)?;
         let (missing, alternative) = (Missing::Skip, None);
         Some(Write { file: name, value, missing, alternative, ..write.clone() })

@@ -153,6 +153,7 @@ const RESET_AFFINITY: (Origin, Step) =
 pub fn compile_exec(
     process: &crate::config::process::Process,
     context: process::plan::Context<'_>,
+    await_cgroups: bool,
     preserve_fds: u32,
 ) -> Plan {
     let mut arena = Arena::default();
@@ -164,7 +165,8 @@ pub fn compile_exec(
     if process.affinity.initial.is_some() {
         steps.push((affinity, Step::Process(process::plan::Step::InitialAffinity)));
     }
-    steps.push((Origin::field("cgroup"), Step::JoinCgroups));
+    let join = if await_cgroups { Step::AwaitCgroups } else { Step::JoinCgroups };
+    steps.push((Origin::field("cgroup"), join));
     if process.affinity.last.is_some() {
         steps.push((affinity, Step::Process(process::plan::Step::LastAffinity)));
     } else if process.affinity.initial.is_none() {
@@ -263,7 +265,7 @@ impl Plan {
             }
             Step::Rootfs(step) => rootfs::show::Shown(step, arena, &self.sources).to_string(),
             Step::JoinCgroups => "join the cgroup".to_owned(),
-            Step::AwaitCgroups => "wait until systemd has made the cgroup around it".to_owned(),
+            Step::AwaitCgroups => "wait until systemd has put it into its cgroup".to_owned(),
             Step::Hooks { .. } => "hooks of the runtime".to_owned(),
             Step::Process(step) => process::plan::Shown(step, arena, &self.process).to_string(),
             Step::Ready => "report, wait until it is recorded".to_owned(),

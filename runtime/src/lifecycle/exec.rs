@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 use super::caller::{check_inherited, send_pidfd, write_pid_file};
 use super::create::console_for;
 use super::error::RuntimeError;
-use super::exec_cgroup;
+use super::exec_cgroup::Way;
 use super::filter::{self, Filtered, tell_agent};
 use super::foreground::Foreground;
 use super::intel_rdt;
 use super::state::Container;
+use super::systemd;
 use crate::config::linux::NamespaceKind;
 use crate::config::load::load;
 use crate::config::process::Process;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
-use crate::init::parent::{Resources, spawn};
-use crate::init::plan::compile_exec;
+use crate::container::state_file::SystemdUnit;
+use crate::init::entrance::Entrances;
+use crate::init::parent::{Resources, Started, spawn};
+use crate::init::plan::{Plan, compile_exec};
 use crate::process;
 use crate::sys::credentials::capget;
 use crate::trace;
@@ -119,14 +122,14 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         own_streams: true,
         make_cwd: false,
     };
-    let mut plan = compile_exec(&process, context, request.preserve_fds);
-    let kinds = container.state.namespaces.iter().fold(0, |all, kind| all | kind.flag());
-    let resources = Resources {
-        entrances: exec_cgroup::open(&container, &request.cgroups)?,
-        console,
-        join: Some((init, kinds)),
-        ..Resources::default()
+    let (entrances, attached) = match Way::find(&container, &request.cgroups)? {
+        Way::Files(entrances) => (entrances, None),
+        Way::Systemd(unit, below) => (Entrances::default(), Some((unit, below))),
     };
+    let mut plan = compile_exec(&process, context, attached.is_some(), request.preserve_fds);
+    let kinds = container.state.namespaces.iter().fold(0, |all, kind| all | kind.flag());
+    let resources =
+        Resources { entrances, console, join: Some((init, kinds)), ..Resources::default() };
     let started = spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
     if let Some(processors) = &plan.process.affinity.initial {
         trace::step(
@@ -140,7 +143,8 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         let process = Filtered { pid, state, status: status.name(), first_pid };
         tell_agent(agent.as_ref(), &process, &listener)
     };
-    let ready = intel_rdt::enter(&container.state, started.pid())
+    let ready = attach(attached, &started, &plan)
+        .and_then(|()| intel_rdt::enter(&container.state, started.pid()))
         .and_then(|()| {
             let ready = started.await_ready(&plan, || Ok(()), tell);
             let scored =
@@ -167,6 +171,17 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     }
     let Some(foreground) = foreground else { return Ok(0) };
     Ok(foreground.wait(&started.into_child(), None)?.shell_status())
+}
+
+/// Has systemd put the process into its cgroup, where it cannot go by itself.
+fn attach(
+    place: Option<(SystemdUnit, PathBuf)>,
+    started: &Started,
+    plan: &Plan,
+) -> Result<(), RuntimeError> {
+    let Some((unit, below)) = place else { return Ok(()) };
+    systemd::attach(&unit, &below, started.pid())?;
+    started.placed(plan).map_err(RuntimeError::Init)
 }
 
 /// A mask of processors as one number, without leading zeros.

@@ -6,15 +6,62 @@ use std::path::{Path, PathBuf};
 
 use super::error::RuntimeError;
 use super::state::Container;
+use crate::cgroup;
+use crate::cgroup::router::HierarchyKind;
+use crate::container::state_file::SystemdUnit;
 use crate::init::entrance::Entrances;
+use crate::procfs::Procfs;
 use crate::sys::open::{CWD, OpenFlags, openat};
+
+/// Who brings the process into the cgroups.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// Itself, through these files.
+    Files(Entrances),
+    /// The user's systemd, which may take it out of where it is: into its unit, or to this place below.
+    Systemd(SystemdUnit, PathBuf),
+}
+
+impl Way {
+    /// The way to the container's cgroups, or to sub-cgroups of them; `below` are the values of `--cgroup`.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub(super) fn find(container: &Container, below: &[String]) -> Result<Self, RuntimeError> {
+        let cgroups = container.cgroups();
+        let unit = container.state.systemd_unit.as_ref().filter(|unit| unit.user);
+        if let Some((unit, directory)) = unit.zip(cgroups.get(""))
+            && !may_move_to(directory)?
+        {
+            let choices = Choices::parse(below, &[""]).map_err(RuntimeError::Refused)?;
+            let place = choices.of("").cloned().unwrap_or_default();
+            return Ok(Self::Systemd(unit.clone(), place));
+        }
+        Ok(Self::Files(open(container, below)?))
+    }
+}
+
+/// Whether this process may move a child of its own to a v2 cgroup: whoever does so has to have the right
+/// to write to the files of the nearest cgroup that is above both (cgroups(7), “Delegation containment
+/// rules”), which a user has below its own systemd, and not when it comes from a session beside it.
+fn may_move_to(directory: &Path) -> Result<bool, RuntimeError> {
+    let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+    let layout = cgroup::layout(&procfs)?;
+    let mut hierarchies = layout.hierarchies().iter();
+    let v2 = hierarchies.find(|hierarchy| matches!(hierarchy.kind, HierarchyKind::V2 { .. }));
+    let Some(v2) = v2 else { return Ok(true) };
+    let own = v2.mount_point.join(v2.own.trim_start_matches('/'));
+    let both = own.components().zip(directory.components());
+    let above: PathBuf = both.take_while(|(one, other)| one == other).map(|(one, _)| one).collect();
+    Ok(open_to_write(&above.join("cgroup.procs")).is_ok())
+}
 
 /// The files through which a process enters the container's cgroups, or sub-cgroups of them; `below` are
 /// the values of `--cgroup`.
 ///
 /// # Errors
 /// A value that is none, in runc's words, or a sub-cgroup that cannot be entered.
-pub(super) fn open(container: &Container, below: &[String]) -> Result<Entrances, RuntimeError> {
+fn open(container: &Container, below: &[String]) -> Result<Entrances, RuntimeError> {
     let cgroups = container.cgroups();
     let keys: Vec<&str> = cgroups.iter().map(|(key, _)| key).collect();
     let choices = Choices::parse(below, &keys).map_err(RuntimeError::Refused)?;

@@ -18,6 +18,7 @@ use super::launch::{begin, initial_state, undo};
 use super::outside::{self, Directories, Resolver, number};
 use super::request::{self, Loaded, load_config};
 use super::run::{After, Outcome, end, prepare};
+use super::systemd::{self, Scope};
 use super::{hooks, mount_points};
 use crate::cgroup;
 use crate::config::linux::NamespaceKind;
@@ -30,6 +31,7 @@ use crate::criu::{Criu, CriuError, Notice, plan};
 use crate::failure::Result as StepResult;
 use crate::init::entrance::Entrances;
 use crate::limits::DESCRIPTORS_BYTES_MAX;
+use crate::procfs::Procfs;
 use crate::sys::mount::{MountFlags, mount_propagation, move_mount, open_tree_clone};
 use crate::sys::namespace::setns;
 use crate::sys::open::{CWD, OpenFlags, openat, read_to_limit};
@@ -64,11 +66,6 @@ pub fn restore(
     if let Some(text) = plan::refuse(&loaded.spec) {
         return Err(RuntimeError::Refused(text));
     }
-    if request.container.systemd_cgroup {
-        let text = "--systemd-cgroup: a restored container can have no scope: criu makes its processes, \
-                    and only a process that is there can be put into one";
-        return Err(RuntimeError::Refused(text.to_owned()));
-    }
     if loaded.spec.linux.intel_rdt.is_some() {
         let text = "linux.intelRdt: a restored container cannot be put into a group yet";
         return Err(RuntimeError::Refused(text.to_owned()));
@@ -77,10 +74,9 @@ pub fn restore(
     let streams = read_descriptors(&directories.images)?;
     let terminal = loaded.spec.process.as_ref().is_some_and(|process| process.terminal);
     let (foreground, console) = prepare(after, terminal, console_socket)?;
-    let host = Host::look(&request.container, &loaded.spec)?;
+    let mut host = Host::look(&request.container, &loaded.spec)?;
     let mut state = initial_state(&request.container, &loaded.spec, &host);
     let directory = StateDir::create(&request.container.root, &request.container.id)?;
-    let draft = Draft { request, loaded: &loaded, host: &host, directory: &directory, console };
     let applied = match begin(&directory, &loaded, &state, &host, None) {
         Ok(applied) => applied,
         // No cgroup of this container is left; what is there may be another's.
@@ -89,7 +85,9 @@ pub fn restore(
             return Err(error);
         }
     };
-    let child = match draft.make(applied, &mut state, &directories, streams) {
+    let scope = host.scope.take();
+    let draft = Draft { request, loaded: &loaded, host: &host, directory: &directory, console };
+    let child = match draft.make(applied, scope, &mut state, &directories, streams) {
         Ok(child) => child,
         Err(error) => return Err(undo(&directory, &state, &loaded.spec.hooks, error)),
     };
@@ -114,6 +112,7 @@ impl Draft<'_> {
     fn make(
         &self,
         applied: Option<cgroup::Applied>,
+        scope: Option<Scope>,
         state: &mut State,
         directories: &Directories,
         streams: Vec<(String, i32)>,
@@ -137,6 +136,12 @@ impl Draft<'_> {
         };
         let kind = NamespaceKind::Mount.flag();
         let criu = Criu::start(kind, &fds, directories.log.clone(), enter)?;
+        let placed = scope.map_or(Ok(()), |scope| self.place(scope, state, criu.pid()));
+        if let Err(error) = placed {
+            // It has done nothing yet, so that how it ends tells nothing.
+            let _ = criu.finish();
+            return Err(error);
+        }
 
         let mut options = self.request.options.clone();
         options.log_file = "restore.log".to_owned();
@@ -175,6 +180,15 @@ impl Draft<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Has systemd make the cgroup around criu, in which it makes the processes.
+    fn place(&self, mut scope: Scope, state: &State, pid: i32) -> Result<(), RuntimeError> {
+        let resources = self.loaded.spec.linux.resources.clone().unwrap_or_default();
+        let description = systemd::description(state, &self.request.container.root);
+        let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+        scope.start(&resources, &description, pid, &procfs)?;
+        systemd::apply_around(&self.host.cgroups, &scope, pid, self.host.cgroup_owner)
     }
 
     /// The talk with criu.

@@ -1,6 +1,8 @@
 //! The part of systemd in a container's life: a unit that is made around its process, changed with
 //! its limits, and stopped with it.
 
+use std::path::Path;
+
 use crate::cgroup::systemd::{
     Features, Manager, Property, SystemdError, Unit, for_resources, for_start, from_annotations,
 };
@@ -119,7 +121,7 @@ fn limits(resources: &Resources, manager: &mut Manager) -> Result<Vec<Property>,
 }
 
 /// By what a container's unit is known again: another container's has other words.
-pub(super) fn description(state: &State, root: &std::path::Path) -> String {
+pub(super) fn description(state: &State, root: &Path) -> String {
     format!("keel container {} of {}", state.id, root.display())
 }
 
@@ -133,6 +135,18 @@ pub fn set_limits(state: &State, resources: &Resources) -> Result<(), RuntimeErr
     let mut manager = Manager::connect(unit.user)?;
     let properties = limits(resources, &mut manager)?;
     Ok(manager.set(&unit.name, properties)?)
+}
+
+/// Has systemd put a process into a unit, or into the cgroup `below` it.
+///
+/// # Errors
+/// [`RuntimeError::Systemd`].
+pub(super) fn attach(unit: &SystemdUnit, below: &Path, pid: i32) -> Result<(), RuntimeError> {
+    let below = match below.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!("/{}", below.display()),
+    };
+    Ok(Manager::connect(unit.user)?.attach(&unit.name, &below, pid)?)
 }
 
 /// Stops the unit of a container, if it has one. Where systemd is gone there is nothing to stop.
@@ -152,7 +166,7 @@ pub(super) fn stop(state: &State) -> Result<(), RuntimeError> {
 ///
 /// # Errors
 /// [`RuntimeError::Systemd`].
-pub(super) fn stop_own(state: &State, root: &std::path::Path) -> Result<bool, RuntimeError> {
+pub(super) fn stop_own(state: &State, root: &Path) -> Result<bool, RuntimeError> {
     let Some(unit) = &state.systemd_unit else { return Ok(true) };
     let mut manager = match Manager::connect(unit.user) {
         Err(error) if error.is_absent() => return Ok(true),

@@ -18,7 +18,7 @@ use copy_up::{Wanted, copy_up};
 use cover::{make_readonly, mask};
 use nodes::{make_device, make_link, make_link_at, show_device};
 
-use super::plan::{Step, Tree};
+use super::plan::{OnProcfs, Step, Tree};
 use crate::arena::{Arena, Text};
 use crate::failure::{Failure, Result};
 use crate::root::{Links, Make, Root};
@@ -106,6 +106,15 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             });
             match bound {
                 Err(failure) if optional && is_absence(failure) => Ok(()),
+                other => other,
+            }
+        }
+        Step::BindIfThere { tree, target } => {
+            let bound = with_tree(tree, false, arena, prepared, |tree| {
+                bind(live, tree, text(target), Links::Follow, OnProcfs::Nowhere)
+            });
+            match bound {
+                Err(failure) if is_absence(failure) => Ok(()),
                 other => other,
             }
         }

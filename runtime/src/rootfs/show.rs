@@ -55,6 +55,9 @@ impl fmt::Display for Shown<'_> {
                 let verb = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{verb} {} → {}", tree(source), text(*target))
             }
+            Step::BindIfThere { tree: source, target } => {
+                write!(f, "bind {} → {}, if it is there", tree(source), text(*target))
+            }
             Step::BindInto { tree: source, name, .. } => {
                 write!(f, "bind {} → {}", tree(source), text(*name))
             }

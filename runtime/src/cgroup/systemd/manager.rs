@@ -121,6 +121,19 @@ impl Manager {
         if is_named(&forgotten, NO_SUCH_UNIT) { Ok(()) } else { forgotten.map(drop) }
     }
 
+    /// Puts a process into the cgroup of a unit, or into one below it: `below` is empty or begins with
+    /// `/`. systemd may do what its client may not: the client need not have the right to take the
+    /// process out of where it is.
+    ///
+    /// # Errors
+    /// [`SystemdError::Unit`].
+    pub fn attach(&mut self, unit: &str, below: &str, pid: i32) -> Result<(), SystemdError> {
+        let pid = Value::Uint32(pid.unsigned_abs());
+        let pids = Value::Array("u".to_owned(), vec![pid]);
+        let arguments = [Value::text(unit), Value::text(below), pids];
+        self.call(unit, "AttachProcessesToUnit", &arguments).map(drop)
+    }
+
     /// What a unit's description says; `None` when there is no such unit.
     ///
     /// # Errors

@@ -22,21 +22,7 @@ impl Compiler<'_> {
             self.hierarchy(origin, only, target, flags, own_view);
             return;
         }
-        let kind = self.arena.add("tmpfs");
-        let source = self.arena.add("tmpfs");
-        let data = self.arena.add("mode=755");
-        let writable = flags & !libc::MS_RDONLY;
-        let step = Step::Mount {
-            target,
-            kind,
-            source,
-            flags: writable,
-            data,
-            ordinary: false,
-            inherit_mode: false,
-            procfs: OnProcfs::Nowhere,
-        };
-        self.step(origin, step);
+        self.empty_directory(origin, target, flags & !libc::MS_RDONLY);
         self.step(origin, Step::OpenDirectory(target));
         for cgroup in self.context.cgroups {
             let name = self.arena.add(&cgroup.name);
@@ -64,6 +50,22 @@ impl Compiler<'_> {
             let part = self.arena.add(format!("{destination}/{}", cgroup.name));
             self.step(origin, Step::PartAttributes { target: part, attributes });
         }
+    }
+
+    /// A file system of one empty directory.
+    fn empty_directory(&mut self, origin: Origin, target: Text, flags: u64) {
+        let tmpfs = self.arena.add("tmpfs");
+        let step = Step::Mount {
+            target,
+            kind: tmpfs,
+            source: tmpfs,
+            flags,
+            data: self.arena.add("mode=755"),
+            ordinary: false,
+            inherit_mode: false,
+            procfs: OnProcfs::Nowhere,
+        };
+        self.step(origin, step);
     }
 
     /// Whether an earlier entry brings the host's mounts there along, as the bind of all of `/sys` for
@@ -103,6 +105,13 @@ impl Compiler<'_> {
                 procfs: OnProcfs::Nowhere,
             };
             self.step(origin, step);
+        } else if self.context.optional_cgroups && !self.context.late_cgroups {
+            // Else the host's own would show through, where all of `/sys` is bound.
+            self.empty_directory(origin, target, flags & !libc::MS_RDONLY);
+            let tree = Tree::Path(self.arena.add(&cgroup.path));
+            self.step(origin, Step::BindIfThere { tree, target });
+            let attributes = attributes(flags, 0);
+            self.step(origin, Step::Attributes { target, attributes, recursive: false });
         } else {
             let tree = self.cgroup_tree(origin, &cgroup.path);
             self.step(

@@ -152,6 +152,14 @@ pub enum Step {
         /// A tree that is not there leaves the directory empty.
         optional: bool,
     },
+    /// Attaches a tree of the host to a directory of the container; where there is no such tree, what is
+    /// there stays.
+    BindIfThere {
+        /// The tree, without mounts below it.
+        tree: Tree,
+        /// The directory.
+        target: Text,
+    },
     /// Changes attributes of the mount at a path.
     Attributes {
         /// The mount.
