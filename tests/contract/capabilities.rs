@@ -92,6 +92,9 @@ fn goes_on_without_what_cannot_be_granted() {
         config["process"]["capabilities"] =
             json!({"bounding": set, "permitted": set, "effective": set});
     });
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 fails for want of one capability") {
+        return;
+    }
     let run = container.command(&["run", container.id()]);
     let mut setpriv = std::process::Command::new("setpriv");
     setpriv.arg("--bounding-set=-sys_time").arg(run.get_program()).args(run.get_args());

@@ -15,7 +15,12 @@ fn needs_the_resctrl_file_system() {
         json!({"memBwSchema": "MB:0=20"}),
         json!({}),
     ] {
+        let empty = rdt == json!({});
         let container = Container::new(|config| config["linux"]["intelRdt"] = rdt);
+        if empty && !requires(container.runtime().is("keel"), "runc 1.1.5 passes over an empty one")
+        {
+            continue;
+        }
         container.create().fails_naming(&["intelRdt"]);
         container.assert_nothing_left();
     }

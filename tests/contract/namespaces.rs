@@ -269,6 +269,12 @@ fn joins_all_at_once() {
             }
         }
     });
+    if !requires(
+        container.runtime().is("keel"),
+        "runc 1.1.5 wants mappings of a namespace it joins",
+    ) {
+        return;
+    }
     let seen = container.observe();
     for (kind, file) in FILES.iter().filter(|(kind, _)| kinds.contains(kind)) {
         let wanted = fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a namespace");

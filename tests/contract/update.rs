@@ -293,6 +293,9 @@ fn replaces_the_rate_of_a_device() {
         |device: (u32, u32), rate: u64| json!({"major": device.0, "minor": device.1, "rate": rate});
     let (container, pid) = up_with(json!({"blockIO": {
         "throttleReadBpsDevice": [rate(first, 1_000_000), rate(second, 2_000_000)]}}));
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 keeps the rate that a device had") {
+        return;
+    }
     update_with(
         &container,
         &json!({"blockIO": {"throttleReadBpsDevice": [rate(first, 3_000_000)],

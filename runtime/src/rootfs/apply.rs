@@ -137,9 +137,13 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             Ok(())
         }
         Step::PartAttributes { .. } if !live.in_parts => Ok(()),
-        Step::PartAttributes { target, attributes } => {
+        Step::PartAttributes { target, attributes, optional } => {
             let place = live.root()?.find(text(target))?;
-            set_attributes(&place, attributes, false)
+            match set_attributes(&place, attributes, false) {
+                // No mount stands there: it was left out.
+                Err(failure) if optional && failure.errno() == Some(libc::EINVAL) => Ok(()),
+                other => other,
+            }
         }
         Step::Propagate { target, flags } => {
             let place = live.root()?.find(text(target))?;

@@ -48,7 +48,8 @@ impl Compiler<'_> {
         self.step(origin, Step::WholeAttributes { target, attributes });
         for cgroup in self.context.cgroups {
             let part = self.arena.add(format!("{destination}/{}", cgroup.name));
-            self.step(origin, Step::PartAttributes { target: part, attributes });
+            let optional = !own_view && self.context.optional_cgroups;
+            self.step(origin, Step::PartAttributes { target: part, attributes, optional });
         }
     }
 

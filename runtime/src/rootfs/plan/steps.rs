@@ -194,6 +194,8 @@ pub enum Step {
         target: Text,
         /// What changes.
         attributes: Attributes,
+        /// The part may have been left out.
+        optional: bool,
     },
     /// Changes the propagation of the mount at a path.
     Propagate {
