@@ -77,3 +77,7 @@ pub const NOTIFY_BARRIER_WAIT_MS: i32 = 30_000;
 /// How many sockets are taken from a parent that hands them over: more than any process may have open
 /// by default.
 pub const LISTEN_FDS_MAX: u32 = 1 << 20;
+
+/// The highest descriptor that is looked for one by one, where close_range(2) is missing: the usual limit
+/// on open files.
+pub const DESCRIPTORS_LOOKED_FOR: u32 = 1023;

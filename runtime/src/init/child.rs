@@ -11,6 +11,7 @@ use crate::container::state_dir::Gate;
 use crate::decimal::Decimal;
 use crate::failure::{Failure, Result};
 use crate::hooks;
+use crate::limits::DESCRIPTORS_LOOKED_FOR;
 use crate::process::command::Program;
 use crate::procfs::Procfs;
 use crate::root::Root;
@@ -232,17 +233,30 @@ fn hand_on(listener: &OwnedFd, plan: &Plan, socket: &OwnedFd) -> Result<()> {
 }
 
 /// A process that waits for start may wait long: it keeps nothing of the host open, and lets the
-/// parent go. Where close_range(2) is missing, exec closes them.
+/// parent go.
 fn close_all_but(kept: [BorrowedFd<'_>; 2], first: u32) {
     let [one, two] = kept.map(|fd| fd.as_raw_fd().unsigned_abs());
     let mut next = first;
     for kept in [one.min(two), one.max(two)] {
         if kept > next {
-            let _ = open::close_range(next, kept - 1);
+            close_from_to(next, kept - 1);
         }
         next = next.max(kept + 1);
     }
-    let _ = open::close_range(next, u32::MAX);
+    close_from_to(next, u32::MAX);
+}
+
+/// Where close_range(2) is missing, exec closes those that are beyond the usual.
+fn close_from_to(first: u32, last: u32) {
+    if open::close_range(first, last).is_ok() {
+        return;
+    }
+    for number in first..=last.min(DESCRIPTORS_LOOKED_FOR) {
+        let Ok(number) = i32::try_from(number) else { break };
+        if let Ok(fd) = open::inherited(number) {
+            close(fd);
+        }
+    }
 }
 
 /// Closes a descriptor of the parent's in the child's own table.

@@ -365,7 +365,7 @@ pub fn close_range_on_exec(first: u32) -> Result<()> {
 pub fn close_others_on_exec(first: u32) -> Result<()> {
     match close_range_on_exec(first) {
         Err(error) if error.is_unsupported() || error.errno == libc::EINVAL => {
-            for number in first..1024 {
+            for number in first..=crate::limits::DESCRIPTORS_LOOKED_FOR {
                 let Ok(number) = i32::try_from(number) else { break };
                 if let Ok(fd) = inherited(number) {
                     set_cloexec(fd, true)?;
