@@ -137,13 +137,14 @@ impl fmt::Display for Failure {
 }
 
 /// Attributes that can be locked, as the options of a mount name them.
-const LOCKABLE: [(u64, &str); 6] = [
+const LOCKABLE: [(u64, &str); 7] = [
     (mount::ATTR_RDONLY, "ro"),
     (mount::ATTR_NOSUID, "nosuid"),
     (mount::ATTR_NODEV, "nodev"),
     (mount::ATTR_NOEXEC, "noexec"),
     (mount::ATTR_NOATIME, "noatime"),
     (mount::ATTR_NODIRATIME, "nodiratime"),
+    (mount::ATTR_RELATIME_LOCKED, "relatime"),
 ];
 
 impl std::error::Error for Failure {}

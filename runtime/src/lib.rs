@@ -38,6 +38,7 @@
 //! The modules stand in layers; a layer uses only those before it, which a test holds.
 
 // 0: the kernel, and what knows no container.
+pub mod ahead;
 pub mod arena;
 pub mod decimal;
 pub mod failure;

@@ -423,3 +423,20 @@ fn starts_within_256_kib() {
     });
     container.run().succeeds();
 }
+
+/// RT-CGROUP2-19: exec follows the first process where the container's own cgroup takes no processes any
+/// more, because controllers were delegated from there.
+#[test]
+fn exec_follows_the_first_process() {
+    if !version_2() {
+        return;
+    }
+    let (container, pid) = up_with(json!({}));
+    let own = folder(pid);
+    let inner = own.join("inner");
+    fs::create_dir(&inner).expect("a cgroup below");
+    fs::write(inner.join("cgroup.procs"), pid.to_string()).expect("the first process moves");
+    fs::write(own.join("cgroup.subtree_control"), "+memory").expect("a controller is delegated");
+    let seen = container.exec(&["cat", "/proc/self/cgroup"]).succeeds().stdout;
+    assert!(seen.trim().ends_with("/inner"), "{seen}");
+}

@@ -196,7 +196,13 @@ fn locked_flags_are_named() {
     if !is_keel(&container, "the packaged peers have no words for it") {
         return;
     }
-    container.run().fails_naming(&["mounts[", "cannot clear locked flags nodev noexec"]);
+    let source = host.join("source").display().to_string();
+    let text = "cannot clear locked flags nodev noexec";
+    container.run().fails_naming(&["mounts[", &source, text]);
+    container.assert_nothing_left();
+    // The setting of access times is one of three values: another one means that this one goes.
+    let container = bound(json!(["bind", "noatime"]));
+    container.run().fails_naming(&["mounts[", &source, "cannot clear locked flags relatime"]);
     container.assert_nothing_left();
 }
 

@@ -347,3 +347,53 @@ fn chown_all(container: &Container) {
         .expect("chown");
     assert!(status.success());
 }
+
+/// RT-NS-12: a new pid or network namespace belongs to the user namespace that is joined, so that its file
+/// systems can be mounted there.
+#[test]
+fn new_namespaces_belong_to_the_joined_user_namespace() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--fork", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let sleeper = Sleeper(first_child(holder.pid()));
+    let path = format!("/proc/{}/ns/user", sleeper.0);
+    let container = Container::new(|config| {
+        set(config, "user", Some(&path));
+        for mount in config["mounts"].as_array_mut().expect("an array") {
+            // The one group that is mapped is root's.
+            if let Some(options) = mount["options"].as_array_mut() {
+                options.retain(|option| option != "gid=5");
+            }
+        }
+    });
+    if !requires(!container.runtime().is("runc"), "the packaged runc wants mappings too") {
+        return;
+    }
+    let seen = container.observe();
+    let wanted = fs::read_link(&path).expect("a namespace").display().to_string();
+    assert_eq!(seen["namespaces"]["user"], wanted.as_str());
+    for (kind, file) in FILES.iter().filter(|(kind, _)| *kind != "user" && *kind != "cgroup") {
+        assert_ne!(seen["namespaces"][file], host(file), "{kind}");
+    }
+    assert_eq!(seen["pid"], 1);
+    assert_eq!(seen["interfaces"], json!(["lo"]));
+    let mounts = seen["mounts"].as_array().expect("mounts");
+    for kind in ["proc", "sysfs", "mqueue"] {
+        assert!(mounts.iter().any(|mount| mount["type"] == kind), "{kind}: {mounts:?}");
+    }
+    // exec joins them all.
+    container.change(|config| config["process"]["args"] = json!(["sleep", "100000"]));
+    container.up();
+    assert_eq!(
+        container.exec(&["readlink", "/proc/self/ns/user"]).succeeds().stdout.trim(),
+        wanted
+    );
+    container.delete(&["--force"]).succeeds();
+    // A namespace that cannot be joined is told of by its field.
+    container.change(|config| set(config, "user", Some("/proc/self/ns/user")));
+    let outcome = container.run().fails_naming(&["user"]);
+    if container.runtime().is("keel") {
+        outcome.says(&["linux.namespaces["]);
+    }
+    container.assert_nothing_left();
+}

@@ -356,20 +356,97 @@ fn exec_has_a_terminal() {
     console.read_until("/dev/pts/0");
 }
 
+/// Takes a namespace from the config, and has a file system at `destination` that needs it.
+fn without(config: &mut Value, namespace: &str, mount: Value) {
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+    namespaces.retain(|listed| listed["type"] != namespace);
+    let mounts = config["mounts"].as_array_mut().expect("an array");
+    mounts.retain(|listed| listed["destination"] != mount["destination"]);
+    mounts.insert(0, mount);
+}
+
 /// RT-ROOTLESS-18: a file system that the user may not mount is refused with what it would need.
 #[test]
 fn explains_a_refused_mount() {
-    let container = Container::rootless(|config| {
-        let mounts = config["mounts"].as_array_mut().expect("an array");
-        let sys = mounts.iter_mut().find(|mount| mount["destination"] == "/sys");
-        *sys.expect("a mount at /sys") =
-            json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]});
-    });
-    let outcome = container.run().fails_naming(&["sysfs", "operation not permitted"]);
-    if container.runtime().is("keel") {
-        outcome.says(&["network namespace"]);
+    let mount = |kind: &str, place: &str| json!({"destination": place, "type": kind, "source": kind, "options": ["nosuid"]});
+    for (namespace, kind, place) in
+        [("network", "sysfs", "/sys"), ("pid", "proc", "/proc"), ("ipc", "mqueue", "/mqueue")]
+    {
+        // Who does not ask for a sysfs that is read-only means one's own.
+        let container =
+            Container::rootless(|config| without(config, namespace, mount(kind, place)));
+        let outcome = container.run().fails_naming(&[kind, "peration not permitted"]);
+        if container.runtime().is("keel") {
+            outcome.says(&[&format!("{namespace} namespace")]);
+        }
+        container.assert_nothing_left();
     }
-    container.assert_nothing_left();
+}
+
+/// RT-ROOTLESS-19: without a network namespace of one's own the host's sysfs is shown, read-only in all its
+/// parts.
+#[test]
+fn shows_the_hosts_sysfs() {
+    let options = ["nosuid", "noexec", "nodev", "ro"];
+    let container = Container::rootless(|config| {
+        let sysfs =
+            json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": options});
+        without(config, "network", sysfs);
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        mounts.retain(|mount| mount["type"] != "cgroup");
+    });
+    if !requires(
+        container.runtime().is("keel"),
+        "runc fails; crun does not start on hybrid cgroups",
+    ) {
+        return;
+    }
+    let seen = container.observe();
+    let mounts = seen["mounts"].as_array().expect("mounts");
+    let at = |place: &str| {
+        let found = mounts.iter().rfind(|mount| mount["destination"] == place);
+        found.unwrap_or_else(|| panic!("{place} is no mount: {mounts:?}"))
+    };
+    let has = |place: &str, option: &str| {
+        at(place)["options"].as_array().is_some_and(|all| all.iter().any(|word| word == option))
+    };
+    for option in options {
+        assert!(has("/sys", option), "{option}: {}", at("/sys"));
+    }
+    for mount in mounts {
+        let place = mount["destination"].as_str().unwrap_or_default();
+        assert!(!place.starts_with("/sys/") || has(place, "ro"), "{mount}");
+    }
+    container.change(|config| config["process"]["args"] = json!(["ls", "/sys/class/net"]));
+    let own = fs::read_dir("/sys/class/net").expect("interfaces").flatten();
+    let seen = container.run().succeeds().stdout;
+    for interface in own {
+        let name = interface.file_name().into_string().expect("a name");
+        assert!(seen.lines().any(|line| line == name), "{name}: {seen}");
+    }
+}
+
+/// RT-ROOTLESS-20: createContainer hooks of an ordinary user run in the container's namespaces.
+#[test]
+fn hooks_enter_the_namespaces() {
+    let container = Container::rootless(|_| ());
+    let report = container.path("io/hook");
+    let script = format!(
+        "cat >/dev/null; for kind in user pid mnt net uts; do readlink /proc/self/ns/$kind; done > {0}; \
+         echo $$ >> {0}",
+        report.display()
+    );
+    container.user().owns(&container.path("io"));
+    container.change(|config| {
+        config["hooks"] = json!({"createContainer": [
+            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]});
+    });
+    let seen = container.observe();
+    let told = fs::read_to_string(&report).expect("the hook's report");
+    for kind in ["user", "mnt", "net", "uts"] {
+        let wanted = seen["namespaces"][kind].as_str().expect("a namespace");
+        assert!(told.lines().any(|line| line == wanted), "{kind}: {told}");
+    }
 }
 
 /// SEC-CGROUP-01: an ordinary user's container cannot write below its cgroup mount, with or without a cgroup

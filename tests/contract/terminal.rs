@@ -92,6 +92,24 @@ fn refuses_a_socket_without_a_terminal() {
     container.assert_nothing_left();
 }
 
+/// Runs a command of the runtime at a terminal, as a shell would.
+fn at_a_terminal(container: &Container, args: &[&str]) -> keel_tests::Outcome {
+    shown_by_script(container, "exec ", args)
+}
+
+/// script gives the command a terminal of its own. What it copies to its output is no terminal's.
+fn shown_by_script(container: &Container, before: &str, args: &[&str]) -> keel_tests::Outcome {
+    let call = container.command(args);
+    let words: Vec<String> = std::iter::once(call.get_program())
+        .chain(call.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
+        .collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["-q", "-e", "-c", &format!("{before}{}", words.join(" ")), "/dev/null"]);
+    script.current_dir(container.bundle());
+    container.finish(script)
+}
+
 /// CLI-TTY-06: in the foreground, the program's terminal is joined to the caller's.
 #[test]
 fn joins_the_callers_terminal() {
@@ -100,15 +118,7 @@ fn joins_the_callers_terminal() {
         config["process"]["args"] =
             json!(["sh", "-c", "test -t 0 && test -t 1 && echo terminal; tty"]);
     });
-    let run = container.command(&["run", container.id()]);
-    let words: Vec<String> = std::iter::once(run.get_program())
-        .chain(run.get_args())
-        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
-        .collect();
-    // script gives the command a terminal of its own, as a shell would.
-    let mut script = std::process::Command::new("script");
-    script.args(["-q", "-e", "-c", &words.join(" "), "/dev/null"]).current_dir(container.bundle());
-    let outcome = container.finish(script).succeeds();
+    let outcome = at_a_terminal(&container, &["run", container.id()]).succeeds();
     assert!(outcome.stdout.contains("terminal"), "{}", outcome.report());
     assert!(outcome.stdout.contains("/dev/pts/0"), "{}", outcome.report());
     container.assert_nothing_left();
@@ -122,7 +132,8 @@ fn belongs_to_the_user() {
         config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
         config["process"]["args"] = json!(["sh", "-c", "stat -c 'owner %u' $(tty)"]);
     });
-    assert_eq!(container.run().succeeds().stdout.trim_end(), "owner 1000");
+    let outcome = at_a_terminal(&container, &["run", container.id()]).succeeds();
+    assert!(outcome.stdout.contains("owner 1000"), "{}", outcome.report());
 }
 
 /// CLI-TTY-08: what the program writes to its terminal in the foreground has plain newlines, from the
@@ -134,6 +145,46 @@ fn keeps_newlines_as_they_are() {
             config["process"]["terminal"] = json!(true);
             config["process"]["args"] = json!(["echo", "first"]);
         });
-        assert_eq!(container.run().succeeds().stdout, "first\n");
+        let outcome = at_a_terminal(&container, &["run", container.id()]).succeeds();
+        assert!(outcome.stdout.contains("first\n"), "{}", outcome.report());
     }
+}
+
+/// CLI-TTY-09: without any terminal on the caller's side a terminal in the foreground is an error, of run and
+/// of exec, and nothing is left.
+#[test]
+fn needs_a_terminal_of_the_callers() {
+    let detached = |container: &Container, args: &[&str]| {
+        let call = container.command(args);
+        let mut setsid = std::process::Command::new("setsid");
+        setsid.arg("--wait").arg(call.get_program()).args(call.get_args());
+        setsid.current_dir(container.bundle());
+        container.finish(setsid)
+    };
+    let text = "open /dev/tty: no such device or address";
+    let container = Container::new(|config| config["process"]["terminal"] = json!(true));
+    detached(&container, &["run", container.id()]).exits(1).says(&[text]);
+    container.assert_nothing_left();
+    let container = Container::sleeping(|_| ());
+    container.up();
+    let words = ["exec", "-t", container.id(), "true"];
+    detached(&container, &words).exits(255).says(&[text]);
+}
+
+/// CLI-TTY-10: the terminal of exec in the foreground has the size of the caller's and follows it.
+#[test]
+fn has_the_size_of_the_callers() {
+    let container = Container::sleeping(|config| config["root"]["readonly"] = json!(false));
+    container.up();
+    let size = "until test \"$(stty size)\" = \"$WANTED\"; do :; done; echo followed";
+    let words = ["exec", "-t", "--env", "WANTED=22 62", container.id(), "sh", "-c", size];
+    let before = "stty rows 22 cols 62; exec ";
+    let outcome = shown_by_script(&container, before, &words).succeeds();
+    assert!(outcome.stdout.contains("followed"), "{}", outcome.report());
+    let before = "stty rows 21 cols 61; tty=$(tty); \
+                  (until test -e rootfs/ready; do :; done; stty rows 22 cols 62 < $tty) & exec ";
+    let size = format!("echo now > /ready; {size}");
+    let words = ["exec", "-t", "--env", "WANTED=22 62", container.id(), "sh", "-c", &size];
+    let outcome = shown_by_script(&container, before, &words).succeeds();
+    assert!(outcome.stdout.contains("followed"), "{}", outcome.report());
 }

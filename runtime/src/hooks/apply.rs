@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::plan::Prepared;
+use crate::ahead::by_process_ahead;
 use crate::arena::Arena;
 use crate::failure::{Failure, Finding, Result};
 use crate::sys::namespace::{Kind, setns};
@@ -26,6 +27,8 @@ pub enum Place<'fd> {
         of: BorrowedFd<'fd>,
         /// `CLONE_NEW*` flags.
         kinds: Kind,
+        /// Those that must be entered before the hook's process is made, by a process that is sent ahead.
+        ahead: Kind,
         /// The program, opened in the runtime namespace, as the specification has it.
         program: BorrowedFd<'fd>,
     },
@@ -98,12 +101,17 @@ pub fn run(
 ) -> Result<Ended> {
     let (input_read, input_write) = pipe()?;
     let (output_read, output_write) = pipe()?;
-    let child = clone3(&Clone3::default(), || {
-        match become_hook(hook, arena, surroundings, &input_read, &output_write) {
-            Ok(never) => match never {},
-            Err(_) => 127,
-        }
-    })?;
+    let body = || match become_hook(hook, arena, surroundings, &input_read, &output_write) {
+        Ok(never) => match never {},
+        Err(_) => 127,
+    };
+    let child = match surroundings.place {
+        Place::Namespaces { of, ahead, .. } if ahead != 0 => by_process_ahead(|| {
+            setns(of, ahead)?;
+            Ok(clone3(&Clone3 { sibling: true, ..Clone3::default() }, body)?)
+        })?,
+        _ => clone3(&Clone3::default(), body)?,
+    };
     drop(input_read);
     drop(output_write);
     // A state is far smaller than a pipe holds, so this never waits; a hook that does not read it
@@ -142,7 +150,7 @@ fn become_hook(
             enter();
             execve(arena.c_str(hook.path), &hook.args, env)
         }
-        Place::Namespaces { of, kinds, program } => {
+        Place::Namespaces { of, kinds, program, .. } => {
             setns(of, kinds)?;
             enter();
             // A script needs the descriptor to be open for its interpreter.

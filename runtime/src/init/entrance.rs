@@ -14,6 +14,12 @@ use crate::sys::open::{CWD, OpenFlags, leave_open, openat, write_all};
 enum File {
     Open(OwnedFd),
     Path(CString),
+    /// The second where the first refuses; and nothing where both do, if that is permitted.
+    Either {
+        first: OwnedFd,
+        second: Option<OwnedFd>,
+        optional: bool,
+    },
 }
 
 /// All cgroups of a process.
@@ -48,6 +54,11 @@ impl Entrances {
         self.files.push(File::Open(file));
     }
 
+    /// Adds a file that may refuse: then `second` is written to. `optional` is whether both may refuse.
+    pub fn push_either(&mut self, first: OwnedFd, second: Option<OwnedFd>, optional: bool) {
+        self.files.push(File::Either { first, second, optional });
+    }
+
     /// The v2 directory to be born in.
     pub(super) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
         self.born_in.as_ref().map(|(directory, _)| directory.as_fd())
@@ -67,6 +78,16 @@ impl Entrances {
             match file {
                 File::Open(fd) => write_all(fd, b"0")?,
                 File::Path(path) => enter_by_path(path)?,
+                File::Either { first, second, optional } => {
+                    let other = |error| match second {
+                        Some(second) => write_all(second, b"0").map_err(|_| error),
+                        None => Err(error),
+                    };
+                    match write_all(first, b"0").or_else(other) {
+                        Err(_) if *optional => {}
+                        written => written?,
+                    }
+                }
             }
         }
         Ok(())

@@ -230,8 +230,8 @@ fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
         }
         (Step::Rootfs(Rootfs::Mount { .. }), libc::EPERM) => Some(
             "in a user namespace only who owns what a file system shows may mount it: sysfs needs a \
-             network namespace of the container's own, mqueue an ipc namespace; otherwise bind the \
-             host's",
+             network namespace of the container's own (or ro, for the host's), mqueue an ipc namespace, \
+             proc a pid namespace; otherwise bind the host's",
         ),
         (Step::Rootfs(Rootfs::Mount { .. }), libc::ENODEV) => {
             Some("this kernel does not know the file system type")

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::child::{self, Inherited};
-use super::detour::clone_beyond;
+use super::detour::{clone_after_steps, clone_beyond};
 use super::entrance::Entrances;
 use super::error::{InitError, explain};
 use super::excursion::Excursion;
@@ -20,6 +20,7 @@ use crate::limits::{CHILD_WAIT_MS, END_WAIT_MS};
 use crate::namespaces;
 use crate::process::plan::Step as ProcessStep;
 use crate::procfs::Procfs;
+use crate::rootfs;
 use crate::sys::error::SyscallError;
 use crate::sys::namespace::Kind;
 use crate::sys::open::{CWD, OpenFlags, openat};
@@ -105,15 +106,28 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         trace::place!(),
         format_args!("nsexec container setup: {} steps", plan.steps.len()),
     );
+    for index in 0..plan.steps.len() {
+        if let Step::Rootfs(rootfs::plan::Step::Mount { instead: Some(_), .. }) =
+            plan.steps[index].1
+        {
+            trace::step(trace::place!(), format_args!("warning: {}", plan.show_step(index)));
+        }
+    }
     if let Some(filter) = &plan.process.seccomp {
         trace::step(trace::place!(), format_args!("seccomp filter flags: {}", filter.flags));
     }
     let cloned = match &excursion {
+        Some(_) if !plan.namespaces.ahead.is_empty() => {
+            // Whoever is inside has no right over a cgroup outside.
+            inherited.entrances.write_instead_of_birth();
+            clone_after_steps(plan, &inherited)
+        }
         Some(_) => clone(plan, &mut inherited).map_err(Failure::from),
         None => clone_beyond(plan, &inherited, before),
     };
     let returned = excursion.map_or(Ok(()), |excursion| excursion.end());
-    let child = cloned.map_err(parent_failure("the container's process"))?;
+    let child =
+        cloned.map_err(|source| InitError::Parent { what: describe_clone(plan), source })?;
     trace::step(trace::place!(), format_args!("child process in init(): pid {}", child.pid));
     // What is dropped here are the parent's copies: the child has its own.
     let procfs = inherited.procfs.take();
@@ -142,6 +156,18 @@ fn clone(plan: &mut Plan, inherited: &mut Inherited) -> Result<Child, SyscallErr
         }
         other => other,
     }
+}
+
+/// What the clone is for, with what was done ahead of it.
+fn describe_clone(plan: &Plan) -> String {
+    let ahead = plan.namespaces.ahead.first();
+    ahead.map_or_else(
+        || "the container's process".to_owned(),
+        |(origin, step)| {
+            let step = namespaces::plan::Shown(step, &plan.arena, &plan.namespaces.joins);
+            format!("{origin}: {step} for the clone")
+        },
+    )
 }
 
 pub(super) fn parent_failure(what: &'static str) -> impl FnOnce(Failure) -> InitError {

@@ -286,6 +286,10 @@ impl fmt::Display for Plan {
             .map(NamespaceKind::name)
             .collect();
         writeln!(f, "clone3: new {}", created.join(", "))?;
+        for (origin, step) in &self.namespaces.ahead {
+            let step = namespaces::plan::Shown(step, &self.arena, &self.namespaces.joins);
+            writeln!(f, "{origin}: {step}, before the clone")?;
+        }
         for (name, map) in
             [("uid_map", &self.namespaces.uid_map), ("gid_map", &self.namespaces.gid_map)]
         {

@@ -2,16 +2,21 @@
 //! to sub-cgroups of them.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::error::RuntimeError;
 use super::state::Container;
 use crate::cgroup;
 use crate::cgroup::router::HierarchyKind;
-use crate::container::state_file::SystemdUnit;
+use crate::container::state_file::{State, SystemdUnit};
 use crate::init::entrance::Entrances;
 use crate::procfs::Procfs;
 use crate::sys::open::{CWD, OpenFlags, openat};
+use crate::trace;
+
+/// Where version 2 is mounted when it is alone.
+const V2_MOUNT: &str = "/sys/fs/cgroup";
 
 /// Who brings the process into the cgroups.
 #[derive(Debug)]
@@ -76,8 +81,18 @@ fn open(container: &Container, below: &[String]) -> Result<Entrances, RuntimeErr
         let choice = choices.of(key);
         let place = choice.map_or(directory.to_owned(), |below| directory.join(below));
         let file = place.join(if key.is_empty() { "cgroup.procs" } else { "tasks" });
+        let moved = || match choice {
+            None if key.is_empty() && !is_hybrid => cgroup_of_first(&container.state, directory),
+            _ => None,
+        };
         match open_to_write(&file) {
+            Ok(fd) if key.is_empty() && choice.is_none() => {
+                entrances.push_either(fd, moved(), container.state.rootless);
+            }
             Ok(fd) => entrances.push(fd),
+            Err(_) if let Some(fd) = moved() => {
+                entrances.push_either(fd, None, container.state.rootless);
+            }
             // Left out at creation for want of rights, and not asked for now.
             Err(error) if choice.is_none() && error.errno == libc::ENOENT => {}
             // The container's creator has no right over it; its processes are where their parents were.
@@ -97,11 +112,33 @@ fn open(container: &Container, below: &[String]) -> Result<Entrances, RuntimeErr
     Ok(entrances)
 }
 
+/// Where the container's first process is now, by cgroup version 2: it may have moved, because the cgroup it
+/// was given takes no processes once controllers were delegated from there, or is gone since.
+fn cgroup_of_first(state: &State, own: &Path) -> Option<OwnedFd> {
+    let path = CString::new(format!("{}/cgroup", state.process.pid)).ok()?;
+    let text = String::from_utf8(Procfs::open().ok()?.read(&path).ok()?).ok()?;
+    let place = moved_to(&text, own)?;
+    let opened = open_to_write(&place.join("cgroup.procs")).ok()?;
+    trace::step(
+        trace::place!(),
+        format_args!("the container's first process is in {}", place.display()),
+    );
+    Some(opened)
+}
+
+/// The directory of a version 2 cgroup as `/proc/PID/cgroup` tells it, where it is another than `own`.
+fn moved_to(text: &str, own: &Path) -> Option<PathBuf> {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let outside = path.split('/').any(|name| name == "..") || path.ends_with(" (deleted)");
+    let place = Path::new(V2_MOUNT).join(path);
+    (!outside && own.starts_with(V2_MOUNT) && place != own).then_some(place)
+}
+
 fn is_refusal(errno: i32) -> bool {
     matches!(errno, libc::EACCES | libc::EPERM | libc::EROFS)
 }
 
-fn open_to_write(path: &Path) -> Result<std::os::fd::OwnedFd, crate::sys::error::SyscallError> {
+fn open_to_write(path: &Path) -> Result<OwnedFd, crate::sys::error::SyscallError> {
     let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
     openat(CWD, &path, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0)
 }
@@ -172,6 +209,18 @@ mod tests {
     fn parse(values: &[&str]) -> Result<Choices, String> {
         let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
         Choices::parse(&values, &["", "cpu", "memory"])
+    }
+
+    #[test]
+    fn finds_where_the_first_process_moved() {
+        let own = Path::new("/sys/fs/cgroup/c");
+        let moved = |text: &str| moved_to(text, own);
+        assert_eq!(moved("0::/c/inner\n"), Some(PathBuf::from("/sys/fs/cgroup/c/inner")));
+        assert_eq!(moved("1:cpu:/x\n0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/")));
+        for text in ["0::/c\n", "0::/../x\n", "0::/c/inner (deleted)\n", "1:cpu:/c/inner\n", ""] {
+            assert_eq!(moved(text), None, "{text}");
+        }
+        assert_eq!(moved_to("0::/c/inner\n", Path::new("/mnt/c")), None);
     }
 
     #[test]

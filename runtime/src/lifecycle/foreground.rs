@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::error::RuntimeError;
 use super::notify::Notify;
-use crate::sys::open::{inherited, read, write_all};
+use crate::sys::error::{SyscallError, errno_text};
+use crate::sys::open::{CWD, OpenFlags, duplicate, inherited, openat, read, write_all};
 use crate::sys::process::{
     Child, Ended, Watch, getpid, pidfd_send_signal, poll, reap_others, wait_child, wait_readable,
 };
@@ -19,6 +20,8 @@ pub struct Foreground {
     signals: OwnedFd,
     console: Option<OwnedFd>,
     master: Option<OwnedFd>,
+    /// The caller's terminal.
+    host: Option<OwnedFd>,
 }
 
 impl Foreground {
@@ -27,15 +30,22 @@ impl Foreground {
     /// [`wait`]: Foreground::wait
     ///
     /// # Errors
-    /// [`RuntimeError::System`].
+    /// [`RuntimeError::System`]; [`RuntimeError::Refused`] where there is no terminal to show the process's on.
     pub fn prepare(terminal: bool) -> Result<(Self, Option<OwnedFd>), RuntimeError> {
         let signals = all_as_descriptor().map_err(RuntimeError::system("signals"))?;
         if !terminal {
-            return Ok((Self { signals, console: None, master: None }, None));
+            return Ok((Self { signals, console: None, master: None, host: None }, None));
         }
+        let host = callers_terminal().map_err(|error| {
+            // The words are runc's, as far as it has any.
+            let reason = errno_text(error.errno);
+            RuntimeError::Refused(format!(
+                "open /dev/tty: {reason} (the process gets a terminal, and there is none here to show it on)"
+            ))
+        })?;
         let pair = crate::sys::socket::seqpacket_pair();
         let (ours, theirs) = pair.map_err(RuntimeError::system("the console"))?;
-        Ok((Self { signals, console: Some(ours), master: None }, Some(theirs)))
+        Ok((Self { signals, console: Some(ours), master: None, host: Some(host) }, Some(theirs)))
     }
 
     /// Takes the master of the container's terminal, which the process has sent once it is ready, and
@@ -69,9 +79,9 @@ impl Foreground {
         mut notify: Option<&Notify>,
     ) -> Result<Ended, RuntimeError> {
         let failed = || RuntimeError::system("waiting for the container process");
-        let mut relay = match &self.master {
-            Some(master) => Some(Relay::begin(master.as_fd())?),
-            None => None,
+        let mut relay = match (&self.master, &self.host) {
+            (Some(master), Some(host)) => Some(Relay::begin(master.as_fd(), host.as_fd())?),
+            _ => None,
         };
         let mut handed_on = None;
         loop {
@@ -130,26 +140,32 @@ fn deliver(signal: i32, child: &Child, relay: Option<&Relay<'_>>) {
     }
 }
 
+/// The terminal that the caller sits at: one of the streams, or where all were redirected, the controlling
+/// one.
+fn callers_terminal() -> Result<OwnedFd, SyscallError> {
+    let streams = [2, 1, 0].into_iter().filter_map(|number| inherited(number).ok());
+    match streams.into_iter().find(|stream| terminal::is_terminal(*stream)) {
+        Some(stream) => duplicate(stream),
+        None => openat(CWD, c"/dev/tty", OpenFlags::O_RDWR | OpenFlags::O_NOCTTY, 0),
+    }
+}
+
 /// Carries bytes between this program's streams and the master of a terminal.
 struct Relay<'fd> {
     master: BorrowedFd<'fd>,
+    host: BorrowedFd<'fd>,
     input: Option<BorrowedFd<'static>>,
     output: Option<BorrowedFd<'static>>,
-    before: Option<Settings>,
+    before: Settings,
     open: bool,
 }
 
 impl<'fd> Relay<'fd> {
-    fn begin(master: BorrowedFd<'fd>) -> Result<Self, RuntimeError> {
-        let input = inherited(0).ok();
-        let before = match input {
-            Some(input) if terminal::is_terminal(input) => {
-                let raw = terminal::make_raw(input);
-                Some(raw.map_err(RuntimeError::system("standard input"))?)
-            }
-            _ => None,
-        };
-        let relay = Self { master, input, output: inherited(1).ok(), before, open: true };
+    fn begin(master: BorrowedFd<'fd>, host: BorrowedFd<'fd>) -> Result<Self, RuntimeError> {
+        let raw = terminal::make_raw(host);
+        let before = raw.map_err(RuntimeError::system("the caller's terminal"))?;
+        let (input, output) = (inherited(0).ok(), inherited(1).ok());
+        let relay = Self { master, host, input, output, before, open: true };
         relay.resize();
         Ok(relay)
     }
@@ -159,8 +175,8 @@ impl<'fd> Relay<'fd> {
     }
 
     fn resize(&self) {
-        // Without a terminal there is no size to hand on.
-        if let Some(size) = self.input.and_then(|input| terminal::size(input).ok()) {
+        // A terminal that is gone has no size to hand on.
+        if let Ok(size) = terminal::size(self.host) {
             let _ = terminal::set_size(self.master, size);
         }
     }
@@ -201,9 +217,7 @@ impl<'fd> Relay<'fd> {
 
 impl Drop for Relay<'_> {
     fn drop(&mut self) {
-        if let (Some(input), Some(before)) = (inherited(0).ok(), &self.before) {
-            // There is nothing to be done for a terminal that is gone.
-            let _ = terminal::restore(input, before);
-        }
+        // There is nothing to be done for a terminal that is gone.
+        let _ = terminal::restore(self.host, &self.before);
     }
 }

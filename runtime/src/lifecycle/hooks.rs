@@ -126,16 +126,23 @@ fn run_inside(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let program: OwnedFd = openat(CWD, arena.c_str(hook.path), OpenFlags::O_PATH, 0)?;
-    let pid_flag = NamespaceKind::Pid.flag();
-    let place = Place::Namespaces {
-        of: started.pidfd(),
-        kinds: kinds & !pid_flag,
-        program: program.as_fd(),
+    let (pid, user) = (NamespaceKind::Pid.flag(), NamespaceKind::User.flag());
+    let place = |ahead: Kind| {
+        let kinds = kinds & !pid & !ahead;
+        Place::Namespaces { of: started.pidfd(), kinds, ahead, program: program.as_fd() }
     };
     // A pid namespace is for children of whoever enters it.
     let there = [(started.pidfd(), NamespaceKind::Pid)];
-    let excursion = Excursion::begin(if kinds & pid_flag == 0 { &[] } else { &there })?;
-    let result = run(hook, arena, &Surroundings { place, ..*surroundings }, output);
+    let excursion = match Excursion::begin(if kinds & pid == 0 { &[] } else { &there }) {
+        // An ordinary user may go there from the user namespace only.
+        Err(failure) if failure.errno() == Some(libc::EPERM) && kinds & user != 0 => {
+            let surroundings = Surroundings { place: place(pid | user), ..*surroundings };
+            return run(hook, arena, &surroundings, output).map(drop);
+        }
+        other => other?,
+    };
+    let surroundings = Surroundings { place: place(0), ..*surroundings };
+    let result = run(hook, arena, &surroundings, output);
     let returned = excursion.end();
     result.map(drop).and(returned)
 }

@@ -4,7 +4,7 @@
 //! a cgroup namespace shows the cgroup its maker is in, and a time namespace takes its offsets before
 //! anybody enters it. A pid namespace is entered by children only, so the parent's thread goes there
 //! for the clone. With a new user namespace the parent also joins the others for the clone, because
-//! inside the child would lack the right to.
+//! inside the child would lack the right to. For a user namespace that is joined a process is sent ahead.
 
 use std::fmt;
 
@@ -66,6 +66,8 @@ pub struct Plan {
     pub gid_map: String,
     /// Network devices that the parent moves into the namespace.
     pub net_devices: Vec<NetDevice>,
+    /// Steps of a process that is sent ahead into a user namespace, to make the child there.
+    pub ahead: Vec<(Origin, Step)>,
     /// Steps before the file system is built.
     pub early: Vec<(Origin, Step)>,
     /// Makes the cgroup namespace, after the cgroup was joined.
@@ -106,6 +108,7 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
             None => create(&mut plan, kind, origin, linux, arena),
         }
     }
+    send_ahead(&mut plan, new_user);
     if linux.creates(NamespaceKind::Network) {
         plan.early.push((Origin::field("loopback interface"), Step::Loopback));
     }
@@ -142,6 +145,20 @@ fn made_inside(kind: NamespaceKind, linux: &Linux) -> bool {
         _ => false,
     };
     joins_user && inside
+}
+
+/// What the clone makes shall belong to a user namespace that is joined, or nobody inside could mount the
+/// procfs of the pid namespace: so it is joined by a process that makes the child there. Only where no pid
+/// namespace is joined, in which that process would have another pid.
+fn send_ahead(plan: &mut Plan, new_user: bool) {
+    let joined = plan.early.iter().position(|(_, step)| *step == Step::BecomeRoot);
+    if let Some(last) = joined
+        && !new_user
+        && plan.create != 0
+        && plan.parent_joins.is_empty()
+    {
+        plan.ahead = plan.early.drain(..=last).collect();
+    }
 }
 
 fn join(plan: &mut Plan, join: Join, new_user: bool) {

@@ -12,7 +12,9 @@ mod nodes;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use attach::{NewMount, attach_root, bind, forget, mount_new, move_root, pivot, remount};
+use attach::{
+    NewMount, attach_root, bind, forget, mount_new, move_root, pivot, remount, show_instead,
+};
 use attributes::{set_attributes, set_flags, set_propagation};
 use copy_up::{Wanted, copy_up};
 use cover::{make_readonly, mask};
@@ -75,7 +77,17 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             live.root = Some(Root::new(openat(CWD, text(path), flags, 0)?));
             Ok(())
         }
-        Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode, procfs } => {
+        Step::Mount {
+            target,
+            kind,
+            source,
+            flags,
+            data,
+            ordinary,
+            inherit_mode,
+            procfs,
+            instead,
+        } => {
             let links = if ordinary { Links::Refuse } else { Links::Follow };
             let request = NewMount {
                 kind: text(kind),
@@ -85,7 +97,13 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
                 inherit_mode,
                 procfs,
             };
-            mount_new(live, text(target), links, &request)
+            match (mount_new(live, text(target), links, &request), instead) {
+                (Err(refused), Some(tree)) if is_refusal(refused) => {
+                    show_instead(live, text(tree), text(target), links, &request)
+                        .map_err(|other| if is_absence(other) { refused } else { other })
+                }
+                (mounted, _) => mounted,
+            }
         }
         Step::CopyUp { target, source, attributes, data, inherit_mode } => {
             let wanted = Wanted { target, source, attributes, data, inherit_mode };
@@ -122,7 +140,7 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             let place = live.root()?.find(text(target))?;
             set_attributes(&place, attributes, recursive)
         }
-        Step::Flags { target, link, attributes, keep } => {
+        Step::Flags { target, link, attributes, keep, .. } => {
             set_flags(live.root()?.find_by(text(target), last(link))?, attributes, keep)
         }
         Step::WholeAttributes { target, attributes } => {
@@ -228,6 +246,12 @@ fn propagation(flags: u64) -> MountFlags {
 
 fn prepared_tree(prepared: &[OwnedFd], index: u16) -> Result<BorrowedFd<'_>> {
     prepared.get(usize::from(index)).map(AsFd::as_fd).ok_or_else(|| missing().into())
+}
+
+/// Whether the kernel does not let this process mount a file system: it shows what is not its own, or lies
+/// there already.
+fn is_refusal(error: Failure) -> bool {
+    matches!(error.errno(), Some(libc::EPERM | libc::EBUSY))
 }
 
 /// Paths that are not there need no hiding.

@@ -31,12 +31,16 @@ impl fmt::Display for Shown<'_> {
             }
             Step::AttachRoot { path, .. } => write!(f, "root {}", text(*path)),
             Step::OpenRoot(path) => write!(f, "root {}", text(*path)),
-            Step::Mount { target, kind, flags, data, .. } => {
+            Step::Mount { target, kind, flags, data, instead, .. } => {
                 write!(f, "mount {} → {}", text(*kind), text(*target))?;
                 write_flags(f, *flags)?;
                 match text(*data) {
-                    data if data.is_empty() => Ok(()),
-                    data => write!(f, " [{data}]"),
+                    data if data.is_empty() => {}
+                    data => write!(f, " [{data}]")?,
+                }
+                match instead {
+                    Some(tree) => write!(f, ", or the host's {}", text(*tree)),
+                    None => Ok(()),
                 }
             }
             Step::CopyUp { target, data, attributes, .. } => {
@@ -66,8 +70,12 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "attributes {}{scope}", text(*target))?;
                 write_attributes(f, *attributes)
             }
-            Step::Flags { target, attributes, .. } => {
+            Step::Flags { target, attributes, source, .. } => {
                 write!(f, "flags {}", text(*target))?;
+                match text(*source) {
+                    source if source.is_empty() => {}
+                    source => write!(f, " of {source}")?,
+                }
                 write_attributes(f, *attributes)
             }
             Step::WholeAttributes { target, attributes } => {

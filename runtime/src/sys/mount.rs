@@ -222,6 +222,9 @@ pub const ATTR_ATIME_MASK: u64 = 0x70;
 pub const ATTR_NOATIME: u64 = 0x10;
 /// `MOUNT_ATTR_STRICTATIME`.
 pub const ATTR_STRICTATIME: u64 = 0x20;
+/// Stands for relatime where it is told that it is locked: the kernel has no bit for it, and this value of
+/// the access time setting is none.
+pub const ATTR_RELATIME_LOCKED: u64 = 0x40;
 /// `MOUNT_ATTR_NODIRATIME`.
 pub const ATTR_NODIRATIME: u64 = 0x80;
 /// `MOUNT_ATTR_NOSYMFOLLOW`, Linux 5.14.

@@ -304,6 +304,18 @@ pub fn inherited(number: RawFd) -> Result<BorrowedFd<'static>> {
     Ok(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
+/// A second, own descriptor of the same file: `F_DUPFD_CLOEXEC`.
+///
+/// # Errors
+/// The errno of the call.
+pub fn duplicate(fd: impl AsFd) -> Result<OwnedFd> {
+    // SAFETY: the request takes the lowest number and returns a new descriptor.
+    match unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => Err(SyscallError::last(Call::Dup)),
+        new => Ok(adopt(new)),
+    }
+}
+
 /// Whether the descriptor `number` is open and survives exec: the caller's are so, and none of ours.
 #[must_use]
 pub fn survives_exec(number: RawFd) -> bool {

@@ -1,11 +1,13 @@
 //! Bringing mounts to their places: the root, new file systems, trees of the host. Allocates nothing.
 
 use std::ffi::CStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::attributes::set_attributes;
 use super::{Live, prepared_tree};
 use crate::failure::{Finding, Result};
 use crate::root::{Links, Make, Place, Root, is_on_procfs};
+use crate::rootfs::attributes::attributes;
 use crate::rootfs::plan::{OnProcfs, Tree};
 use crate::sys::mount::{self, MountFlags};
 use crate::sys::open::{CWD, OpenFlags, fstat, leave_open, openat};
@@ -95,6 +97,32 @@ pub(super) fn mount_new(
     leave_open(place.fd);
     let data = (!data.is_empty()).then_some(data);
     Ok(mount::mount(request.source, c".", request.kind, request.flags, data)?)
+}
+
+/// Shows the host's tree where a file system may not be mounted, with the same flags: for all of it where
+/// the kernel can do that at once. Access times stay as the host has them, which may be locked.
+pub(super) fn show_instead(
+    live: &Live,
+    tree: &CStr,
+    target: &CStr,
+    links: Links,
+    request: &NewMount<'_>,
+) -> Result<()> {
+    const FLAGS: u64 = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let tree = mount::open_tree_clone(CWD, tree, true)?;
+    let wanted = attributes(request.flags.bits() & FLAGS, 0);
+    match mount::mount_setattr(&tree, wanted, true) {
+        Err(error) if error.is_unsupported() => {
+            bind(live, tree.as_fd(), target, links, request.procfs)?;
+            set_attributes(live.root()?.find(target)?, wanted, false)?;
+        }
+        other => {
+            other?;
+            bind(live, tree.as_fd(), target, links, request.procfs)?;
+        }
+    }
+    leave_open(tree);
+    Ok(())
 }
 
 /// `data` with `mode=…` in octal, put together in `buffer`.

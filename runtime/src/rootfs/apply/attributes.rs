@@ -9,7 +9,7 @@ use crate::decimal::Decimal;
 use crate::failure::{Failure, Result};
 use crate::sys::mount::{
     self, ATTR_ATIME_MASK, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID,
-    ATTR_NOSYMFOLLOW, ATTR_RDONLY, Attributes, MountFlags,
+    ATTR_NOSYMFOLLOW, ATTR_RDONLY, ATTR_RELATIME_LOCKED, ATTR_STRICTATIME, Attributes, MountFlags,
 };
 use crate::sys::open::{self, fstat};
 use crate::sys::process::fchdir;
@@ -61,7 +61,8 @@ fn keep_locked(place: BorrowedFd<'_>, asked: Attributes) -> Result<()> {
         return Err(Failure::Locked(u32::try_from(refused | atime).unwrap_or(u32::MAX)));
     }
     let clear = asked.clear | FLAGS & !asked.set & !locked;
-    set_attributes(place, Attributes { clear: clear & !locked, ..asked }, false)
+    let kept = Attributes { clear: clear & !locked, ..asked };
+    set_attributes(place, kept, false).map_err(|failure| self::locked(place, asked, failure))
 }
 
 /// Names the flags that stand and were asked to go, where that is why the call was refused.
@@ -73,6 +74,10 @@ fn locked(place: BorrowedFd<'_>, asked: Attributes, failure: Failure) -> Failure
     let mut attributes = present & asked.clear & FLAGS;
     if asked.clear & ATTR_ATIME_MASK != 0 && present & libc::MS_NOATIME != 0 {
         attributes |= ATTR_NOATIME;
+    }
+    let other = asked.set & (ATTR_NOATIME | ATTR_STRICTATIME) != 0;
+    if other && present & libc::MS_RELATIME != 0 {
+        attributes |= ATTR_RELATIME_LOCKED;
     }
     if asked.clear & ATTR_NODIRATIME != 0 && present & libc::MS_NODIRATIME != 0 {
         attributes |= ATTR_NODIRATIME;

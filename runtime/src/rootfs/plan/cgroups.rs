@@ -65,6 +65,7 @@ impl Compiler<'_> {
             ordinary: false,
             inherit_mode: false,
             procfs: OnProcfs::Nowhere,
+            instead: None,
         };
         self.step(origin, step);
     }
@@ -104,6 +105,7 @@ impl Compiler<'_> {
                 ordinary: false,
                 inherit_mode: false,
                 procfs: OnProcfs::Nowhere,
+                instead: self.new_user_namespace.then(|| self.arena.add(&cgroup.path)),
             };
             self.step(origin, step);
         } else if self.context.optional_cgroups && !self.context.late_cgroups {

@@ -73,9 +73,21 @@ impl Compiler<'_> {
             let ordinary = matches!(entry.kind.as_str(), "proc" | "sysfs");
             let procfs = on_procfs(entry);
             let data = self.data(entry, "");
-            let step =
-                Step::Mount { target, kind, source, flags, data, ordinary, inherit_mode, procfs };
-            self.step(origin, step);
+            let instead = self.instead(entry);
+            self.step(
+                origin,
+                Step::Mount {
+                    target,
+                    kind,
+                    source,
+                    flags,
+                    data,
+                    ordinary,
+                    inherit_mode,
+                    procfs,
+                    instead,
+                },
+            );
         }
         self.recursive_attributes(origin, entry, target);
         if late_readonly {
@@ -83,6 +95,15 @@ impl Compiler<'_> {
             let step = Step::Attributes { target, attributes, recursive: false };
             self.plan.last.push((origin, step));
         }
+    }
+
+    /// What of the host is shown where the file system may not be mounted: in a user namespace only who
+    /// owns the network namespace may mount sysfs. As with crun it is shown read-only or not at all:
+    /// whoever wants to write to it means one's own.
+    fn instead(&mut self, entry: &MountEntry) -> Option<Text> {
+        let read_only = entry.options.set & libc::MS_RDONLY != 0;
+        let foreign = self.new_user_namespace && !self.spec.linux.creates(NamespaceKind::Network);
+        (entry.kind == "sysfs" && read_only && foreign).then(|| self.arena.add("/sys"))
     }
 
     /// The file system's own options, and `more`; a mount label joins them where the type can carry it.
@@ -121,7 +142,8 @@ impl Compiler<'_> {
         if attributes != Attributes::default() {
             let link = entry.options.destination_link;
             let keep = self.new_user_namespace;
-            self.step(origin, Step::Flags { target, link, attributes, keep });
+            let source = self.arena.add(&entry.source);
+            self.step(origin, Step::Flags { target, link, attributes, keep, source });
         }
     }
 

@@ -107,6 +107,8 @@ pub enum Step {
         inherit_mode: bool,
         /// What it may cover.
         procfs: OnProcfs,
+        /// The tree of the host that is shown where this may not be mounted.
+        instead: Option<Text>,
     },
     /// Mounts a tmpfs on a directory, with a copy of what it covers in it.
     CopyUp {
@@ -180,6 +182,8 @@ pub enum Step {
         attributes: Attributes,
         /// Whether flags that a user namespace may not take away stay.
         keep: bool,
+        /// What is mounted there.
+        source: Text,
     },
     /// Changes attributes of a mount and of all below it, whose parts follow.
     WholeAttributes {
