@@ -391,5 +391,8 @@ fn takes_the_hosts_names_of_places_in_the_rootfs() {
         mounts.push(bind(data.display().to_string(), format!("{rootfs}/first")));
         mounts.push(bind(format!("{rootfs}/first"), "/second".to_owned()));
     });
+    if !requires(container.runtime().is("keel"), "runc 1.1.5 does not make such a destination") {
+        return;
+    }
     assert_eq!(container.run().succeeds().stdout, "seen");
 }
