@@ -40,6 +40,7 @@
 // 0: the kernel, and what knows no container.
 pub mod ahead;
 pub mod arena;
+pub mod causes;
 pub mod decimal;
 pub mod failure;
 pub mod limits;

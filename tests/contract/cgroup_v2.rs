@@ -9,12 +9,6 @@ use keel_tests::{
 };
 use serde_json::{Value, json};
 
-fn up_with(resources: Value) -> (Container, i32) {
-    let container = Container::sleeping(|config| config["linux"]["resources"] = resources);
-    let pid = container.up();
-    (container, pid)
-}
-
 fn folder(pid: i32) -> PathBuf {
     controller_folder(pid, "unified").expect("a cgroup")
 }
@@ -29,12 +23,12 @@ fn sets_memory() {
     if !version_2() {
         return;
     }
-    let (_container, pid) = up_with(json!({"memory": {
+    let (_container, pid) = Container::up_with(json!({"memory": {
         "limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728}}));
     assert_eq!(value(pid, "memory.max"), "67108864");
     assert_eq!(value(pid, "memory.low"), "33554432");
     assert_eq!(value(pid, "memory.swap.max"), "67108864");
-    let (_container, pid) = up_with(json!({"memory": {"limit": -1}}));
+    let (_container, pid) = Container::up_with(json!({"memory": {"limit": -1}}));
     assert_eq!(
         (value(pid, "memory.max"), value(pid, "memory.swap.max")),
         ("max".into(), "max".into())
@@ -62,7 +56,7 @@ fn sets_cpu() {
         return;
     }
     let (container, pid) =
-        up_with(json!({"cpu": {"shares": 1024, "quota": 50_000, "period": 200_000}}));
+        Container::up_with(json!({"cpu": {"shares": 1024, "quota": 50_000, "period": 200_000}}));
     assert_eq!(value(pid, "cpu.max"), "50000 200000");
     // runc 1.1 has the older, linear scale, where this is 39.
     if requires(!container.runtime().is("runc"), "the scale of newer runc") {
@@ -93,7 +87,7 @@ fn sets_cpuset() {
     if !version_2() {
         return;
     }
-    let (_container, pid) = up_with(json!({"cpu": {"cpus": "0", "mems": "0"}}));
+    let (_container, pid) = Container::up_with(json!({"cpu": {"cpus": "0", "mems": "0"}}));
     assert_eq!((value(pid, "cpuset.cpus"), value(pid, "cpuset.mems")), ("0".into(), "0".into()));
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
     assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
@@ -111,7 +105,7 @@ fn a_pids_limit_holds() {
     });
     let seen = container.run().succeeds().json();
     assert_eq!((&seen["errno"], &seen["made"]), (&json!(11), &json!(9)), "EAGAIN, and ten in all");
-    let (_container, pid) = up_with(json!({"pids": {"limit": -1}}));
+    let (_container, pid) = Container::up_with(json!({"pids": {"limit": -1}}));
     assert_eq!(value(pid, "pids.max"), "max");
 }
 
@@ -132,7 +126,7 @@ fn sets_block_io() {
     let (major, minor) = device.trim().split_once(':').expect("a device number");
     let number = |text: &str| text.parse::<u32>().expect("a number");
     let at = |rate: u64| json!([{"major": number(major), "minor": number(minor), "rate": rate}]);
-    let (_container, pid) = up_with(json!({"blockIO": {"weight": 500,
+    let (_container, pid) = Container::up_with(json!({"blockIO": {"weight": 500,
         "throttleReadBpsDevice": at(1_048_576), "throttleWriteIOPSDevice": at(77)}}));
     let limits = value(pid, "io.max");
     let wanted = format!("{} rbps=1048576 wbps=max riops=max wiops=77", device.trim());
@@ -159,7 +153,7 @@ fn sets_huge_pages() {
         return;
     }
     let (_container, pid) =
-        up_with(json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]}));
+        Container::up_with(json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]}));
     assert_eq!(value(pid, "hugetlb.2MB.max"), "4194304");
     assert_eq!(value(pid, "hugetlb.2MB.rsvd.max"), "4194304");
 }
@@ -170,7 +164,7 @@ fn writes_unified() {
     if !version_2() {
         return;
     }
-    let (_container, pid) = up_with(json!({"memory": {"limit": 67_108_864},
+    let (_container, pid) = Container::up_with(json!({"memory": {"limit": 67_108_864},
         "unified": {"memory.high": "33554432", "memory.max": "50331648", "cgroup.max.depth": "7"}}));
     assert_eq!(value(pid, "memory.high"), "33554432");
     assert_eq!(value(pid, "memory.max"), "50331648");
@@ -335,7 +329,7 @@ fn a_frozen_container_can_be_killed() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({}));
+    let (container, pid) = Container::up_with(json!({}));
     fs::write(folder(pid).join("cgroup.freeze"), "1").expect("frozen");
     container.becomes("paused");
     container.kill("KILL").succeeds();
@@ -348,7 +342,7 @@ fn exec_enters_a_cgroup_below() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({}));
+    let (container, pid) = Container::up_with(json!({}));
     fs::create_dir(folder(pid).join("below")).expect("a cgroup");
     for path in ["below", "/below"] {
         let words = ["exec", "--cgroup", path, container.id(), "cat", "/proc/self/cgroup"];
@@ -431,7 +425,7 @@ fn exec_follows_the_first_process() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({}));
+    let (container, pid) = Container::up_with(json!({}));
     let own = folder(pid);
     let inner = own.join("inner");
     fs::create_dir(&inner).expect("a cgroup below");

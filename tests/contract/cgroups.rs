@@ -1,24 +1,12 @@
 //! `linux.cgroupsPath` and `linux.resources`.
 
-use keel_tests::{Container, cgroup_value, controller_folder, requires};
-use serde_json::{Value, json};
-
-fn version_1(controller: &str) -> bool {
-    let there =
-        std::path::Path::new("/sys/fs/cgroup").join(controller).join("cgroup.procs").exists();
-    requires(there, &format!("the {controller} controller on version 1"))
-}
-
-fn up_with(resources: Value) -> (Container, i32) {
-    let container = Container::sleeping(|config| config["linux"]["resources"] = resources);
-    let pid = container.up();
-    (container, pid)
-}
+use keel_tests::{Container, cgroup_value, controller_folder, requires, version_1};
+use serde_json::json;
 
 /// RT-CGROUP-01: the program is in the cgroup that `cgroupsPath` names, below every controller's mount.
 #[test]
 fn puts_the_program_into_its_cgroup() {
-    let (container, pid) = up_with(json!({}));
+    let (container, pid) = Container::up_with(json!({}));
     let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
     let wanted = format!("/{}", container.id());
     for line in table.lines() {
@@ -57,7 +45,7 @@ fn sets_memory() {
     if !version_1("memory") {
         return;
     }
-    let (_container, pid) = up_with(json!({"memory": {
+    let (_container, pid) = Container::up_with(json!({"memory": {
         "limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728, "swappiness": 20}}));
     assert_eq!(cgroup_value(pid, "memory", "memory.limit_in_bytes"), "67108864");
     assert_eq!(cgroup_value(pid, "memory", "memory.soft_limit_in_bytes"), "33554432");
@@ -92,7 +80,7 @@ fn sets_cpu() {
         return;
     }
     let (_container, pid) =
-        up_with(json!({"cpu": {"shares": 512, "quota": 50_000, "period": 100_000}}));
+        Container::up_with(json!({"cpu": {"shares": 512, "quota": 50_000, "period": 100_000}}));
     assert_eq!(cgroup_value(pid, "cpu", "cpu.shares"), "512");
     assert_eq!(cgroup_value(pid, "cpu", "cpu.cfs_quota_us"), "50000");
     assert_eq!(cgroup_value(pid, "cpu", "cpu.cfs_period_us"), "100000");
@@ -104,7 +92,7 @@ fn sets_cpuset() {
     if !version_1("cpuset") {
         return;
     }
-    let (_container, pid) = up_with(json!({"cpu": {"cpus": "0", "mems": "0"}}));
+    let (_container, pid) = Container::up_with(json!({"cpu": {"cpus": "0", "mems": "0"}}));
     assert_eq!(cgroup_value(pid, "cpuset", "cpuset.cpus"), "0");
     assert_eq!(cgroup_value(pid, "cpuset", "cpuset.mems"), "0");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
@@ -117,7 +105,7 @@ fn inherits_cpuset() {
     if !version_1("cpuset") {
         return;
     }
-    let (_container, pid) = up_with(json!({}));
+    let (_container, pid) = Container::up_with(json!({}));
     assert_ne!(cgroup_value(pid, "cpuset", "cpuset.cpus"), "");
     assert_ne!(cgroup_value(pid, "cpuset", "cpuset.mems"), "");
 }
@@ -143,7 +131,7 @@ fn a_pids_limit_can_be_unlimited() {
     if !version_1("pids") {
         return;
     }
-    let (_container, pid) = up_with(json!({"pids": {"limit": -1}}));
+    let (_container, pid) = Container::up_with(json!({"pids": {"limit": -1}}));
     assert_eq!(cgroup_value(pid, "pids", "pids.max"), "max");
 }
 
@@ -170,7 +158,7 @@ fn devices_rules_apply_in_order() {
     if !version_1("devices") {
         return;
     }
-    let (_container, pid) = up_with(json!({"devices": [
+    let (_container, pid) = Container::up_with(json!({"devices": [
         {"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"},
         {"allow": true, "type": "b", "major": 8, "access": "r"}]}));
@@ -209,7 +197,7 @@ fn refuses_unified_on_version_1() {
 /// RT-CGROUP-14: zeroes as Docker writes them mean nothing.
 #[test]
 fn takes_dockers_zeroes() {
-    let (_container, _) = up_with(json!({
+    let (_container, _) = Container::up_with(json!({
         "memory": {"disableOOMKiller": false}, "cpu": {"shares": 0}, "blockIO": {"weight": 0}}));
 }
 
@@ -279,7 +267,7 @@ fn sets_the_oom_killer_and_idle() {
     if !version_1("memory") || !version_1("cpu") {
         return;
     }
-    let (container, pid) = up_with(json!({"cpu": {"idle": 1},
+    let (container, pid) = Container::up_with(json!({"cpu": {"idle": 1},
         "memory": {"disableOOMKiller": true, "swappiness": 30, "useHierarchy": true}}));
     let control = cgroup_value(pid, "memory", "memory.oom_control");
     assert!(control.contains("oom_kill_disable 1"), "{control}");
@@ -306,7 +294,8 @@ fn sets_rates_of_devices() {
     };
     let (major, minor): (u32, u32) = (major.parse().expect("major"), minor.parse().expect("minor"));
     let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
-    let (_container, pid) = up_with(json!({"blockIO": {"throttleReadBpsDevice": rate(1_048_576),
+    let (_container, pid) =
+        Container::up_with(json!({"blockIO": {"throttleReadBpsDevice": rate(1_048_576),
         "throttleWriteBpsDevice": rate(2_097_152), "throttleReadIOPSDevice": rate(50),
         "throttleWriteIOPSDevice": rate(60)}}));
     for (file, rate) in [

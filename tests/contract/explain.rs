@@ -329,12 +329,17 @@ fn finds_a_missing_security_module() {
     explains("apparmor", "EINVAL", "invalid argument", profile, |_| ());
 }
 
+/// The effective capabilities of this process, a bit each.
+fn own_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a line");
+    u64::from_str_radix(line.trim(), 16).expect("a number")
+}
+
 /// CLI-EXPLAIN-13: a hard limit above the caller's own is a cause where it may not be raised.
 #[test]
 fn finds_a_limit_that_cannot_be_raised() {
-    let status = fs::read_to_string("/proc/self/status").expect("status");
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a line");
-    let effective = u64::from_str_radix(line.trim(), 16).expect("a number");
+    let effective = own_capabilities();
     if !requires(effective & 1 << 24 == 0, "the caller may raise every limit") {
         return;
     }
@@ -349,9 +354,7 @@ fn finds_a_limit_that_cannot_be_raised() {
 /// CLI-EXPLAIN-14: a capability that the caller does not have, and a device that is not on the host, are causes.
 #[test]
 fn finds_what_cannot_be_granted() {
-    let status = fs::read_to_string("/proc/self/status").expect("status");
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("a line");
-    let effective = u64::from_str_radix(line.trim(), 16).expect("a number");
+    let effective = own_capabilities();
     let device = |config: &mut Value| {
         config["process"]["args"] = json!(["true"]);
         config["linux"]["uidMappings"] =

@@ -312,6 +312,22 @@ fn runs_below_unshare() {
     container.assert_nothing_left();
 }
 
+/// Runs the probe with a hook that writes a report; what the probe saw, and what the hook wrote.
+fn observe_with_hook(
+    container: &Container,
+    point: &str,
+    script: String,
+    report: &std::path::Path,
+) -> (Value, String) {
+    container.user().owns(&container.path("io"));
+    container.change(|config| {
+        config["hooks"][point] = json!([
+            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]);
+    });
+    let seen = container.observe();
+    (seen, fs::read_to_string(report).expect("the hook's report"))
+}
+
 /// RT-ROOTLESS-15: hooks of an ordinary user find the container's namespaces in procfs.
 #[test]
 fn hooks_see_the_namespaces() {
@@ -322,13 +338,7 @@ fn hooks_see_the_namespaces() {
                           readlink /proc/$pid/ns/user > {}",
         report.display()
     );
-    container.user().owns(&container.path("io"));
-    container.change(|config| {
-        config["hooks"] = json!({"createRuntime": [
-            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]});
-    });
-    let seen = container.observe();
-    let told = fs::read_to_string(&report).expect("the hook's report");
+    let (seen, told) = observe_with_hook(&container, "createRuntime", script, &report);
     assert_eq!(seen["namespaces"]["user"], told.trim());
 }
 
@@ -440,13 +450,7 @@ fn hooks_enter_the_namespaces() {
          echo $$ >> {0}",
         report.display()
     );
-    container.user().owns(&container.path("io"));
-    container.change(|config| {
-        config["hooks"] = json!({"createContainer": [
-            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]});
-    });
-    let seen = container.observe();
-    let told = fs::read_to_string(&report).expect("the hook's report");
+    let (seen, told) = observe_with_hook(&container, "createContainer", script, &report);
     for kind in ["user", "mnt", "net", "uts"] {
         let wanted = seen["namespaces"][kind].as_str().expect("a namespace");
         assert!(told.lines().any(|line| line == wanted), "{kind}: {told}");

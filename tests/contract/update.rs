@@ -1,30 +1,9 @@
 //! `update`: other limits for a container that is there.
 
-use keel_tests::{Container, Outcome, cgroup_value, controller_folder, requires};
-use serde_json::{Value, json};
+use keel_tests::{Container, cgroup_value, controller_folder, requires, version_1};
+use serde_json::json;
 
 const MIB: i64 = 1 << 20;
-
-fn version_1(controller: &str) -> bool {
-    let there =
-        std::path::Path::new("/sys/fs/cgroup").join(controller).join("cgroup.procs").exists();
-    requires(there, &format!("the {controller} controller on version 1"))
-}
-
-fn up_with(resources: Value) -> (Container, i32) {
-    let container = Container::sleeping(|config| config["linux"]["resources"] = resources);
-    let pid = container.up();
-    (container, pid)
-}
-
-fn update(container: &Container, flags: &[&str]) -> Outcome {
-    container.call(&[&["update"], flags, &[container.id()]].concat())
-}
-
-fn update_with(container: &Container, resources: &Value) -> Outcome {
-    let command = container.command(&["update", "--resources", "-", container.id()]);
-    container.finish_with_input(command, &resources.to_string())
-}
 
 fn keel_alone(container: &Container, reason: &str) -> bool {
     requires(container.runtime().is("keel"), reason)
@@ -36,7 +15,7 @@ fn sets_each_flag() {
     if !version_1("memory") || !version_1("cpu") || !version_1("pids") || !version_1("cpuset") {
         return;
     }
-    let (container, pid) = up_with(json!({"pids": {"limit": 20},
+    let (container, pid) = Container::up_with(json!({"pids": {"limit": 20},
         "memory": {"limit": 64 * MIB, "swap": 128 * MIB}}));
     let is = |controller: &str, file: &str, value: &str| {
         assert_eq!(cgroup_value(pid, controller, file), value, "{file}");
@@ -54,7 +33,7 @@ fn sets_each_flag() {
         (["--pids-limit", "-1"], "pids", "pids.max", "max"),
         (["--cpu-quota", "-1"], "cpu", "cpu.cfs_quota_us", "-1"),
     ] {
-        update(&container, &flags).succeeds();
+        container.update(&flags).succeeds();
         is(controller, file, value);
     }
     is("memory", "memory.limit_in_bytes", "52428800");
@@ -68,17 +47,16 @@ fn takes_a_file_and_standard_input() {
     if !version_1("memory") || !version_1("pids") {
         return;
     }
-    let (container, pid) = up_with(json!({}));
-    update_with(&container, &json!({"memory": {"limit": 40 * MIB}, "pids": {"limit": 7}}))
-        .succeeds();
+    let (container, pid) = Container::up_with(json!({}));
+    container.update_with(&json!({"memory": {"limit": 40 * MIB}, "pids": {"limit": 7}})).succeeds();
     assert_eq!(cgroup_value(pid, "memory", "memory.limit_in_bytes"), (40 * MIB).to_string());
     assert_eq!(cgroup_value(pid, "pids", "pids.max"), "7");
     let path = container.path("limits.json");
     std::fs::write(&path, json!({"pids": {"limit": 8}}).to_string()).expect("a file");
-    update(&container, &["-r", "limits.json", "--memory", "50M"]).succeeds();
+    container.update(&["-r", "limits.json", "--memory", "50M"]).succeeds();
     assert_eq!(cgroup_value(pid, "pids", "pids.max"), "8");
     assert_eq!(cgroup_value(pid, "memory", "memory.limit_in_bytes"), (40 * MIB).to_string());
-    update(&container, &["-r", "nosuch.json"]).fails_naming(&["no such file or directory"]);
+    container.update(&["-r", "nosuch.json"]).fails_naming(&["no such file or directory"]);
 }
 
 /// CLI-UPDATE-03: memory and swap can be raised and lowered together, in whichever order the kernel takes them.
@@ -87,10 +65,11 @@ fn raises_and_lowers_memory_with_swap() {
     if !version_1("memory") {
         return;
     }
-    let (container, pid) = up_with(json!({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}));
+    let (container, pid) =
+        Container::up_with(json!({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}));
     for (memory, swap) in [(256, 512), (16, 16), (64, 64), (32, 96)] {
         let (memory, swap) = ((memory * MIB).to_string(), (swap * MIB).to_string());
-        update(&container, &["--memory", &memory, "--memory-swap", &swap]).succeeds();
+        container.update(&["--memory", &memory, "--memory-swap", &swap]).succeeds();
         assert_eq!(cgroup_value(pid, "memory", "memory.limit_in_bytes"), memory);
         assert_eq!(cgroup_value(pid, "memory", "memory.memsw.limit_in_bytes"), swap);
     }
@@ -103,8 +82,9 @@ fn unlimited_memory_is_unlimited_swap() {
         return;
     }
     const NONE: &str = "9223372036854771712";
-    let (container, pid) = up_with(json!({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}));
-    update(&container, &["--memory", "-1"]).succeeds();
+    let (container, pid) =
+        Container::up_with(json!({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}));
+    container.update(&["--memory", "-1"]).succeeds();
     assert_eq!(cgroup_value(pid, "memory", "memory.limit_in_bytes"), NONE);
     assert_eq!(cgroup_value(pid, "memory", "memory.memsw.limit_in_bytes"), NONE);
 }
@@ -115,21 +95,22 @@ fn changes_quota_and_period_alone() {
     if !version_1("cpu") {
         return;
     }
-    let (container, pid) = up_with(json!({"cpu": {"quota": 500_000, "period": 1_000_000}}));
+    let (container, pid) =
+        Container::up_with(json!({"cpu": {"quota": 500_000, "period": 1_000_000}}));
     let now = || {
         let value = |file: &str| cgroup_value(pid, "cpu", file);
         (value("cpu.cfs_quota_us"), value("cpu.cfs_period_us"))
     };
     let both = |quota: &str, period: &str| (quota.to_owned(), period.to_owned());
-    update(&container, &["--cpu-period", "900000"]).succeeds();
+    container.update(&["--cpu-period", "900000"]).succeeds();
     assert_eq!(now(), both("500000", "900000"));
-    update(&container, &["--cpu-quota", "600000"]).succeeds();
+    container.update(&["--cpu-quota", "600000"]).succeeds();
     assert_eq!(now(), both("600000", "900000"));
-    update(&container, &["--cpu-quota", "3000", "--cpu-period", "10000"]).succeeds();
+    container.update(&["--cpu-quota", "3000", "--cpu-period", "10000"]).succeeds();
     assert_eq!(now(), both("3000", "10000"));
-    update(&container, &["--pids-limit", "9"]).succeeds();
-    update(&container, &["--cpu-share", "100"]).succeeds();
-    update(&container, &["--cpu-period", "20000"]).succeeds();
+    container.update(&["--pids-limit", "9"]).succeeds();
+    container.update(&["--cpu-share", "100"]).succeeds();
+    container.update(&["--cpu-period", "20000"]).succeeds();
     assert_eq!(now(), both("3000", "20000"), "what is not named was forgotten");
     let newer = "the packaged runc has no burst";
     if !controller_folder(pid, "cpu").expect("cpu").join("cpu.cfs_burst_us").exists()
@@ -138,7 +119,7 @@ fn changes_quota_and_period_alone() {
         return;
     }
     for (quota, burst) in [("50000", "40000"), ("10000", "5000"), ("90000", "90000")] {
-        update(&container, &["--cpu-quota", quota, "--cpu-burst", burst]).succeeds();
+        container.update(&["--cpu-quota", quota, "--cpu-burst", burst]).succeeds();
         assert_eq!(cgroup_value(pid, "cpu", "cpu.cfs_burst_us"), burst);
     }
 }
@@ -149,13 +130,13 @@ fn makes_a_container_idle() {
     if !version_1("cpu") {
         return;
     }
-    let (container, pid) = up_with(json!({"cpu": {"shares": 512}}));
+    let (container, pid) = Container::up_with(json!({"cpu": {"shares": 512}}));
     if !keel_alone(&container, "the packaged runc has no --cpu-idle") {
         return;
     }
-    update(&container, &["--cpu-idle", "1"]).succeeds();
+    container.update(&["--cpu-idle", "1"]).succeeds();
     assert_eq!(cgroup_value(pid, "cpu", "cpu.idle"), "1");
-    update(&container, &["--cpu-idle", "0", "--cpu-share", "200"]).succeeds();
+    container.update(&["--cpu-idle", "0", "--cpu-share", "200"]).succeeds();
     assert_eq!(cgroup_value(pid, "cpu", "cpu.idle"), "0");
     assert_eq!(cgroup_value(pid, "cpu", "cpu.shares"), "200");
 }
@@ -166,14 +147,15 @@ fn never_touches_devices() {
     if !version_1("devices") || !version_1("pids") {
         return;
     }
-    let (container, pid) = up_with(json!({"devices": [{"allow": false, "access": "rwm"}]}));
+    let (container, pid) =
+        Container::up_with(json!({"devices": [{"allow": false, "access": "rwm"}]}));
     let allow = controller_folder(pid, "devices").expect("devices").join("devices.allow");
     std::fs::write(allow, "c 195:0 rw").expect("another program adds a device");
     let before = cgroup_value(pid, "devices", "devices.list");
     assert!(before.contains("c 195:0 rw"), "{before}");
     let open = json!({"devices": [{"allow": true, "access": "rwm"}], "pids": {"limit": 9}});
-    update_with(&container, &open).succeeds();
-    update(&container, &["--pids-limit", "8"]).succeeds();
+    container.update_with(&open).succeeds();
+    container.update(&["--pids-limit", "8"]).succeeds();
     assert_eq!(cgroup_value(pid, "devices", "devices.list"), before);
 }
 
@@ -183,7 +165,8 @@ fn sets_back_what_a_refusal_left() {
     if !version_1("memory") || !version_1("cpuset") || !version_1("pids") {
         return;
     }
-    let (container, pid) = up_with(json!({"memory": {"limit": 64 * MIB}, "pids": {"limit": 5}}));
+    let (container, pid) =
+        Container::up_with(json!({"memory": {"limit": 64 * MIB}, "pids": {"limit": 5}}));
     let before = |file: &str, controller: &str| cgroup_value(pid, controller, file);
     let held = [
         before("memory.limit_in_bytes", "memory"),
@@ -193,7 +176,7 @@ fn sets_back_what_a_refusal_left() {
     // More tasks than the kernel counts: refused, after memory and cpuset were written.
     let too_many = json!({"memory": {"limit": 48 * MIB}, "cpu": {"cpus": "0", "mems": "0"},
         "pids": {"limit": 1_000_000_000_000_i64}});
-    update_with(&container, &too_many).exits(1);
+    container.update_with(&too_many).exits(1);
     let now = [
         before("memory.limit_in_bytes", "memory"),
         before("pids.max", "pids"),
@@ -202,7 +185,7 @@ fn sets_back_what_a_refusal_left() {
     if keel_alone(&container, "the packaged runc sets back what the config names only") {
         assert_eq!(now, held);
     }
-    update(&container, &["--pids-limit", "6"]).succeeds();
+    container.update(&["--pids-limit", "6"]).succeeds();
     assert_eq!(before("pids.max", "pids"), "6");
     assert_eq!(container.state()["status"], "running");
 }
@@ -213,8 +196,9 @@ fn tells_what_is_in_use() {
     if !version_1("memory") {
         return;
     }
-    let (container, pid) = up_with(json!({}));
-    update(&container, &["--memory", "4096"])
+    let (container, pid) = Container::up_with(json!({}));
+    container
+        .update(&["--memory", "4096"])
         .fails_naming(&["unable to set memory limit to 4096 (current usage: ", "peak usage: "]);
     assert_eq!(cgroup_value(pid, "memory", "memory.limit_in_bytes"), "9223372036854771712");
 }
@@ -228,16 +212,16 @@ fn depends_on_the_state() {
     let container = Container::new(|config| config["process"]["args"] = json!(["cat"]));
     container.create().succeeds();
     let pid = container.pid();
-    update(&container, &["--pids-limit", "31"]).succeeds();
+    container.update(&["--pids-limit", "31"]).succeeds();
     assert_eq!(cgroup_value(pid, "pids", "pids.max"), "31");
     container.call(&["pause", container.id()]).succeeds();
-    update(&container, &["--pids-limit", "32"]).succeeds();
+    container.update(&["--pids-limit", "32"]).succeeds();
     assert_eq!(cgroup_value(pid, "pids", "pids.max"), "32");
     assert_eq!(container.state()["status"], "paused");
     container.call(&["resume", container.id()]).succeeds();
     container.start().succeeds();
     container.becomes("stopped");
-    update(&container, &["--pids-limit", "33"]).fails_naming(&["container not running"]);
+    container.update(&["--pids-limit", "33"]).fails_naming(&["container not running"]);
     container
         .call(&["update", "--pids-limit", "1", "nosuchcontainer"])
         .fails_naming(&["does not exist"]);
@@ -256,12 +240,12 @@ fn refuses_malformed_values() {
         (["--pids-limit", "x"], "flag -pids-limit: parse error"),
         (["--blkio-weight", ""], "flag -blkio-weight: parse error"),
     ] {
-        let refused = update(&container, &flags).exits(1);
+        let refused = container.update(&flags).exits(1);
         let said = refused.stdout.clone() + &refused.stderr.replace("\\\"", "\"");
         assert!(said.contains(words), "{words}\n{}", refused.report());
     }
-    update_with(&container, &json!({"memory": {"limit": "x"}})).exits(1);
-    update_with(&container, &json!([])).exits(1);
+    container.update_with(&json!({"memory": {"limit": "x"}})).exits(1);
+    container.update_with(&json!([])).exits(1);
     let command = container.command(&["update", "-r", "-", container.id()]);
     container.finish_with_input(command, "xx").exits(1);
 }
@@ -272,12 +256,15 @@ fn refuses_schemas_and_passes_over_kernel_memory() {
     let container = Container::sleeping(|_| ());
     container.up();
     if requires(!std::path::Path::new("/sys/fs/resctrl/info").exists(), "a host without resctrl") {
-        update(&container, &["--l3-cache-schema", "L3:0=f"])
+        container
+            .update(&["--l3-cache-schema", "L3:0=f"])
             .fails_naming(&["Intel RDT/CAT: l3 cache schema is not enabled"]);
-        update(&container, &["--mem-bw-schema", "MB:0=20"])
+        container
+            .update(&["--mem-bw-schema", "MB:0=20"])
             .fails_naming(&["Intel RDT/MBA: memory bandwidth schema is not enabled"]);
     }
-    update(&container, &["--kernel-memory", "50M", "--kernel-memory-tcp", "1M"])
+    container
+        .update(&["--kernel-memory", "50M", "--kernel-memory-tcp", "1M"])
         .succeeds()
         .says(&["level=warning"]);
 }
@@ -291,17 +278,15 @@ fn replaces_the_rate_of_a_device() {
     let Some([first, second]) = disks() else { return };
     let rate =
         |device: (u32, u32), rate: u64| json!({"major": device.0, "minor": device.1, "rate": rate});
-    let (container, pid) = up_with(json!({"blockIO": {
+    let (container, pid) = Container::up_with(json!({"blockIO": {
         "throttleReadBpsDevice": [rate(first, 1_000_000), rate(second, 2_000_000)]}}));
     if !requires(container.runtime().is("keel"), "runc 1.1.5 keeps the rate that a device had") {
         return;
     }
-    update_with(
-        &container,
-        &json!({"blockIO": {"throttleReadBpsDevice": [rate(first, 3_000_000)],
-        "throttleWriteIOPSDevice": [rate(second, 40)]}}),
-    )
-    .succeeds();
+    container
+        .update_with(&json!({"blockIO": {"throttleReadBpsDevice": [rate(first, 3_000_000)],
+        "throttleWriteIOPSDevice": [rate(second, 40)]}}))
+        .succeeds();
     let lines = |file: &str| -> Vec<String> {
         let mut lines: Vec<_> =
             cgroup_value(pid, "blkio", file).lines().map(str::to_owned).collect();
@@ -335,12 +320,13 @@ fn refuses_unified_on_version_1() {
     if !version_1("memory") {
         return;
     }
-    let (container, _) = up_with(json!({}));
+    let (container, _) = Container::up_with(json!({}));
     if keel_alone(&container, "the packaged runc passes over them") {
         if !keel_alone(&container, "the packaged runc passes over devices") {
             return;
         }
-        update_with(&container, &json!({"unified": {"memory.high": "100000"}}))
+        container
+            .update_with(&json!({"unified": {"memory.high": "100000"}}))
             .fails_naming(&["linux.resources.unified.memory.high"]);
     }
 }

@@ -1,24 +1,9 @@
 //! `update` where cgroup version 2 is alone: other files, other figures, the same flags.
 
-use keel_tests::{Container, Outcome, cgroup_value, requires, version_2};
-use serde_json::{Value, json};
+use keel_tests::{Container, cgroup_value, requires, version_2};
+use serde_json::json;
 
 const MIB: i64 = 1 << 20;
-
-fn up_with(resources: Value) -> (Container, i32) {
-    let container = Container::sleeping(|config| config["linux"]["resources"] = resources);
-    let pid = container.up();
-    (container, pid)
-}
-
-fn update(container: &Container, flags: &[&str]) -> Outcome {
-    container.call(&[&["update"], flags, &[container.id()]].concat())
-}
-
-fn update_with(container: &Container, resources: &Value) -> Outcome {
-    let command = container.command(&["update", "--resources", "-", container.id()]);
-    container.finish_with_input(command, &resources.to_string())
-}
 
 #[track_caller]
 fn holds(pid: i32, file: &str, value: &str) {
@@ -32,7 +17,7 @@ fn sets_each_flag() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({"pids": {"limit": 20},
+    let (container, pid) = Container::up_with(json!({"pids": {"limit": 20},
         "memory": {"limit": 32 * MIB, "swap": 64 * MIB, "reservation": 24 * MIB}}));
     for (flags, file, value) in [
         (&["--memory", "50M"][..], "memory.max", "52428800"),
@@ -44,11 +29,11 @@ fn sets_each_flag() {
         (&["--cpuset-mems", "0"], "cpuset.mems", "0"),
         (&["--pids-limit", "-1"], "pids.max", "max"),
     ] {
-        update(&container, flags).succeeds();
+        container.update(flags).succeeds();
         holds(pid, file, value);
     }
     holds(pid, "memory.max", "52428800");
-    update(&container, &["--memory", "-1", "--memory-swap", "-1"]).succeeds();
+    container.update(&["--memory", "-1", "--memory-swap", "-1"]).succeeds();
     holds(pid, "memory.max", "max");
     holds(pid, "memory.swap.max", "max");
     holds(pid, "memory.low", "33554432");
@@ -61,7 +46,8 @@ fn changes_each_half_of_the_quota() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({"cpu": {"quota": 500_000, "period": 1_000_000}}));
+    let (container, pid) =
+        Container::up_with(json!({"cpu": {"quota": 500_000, "period": 1_000_000}}));
     let newer = "the packaged runc forgets the half that is not named";
     if !requires(container.runtime().is("keel"), newer) {
         return;
@@ -74,11 +60,11 @@ fn changes_each_half_of_the_quota() {
         (&["--cpu-period", "20000"], "3000 20000"),
         (&["--cpu-quota", "-1"], "max 20000"),
     ] {
-        update(&container, flags).succeeds();
+        container.update(flags).succeeds();
         holds(pid, "cpu.max", value);
     }
     for (quota, burst) in [("50000", "40000"), ("10000", "5000"), ("90000", "90000")] {
-        update(&container, &["--cpu-quota", quota, "--cpu-burst", burst]).succeeds();
+        container.update(&["--cpu-quota", quota, "--cpu-burst", burst]).succeeds();
         holds(pid, "cpu.max.burst", burst);
         holds(pid, "cpu.max", &format!("{quota} 20000"));
     }
@@ -91,13 +77,13 @@ fn makes_a_container_idle() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({"cpu": {"shares": 512}}));
+    let (container, pid) = Container::up_with(json!({"cpu": {"shares": 512}}));
     if !requires(container.runtime().is("keel"), "the packaged runc has no --cpu-idle") {
         return;
     }
-    update(&container, &["--cpu-idle", "1"]).succeeds();
+    container.update(&["--cpu-idle", "1"]).succeeds();
     holds(pid, "cpu.idle", "1");
-    update(&container, &["--cpu-idle", "0", "--cpu-share", "1024"]).succeeds();
+    container.update(&["--cpu-idle", "0", "--cpu-share", "1024"]).succeeds();
     holds(pid, "cpu.idle", "0");
     holds(pid, "cpu.weight", "100");
 }
@@ -109,13 +95,13 @@ fn sets_files_by_name() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({"memory": {"limit": 64 * MIB}}));
+    let (container, pid) = Container::up_with(json!({"memory": {"limit": 64 * MIB}}));
     let limits = json!({"unified": {"memory.high": "52428800", "pids.max": "17"}});
-    update_with(&container, &limits).succeeds();
+    container.update_with(&limits).succeeds();
     holds(pid, "memory.high", "52428800");
     holds(pid, "pids.max", "17");
     let none = json!({"unified": {"memory.nosuch": "1", "pids.max": "18"}});
-    update_with(&container, &none).fails_naming(&["memory.nosuch"]);
+    container.update_with(&none).fails_naming(&["memory.nosuch"]);
     if requires(container.runtime().is("keel"), "runc writes them in any order") {
         holds(pid, "pids.max", "17");
     }
@@ -128,7 +114,8 @@ fn sets_back_what_a_refusal_left() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({"memory": {"limit": 64 * MIB}, "pids": {"limit": 5}}));
+    let (container, pid) =
+        Container::up_with(json!({"memory": {"limit": 64 * MIB}, "pids": {"limit": 5}}));
     if !requires(container.runtime().is("keel"), "runc sets back what the config names only") {
         return;
     }
@@ -145,9 +132,9 @@ fn sets_back_what_a_refusal_left() {
     // More tasks than the kernel counts.
     let too_many = json!({"memory": {"limit": 48 * MIB, "swap": 50 * MIB},
         "cpu": {"cpus": "0", "quota": 5000, "shares": 2}, "pids": {"limit": 1_000_000_000_000_i64}});
-    update_with(&container, &too_many).exits(1);
+    container.update_with(&too_many).exits(1);
     assert_eq!(held(), before);
-    update(&container, &["--pids-limit", "6"]).succeeds();
+    container.update(&["--pids-limit", "6"]).succeeds();
     holds(pid, "pids.max", "6");
 }
 
@@ -158,12 +145,12 @@ fn checks_what_is_in_use() {
     if !version_2() {
         return;
     }
-    let (container, pid) = up_with(json!({"memory": {"limit": 64 * MIB}}));
+    let (container, pid) = Container::up_with(json!({"memory": {"limit": 64 * MIB}}));
     if !requires(container.runtime().is("keel"), "checkBeforeUpdate, which newer runc has") {
         return;
     }
     let limits = json!({"memory": {"limit": 4096, "checkBeforeUpdate": true}});
-    update_with(&container, &limits).fails_naming(&["4096", "usage"]);
+    container.update_with(&limits).fails_naming(&["4096", "usage"]);
     holds(pid, "memory.max", "67108864");
     assert_eq!(container.state()["status"], "running");
 }
@@ -187,7 +174,7 @@ fn never_touches_devices() {
     let before = devices();
     assert_eq!((&before["/dev/kmsg2"], &before["/dev/mem2"]), (&json!(0), &json!(1)));
     let open = json!({"devices": [{"allow": true, "access": "rwm"}], "pids": {"limit": 9}});
-    update_with(&container, &open).succeeds();
-    update(&container, &["--pids-limit", "8"]).succeeds();
+    container.update_with(&open).succeeds();
+    container.update(&["--pids-limit", "8"]).succeeds();
     assert_eq!(devices(), before);
 }

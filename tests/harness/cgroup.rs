@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::requires;
+
 /// The folder of a process's cgroup for one controller (`memory`, `pids`, `unified`, …).
 pub fn controller_folder(pid: i32, controller: &str) -> Option<PathBuf> {
     let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -22,6 +24,13 @@ pub fn controller_folder(pid: i32, controller: &str) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// Whether a controller is mounted on version 1; else the test is skipped.
+#[must_use]
+pub fn version_1(controller: &str) -> bool {
+    let there = Path::new("/sys/fs/cgroup").join(controller).join("cgroup.procs").exists();
+    requires(there, &format!("the {controller} controller on version 1"))
 }
 
 /// Freezes or thaws the cgroup in a folder, behind the runtime's back.

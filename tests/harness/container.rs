@@ -90,6 +90,14 @@ impl Container {
         })
     }
 
+    /// A container with these `linux.resources`, whose program sleeps; the process.
+    #[track_caller]
+    pub fn up_with(resources: Value) -> (Self, i32) {
+        let container = Self::sleeping(|config| config["linux"]["resources"] = resources);
+        let pid = container.up();
+        (container, pid)
+    }
+
     /// Writes another config.json.
     pub fn write_config(&self, config: &Value) {
         let text = serde_json::to_string_pretty(config).expect("JSON");
@@ -193,6 +201,17 @@ impl Container {
         self.create().succeeds();
         self.start().succeeds();
         self.pid()
+    }
+
+    /// `update` with these flags.
+    pub fn update(&self, flags: &[&str]) -> Outcome {
+        self.call(&[&["update"], flags, &[self.id()]].concat())
+    }
+
+    /// `update` with resources as JSON on standard input.
+    pub fn update_with(&self, resources: &Value) -> Outcome {
+        let command = self.command(&["update", "--resources", "-", self.id()]);
+        self.finish_with_input(command, &resources.to_string())
     }
 
     /// `create`, `start`, and the program came to its end by itself.

@@ -12,6 +12,7 @@ mod agent;
 mod cgroup;
 mod console;
 mod container;
+pub mod counter;
 mod daemon;
 mod deadline;
 mod distribution;
@@ -31,7 +32,7 @@ mod systemd;
 mod tree;
 
 pub use agent::Agent;
-pub use cgroup::{cgroup_value, controller_folder, freeze};
+pub use cgroup::{cgroup_value, controller_folder, freeze, version_1};
 pub use console::ConsoleSocket;
 pub use container::{Container, base_config};
 pub use daemon::Child;

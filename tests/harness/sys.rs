@@ -1,9 +1,13 @@
-//! The harness's only unsafe code: the resource usage of one waited child, and answering for a seccomp
-//! filter, neither of which std gives.
-#![allow(unsafe_code, reason = "wait4 and seccomp's requests are in neither std nor rustix")]
+//! The harness's only unsafe code: the resource usage of one waited child, answering for a seccomp filter,
+//! and mapping the ids of a mount, none of which std gives.
+#![allow(
+    unsafe_code,
+    reason = "wait4, seccomp's requests and mount_setattr are in neither std nor rustix"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::path::Path;
 use std::time::Duration;
 
 /// How a child ended and what it and its waited descendants used.
@@ -110,4 +114,36 @@ pub fn answer_notification(
     // SAFETY: the request reads one structure of 24 bytes.
     let result = unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), SEND, &raw const sent) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Covers a folder with itself, its ids mapped as in a user namespace (mount_setattr(2)).
+///
+/// # Errors
+/// The errno of a call.
+pub fn cover_mapped(folder: &Path, namespace: impl AsFd) -> io::Result<()> {
+    use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(rustix::fs::CWD, folder, flags)?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(namespace.as_fd().as_raw_fd().unsigned_abs()),
+    };
+    // SAFETY: the path is an empty C string, the structure is live and of the size that is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(&tree, "", rustix::fs::CWD, folder, flags)?)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::router::LayoutError;
+use crate::causes::with_causes;
 use crate::sys::error::SyscallError;
 
 /// Why a cgroup could not be made, used or removed.
@@ -78,7 +79,7 @@ pub enum CgroupError {
         usage: u64,
     },
     /// A limit was refused, and one that was set before it could not be set back.
-    #[error("{} (and setting back the limits failed: {})", told(_0), told(_1))]
+    #[error("{} (and setting back the limits failed: {})", with_causes(_0.as_ref()), with_causes(_1.as_ref()))]
     NotUndone(Box<CgroupError>, Box<CgroupError>),
     /// A limit belongs to a directory that was left out for want of permission.
     #[error("{origin}: cgroup {} could not be made, so that it cannot be kept", path.display())]
@@ -132,12 +133,6 @@ pub enum CgroupError {
         /// Which one.
         path: PathBuf,
     },
-}
-
-/// An error with its causes, for a place in another one's words.
-fn told(error: &CgroupError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl CgroupError {

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::sys::error::errno_text;
+use crate::causes::{io_text, with_causes};
 
 /// The end of a command that did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,15 +69,14 @@ impl CommandError {
 
     /// An error of a lower layer with all its causes, each told once.
     #[must_use]
-    pub fn caused_by(error: &dyn Error) -> Self {
-        let causes = std::iter::successors(Some(error), |&error| error.source());
-        Self::new(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    pub fn caused_by(error: &(dyn Error + 'static)) -> Self {
+        Self::new(with_causes(error))
     }
 
     /// An operation on a file, such as `open`, failed.
     #[must_use]
     pub fn file(operation: &str, path: &std::path::Path, error: &io::Error) -> Self {
-        let message = format!("{operation} {}: {}", path.display(), describe(error));
+        let message = format!("{operation} {}: {}", path.display(), io_text(error));
         let errno =
             error.raw_os_error().map(|raw| format!("{:?}", nix::errno::Errno::from_raw(raw)));
         let details = Details { code: Some("file".to_owned()), errno, ..Details::default() };
@@ -91,12 +90,6 @@ impl CommandError {
     }
 }
 
-/// The kernel's words, without the number that the standard library adds.
-#[must_use]
-pub fn describe(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), errno_text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,15 +100,6 @@ mod tests {
         let error = CommandError::file("open", std::path::Path::new("/x/log"), &error);
         assert_eq!(error.message, "open /x/log: no such file or directory");
         assert_eq!(error.exit_code, 1);
-    }
-
-    #[test]
-    fn tells_every_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot mount \"/etc\"")]
-        struct Outer(#[source] io::Error);
-        let error = CommandError::caused_by(&Outer(io::Error::other("no room")));
-        assert_eq!(error.message, "cannot mount \"/etc\": no room");
     }
 
     #[test]

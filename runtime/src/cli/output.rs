@@ -85,7 +85,7 @@ impl Output {
             io::ErrorKind::BrokenPipe => CommandError::new(""),
             _ => CommandError::new(format!(
                 "cannot write to standard output: {}",
-                super::error::describe(&error)
+                crate::causes::io_text(&error)
             )),
         })
     }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::command::{Global, PsFormat};
 use super::create::{explain, id};
-use super::error::{CommandError, describe};
+use super::error::CommandError;
 use super::json::Json;
 use super::output::Output;
 use crate::lifecycle::ps::processes;
@@ -44,7 +44,7 @@ fn host_ps(args: &[OsString]) -> Result<String, CommandError> {
             std::io::ErrorKind::NotFound => {
                 "exec: \"ps\": executable file not found in $PATH".to_owned()
             }
-            _ => format!("ps: {}", describe(&error)),
+            _ => format!("ps: {}", crate::causes::io_text(&error)),
         })
     })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -3,6 +3,7 @@
 
 use super::plan::{Plan, Step};
 use crate::arena::Text;
+use crate::causes::with_causes;
 use crate::failure::{Failure, Finding, Origin};
 use crate::namespaces::net_devices::DeviceError;
 use crate::process::plan::Step as ProcessStep;
@@ -55,6 +56,14 @@ pub enum InitError {
     /// A network device could not be moved.
     #[error(transparent)]
     NetDevice(#[from] DeviceError),
+    /// The container does not come to be, and the host lacks a network device that it had been given.
+    #[error("{} (and cleaning up failed: {})", with_causes(first.as_ref()), with_causes(lost))]
+    NotGivenBack {
+        /// What failed first.
+        first: Box<InitError>,
+        /// Why the device could not be given back.
+        lost: DeviceError,
+    },
     /// A hook of the parent failed.
     #[error(transparent)]
     Hook(#[from] HookError),

@@ -11,7 +11,7 @@ use super::protocol::Message;
 use crate::config::linux::NamespaceKind;
 use crate::failure::{Failure, Finding, Result};
 use crate::namespaces::apply::check_kind;
-use crate::namespaces::net_devices::{Moved, Side, move_in};
+use crate::namespaces::net_devices::{DeviceError, Moved, Side, move_in};
 use crate::sys::open::{CWD, OpenFlags, fstat, openat};
 use crate::sys::socket::route_socket;
 
@@ -32,14 +32,18 @@ pub fn move_devices(
         source,
     });
     let (host, container) = sides?;
-    let moved = move_in(&plan.namespaces.net_devices, host, container)?;
+    let moved = move_in(&plan.namespaces.net_devices, host, container)
+        .map_err(|error| and_lost(error.first.into(), error.lost))?;
     match started.tell(Message::Devices) {
         Ok(()) => Ok(Some(moved)),
-        Err(error) => {
-            // How the child ended is what there is to tell.
-            let _ = moved.send_back();
-            Err(error)
-        }
+        Err(error) => Err(and_lost(error, moved.send_back().err())),
+    }
+}
+
+fn and_lost(first: InitError, lost: Option<DeviceError>) -> InitError {
+    match lost {
+        None => first,
+        Some(lost) => InitError::NotGivenBack { first: Box::new(first), lost },
     }
 }
 
@@ -65,4 +69,22 @@ fn sides(started: &Started) -> Result<(Side, Side)> {
 
 fn open(path: &std::ffi::CStr) -> Result<OwnedFd> {
     Ok(openat(CWD, path, OpenFlags::O_RDONLY, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::causes::with_causes;
+
+    #[test]
+    fn tells_what_the_host_lost() {
+        let lost = DeviceError::new("eth1", "give back to the host", Finding::NoNetDevice.into());
+        let text = with_causes(&and_lost(InitError::Silent, Some(lost)));
+        assert_eq!(
+            text,
+            "the container's process does not answer (and cleaning up failed: linux.netDevices.eth1: give \
+             back to the host: there is no network device of this name on the host)"
+        );
+        assert!(matches!(and_lost(InitError::Silent, None), InitError::Silent));
+    }
 }

@@ -1,5 +1,6 @@
 //! Why an operation on a container failed.
 
+use crate::causes::with_causes;
 use crate::cgroup::systemd::SystemdError;
 use crate::cgroup::{CgroupError, LocationError, PlanErrors};
 use crate::config::error::ConfigErrors;
@@ -7,6 +8,7 @@ use crate::config::load::LoadError;
 use crate::container::id::InvalidId;
 use crate::container::state_dir::StateError;
 use crate::criu::CriuError;
+use crate::failure::Failure;
 use crate::init::error::{HookError, InitError};
 use crate::resctrl::apply::ResctrlError;
 use crate::seccomp::SeccompError;
@@ -59,13 +61,16 @@ pub enum RuntimeError {
     #[error("{0}")]
     Refused(String),
     /// An error, and a second one that kept its traces from being removed.
-    #[error("{} (and cleaning up failed: {second})", chain(first))]
+    #[error("{} (and cleaning up failed: {second})", with_causes(first.as_ref()))]
     Uncleaned {
         /// What failed first.
         first: Box<RuntimeError>,
         /// What failed then, with its causes.
         second: String,
     },
+    /// The host's procfs cannot be used.
+    #[error("/proc")]
+    Procfs(#[source] Failure),
     /// Something else the operation needs failed.
     #[error("{what}")]
     System {
@@ -85,7 +90,7 @@ impl RuntimeError {
 
     /// This error, with the one that kept its traces from being removed.
     pub(crate) fn and_cleaning_up(self, second: &Self) -> Self {
-        Self::Uncleaned { first: Box::new(self), second: chain(second) }
+        Self::Uncleaned { first: Box::new(self), second: with_causes(second) }
     }
 
     /// What the user may do about it, where that is known.
@@ -102,10 +107,4 @@ impl RuntimeError {
             _ => None,
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -50,7 +50,7 @@ impl Way {
 /// to write to the files of the nearest cgroup that is above both (cgroups(7), “Delegation containment
 /// rules”), which a user has below its own systemd, and not when it comes from a session beside it.
 fn may_move_to(directory: &Path) -> Result<bool, RuntimeError> {
-    let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+    let procfs = Procfs::open().map_err(RuntimeError::Procfs)?;
     let layout = cgroup::layout(&procfs)?;
     let mut hierarchies = layout.hierarchies().iter();
     let v2 = hierarchies.find(|hierarchy| matches!(hierarchy.kind, HierarchyKind::V2 { .. }));

@@ -12,6 +12,7 @@ use super::error::RuntimeError;
 use super::launch::plan_only;
 use super::request::{self, load_config};
 use super::state::Container;
+use crate::causes::with_causes;
 use crate::config::process::Process;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
@@ -148,8 +149,7 @@ fn refused(error: &RuntimeError) -> Vec<Cause> {
         return each.collect();
     }
     let report = error.report();
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let text = with_causes(error);
     let hint = report.hint.unwrap_or_default();
     vec![cause(report.code, report.field.unwrap_or_default(), text, &hint)]
 }

@@ -92,7 +92,7 @@ pub(super) fn plan_cgroups(
     by_systemd: bool,
     rootless: bool,
 ) -> Result<(cgroup::Plan, Option<Scope>), RuntimeError> {
-    let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+    let procfs = Procfs::open().map_err(RuntimeError::Procfs)?;
     let layout = cgroup::layout(&procfs)?;
     let id = id.as_str();
     let scope = match by_systemd {

@@ -275,7 +275,7 @@ impl Draft<'_> {
     ) -> Result<(), RuntimeError> {
         let resources = self.spec.linux.resources.clone().unwrap_or_default();
         let description = systemd::description(state, &self.request.root);
-        let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+        let procfs = Procfs::open().map_err(RuntimeError::Procfs)?;
         scope
             .start(&resources, &description, started.pid(), &procfs)
             .and_then(|()| {

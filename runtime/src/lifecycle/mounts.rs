@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::RuntimeError;
 use super::request::Request;
+use crate::causes::io_text;
 use crate::cgroup::unescape;
 use crate::config::spec::Spec;
 
@@ -17,7 +18,7 @@ fn mount_table() -> std::io::Result<String> {
 }
 
 fn failed(rootfs: &Path) -> impl Fn(std::io::Error) -> RuntimeError + '_ {
-    move |e| RuntimeError::Refused(format!("root.path ({}): {e}", rootfs.display()))
+    move |e| RuntimeError::Refused(format!("root.path ({}): {}", rootfs.display(), io_text(&e)))
 }
 
 /// The mount point that holds the rootfs; asked for only where the root shall be shared.

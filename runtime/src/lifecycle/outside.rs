@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::RuntimeError;
 use super::host::cgroup_mounts;
+use crate::causes::io_text;
 use crate::cgroup;
 use crate::criu::{Criu, CriuError};
 use crate::root::Root;
@@ -87,9 +88,7 @@ pub(super) fn make(path: &Path, mode: u32, parents: bool) -> std::io::Result<()>
 
 /// A flag's path that cannot be used.
 pub(super) fn refused(flag: &str, path: &Path, error: &std::io::Error) -> RuntimeError {
-    let reason =
-        error.raw_os_error().map_or_else(|| error.to_string(), crate::sys::error::errno_text);
-    RuntimeError::Refused(format!("{flag} {}: {reason}", path.display()))
+    RuntimeError::Refused(format!("{flag} {}: {}", path.display(), io_text(error)))
 }
 
 pub(super) fn open_directory(path: &Path) -> crate::sys::error::Result<OwnedFd> {

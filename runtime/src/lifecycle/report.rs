@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use super::error::RuntimeError;
+use crate::causes::with_causes;
 use crate::cgroup::CgroupError;
 use crate::config::load::LoadError;
 use crate::container::state_dir::StateError;
@@ -74,12 +75,10 @@ impl RuntimeError {
     #[must_use]
     pub fn to_record(&self, command: &str) -> String {
         let report = self.report();
-        let causes = std::iter::successors(Some(self as &dyn Error), |&error| error.source());
-        let message = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         serde_json::json!({
             "time": crate::timestamp::rfc3339_nano(std::time::SystemTime::now()),
             "command": command,
-            "msg": message,
+            "msg": with_causes(self),
             "code": report.code,
             "field": report.field,
             "syscall": report.syscall,
@@ -112,6 +111,7 @@ impl RuntimeError {
         let text = match self {
             Self::Init(InitError::Parent { what, .. }) => what.clone(),
             Self::Init(InitError::NetDevice(error)) => error.to_string(),
+            Self::Init(InitError::NotGivenBack { lost, .. }) => lost.to_string(),
             Self::Init(InitError::Mapping { field, .. }) => (*field).to_owned(),
             Self::Init(InitError::Step { step, .. }) => step.clone(),
             Self::Init(InitError::Program(..)) => "process.args".to_owned(),
@@ -150,7 +150,7 @@ impl RuntimeError {
             Self::Criu(_) => "criu",
             Self::Hook(_) => "hook",
             Self::Refused(_) => "refused",
-            Self::System { .. } => "system",
+            Self::Procfs(_) | Self::System { .. } => "system",
             Self::Uncleaned { first, .. } => first.code(),
         }
     }
@@ -168,6 +168,7 @@ fn of_init(error: &InitError) -> &'static str {
         InitError::Hook(_) => "hook",
         InitError::Died(_) => "died",
         InitError::Silent => "timeout",
+        InitError::NotGivenBack { first, .. } => of_init(first),
         _ => "setup",
     }
 }

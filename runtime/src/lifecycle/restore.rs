@@ -186,7 +186,7 @@ impl Draft<'_> {
     fn place(&self, mut scope: Scope, state: &State, pid: i32) -> Result<(), RuntimeError> {
         let resources = self.loaded.spec.linux.resources.clone().unwrap_or_default();
         let description = systemd::description(state, &self.request.container.root);
-        let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+        let procfs = Procfs::open().map_err(RuntimeError::Procfs)?;
         scope.start(&resources, &description, pid, &procfs)?;
         systemd::apply_around(&self.host.cgroups, &scope, pid, self.host.cgroup_owner)
     }

@@ -11,6 +11,7 @@ use super::hooks;
 use super::launch::{Launched, Mode, launch};
 use super::notify::Notify;
 use super::request::Request;
+use crate::causes::with_causes;
 use crate::config::hooks::Hooks;
 use crate::container::state_dir::{StateDir, StateError};
 use crate::container::state_file::State;
@@ -78,7 +79,8 @@ pub fn run(
     let Some(foreground) = foreground else {
         if let Some(notify) = notify {
             // The program runs, whatever the manager does not want to hear.
-            warnings.extend(notify.wait(child.pidfd.as_fd(), child.pid).err().map(|e| told(&e)));
+            warnings
+                .extend(notify.wait(child.pidfd.as_fd(), child.pid).err().map(|e| with_causes(&e)));
         }
         return Ok(Outcome { status: 0, warnings });
     };
@@ -130,11 +132,6 @@ pub(super) fn prepare(
             Ok((Some(waiting), console))
         }
     }
-}
-
-fn told(error: &RuntimeError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn poststart(launched: &Launched) -> Result<(), RuntimeError> {

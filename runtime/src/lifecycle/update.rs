@@ -37,7 +37,7 @@ pub fn update(
     let recorded = container.resources()?;
     let updated = checked.value.over(&recorded);
     let paths = container.cgroups();
-    let procfs = Procfs::open().map_err(|e| RuntimeError::Refused(format!("/proc: {e}")))?;
+    let procfs = Procfs::open().map_err(RuntimeError::Procfs)?;
     let plan = cgroup::plan_update(&updated.changed, &cgroup::layout(&procfs)?, &paths)?;
     cgroup::check_memory(&updated.changed.memory, &paths)?;
     let former = cgroup::update(&plan)?;

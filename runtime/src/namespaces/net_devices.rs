@@ -32,6 +32,27 @@ pub struct DeviceError {
     source: Failure,
 }
 
+impl DeviceError {
+    pub(crate) fn new(device: &str, what: &'static str, source: Failure) -> Self {
+        Self { device: device.to_owned(), what, source }
+    }
+}
+
+/// Why the devices could not all be moved, and what of that could not be undone.
+#[derive(Debug)]
+pub struct MoveError {
+    /// What failed first.
+    pub first: DeviceError,
+    /// Why a device could not be given back to the host.
+    pub lost: Option<DeviceError>,
+}
+
+impl From<DeviceError> for MoveError {
+    fn from(first: DeviceError) -> Self {
+        Self { first, lost: None }
+    }
+}
+
 /// The devices that were moved.
 #[derive(Debug)]
 pub struct Moved {
@@ -79,12 +100,12 @@ fn travelling_name(index: i32) -> String {
 /// Moves the devices. What can be known to fail is refused before the first is touched.
 ///
 /// # Errors
-/// [`DeviceError`]; the devices are then back on the host, as far as the kernel lets them.
+/// [`MoveError`]; the devices are then back on the host, as far as the kernel lets them.
 pub fn move_in(
     devices: &[NetDevice],
     host: Side,
     container: Side,
-) -> std::result::Result<Moved, DeviceError> {
+) -> std::result::Result<Moved, MoveError> {
     let links = find(devices, &host, &container)?;
     let all = ask(&host.socket, Request::list_addresses());
     let all = all.map_err(|e| failed(&devices[0], "list addresses")(e.into()))?.addresses;
@@ -92,10 +113,8 @@ pub fn move_in(
     for (device, link) in devices.iter().zip(links) {
         let own =
             all.iter().filter(|address| address.index == link.index && address.is_permanent());
-        if let Err(error) = moved.take(device, link, own.cloned().collect()) {
-            // The first error is the one to tell.
-            let _ = moved.send_back();
-            return Err(error);
+        if let Err(first) = moved.take(device, link, own.cloned().collect()) {
+            return Err(MoveError { first, lost: moved.send_back().err() });
         }
     }
     Ok(moved)
@@ -126,7 +145,7 @@ fn failed<'a>(
     device: &'a NetDevice,
     what: &'static str,
 ) -> impl FnOnce(Failure) -> DeviceError + 'a {
-    move |source| DeviceError { device: device.host.clone(), what, source }
+    move |source| DeviceError::new(&device.host, what, source)
 }
 
 impl Moved {
@@ -160,11 +179,9 @@ impl Moved {
     /// The first that could not be given back; the others are.
     pub fn send_back(&self) -> std::result::Result<(), DeviceError> {
         let results = self.devices.iter().rev().map(|device| {
-            self.give_back(device).map_err(|source| DeviceError {
-                device: device.name.clone(),
-                what: "give back to the host",
-                source: source.into(),
-            })
+            let failed =
+                |e: SyscallError| DeviceError::new(&device.name, "give back to the host", e.into());
+            self.give_back(device).map_err(failed)
         });
         results.fold(Ok(()), std::result::Result::and)
     }

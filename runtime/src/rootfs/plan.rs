@@ -10,10 +10,11 @@ mod steps;
 
 pub use steps::{OnProcfs, Plan, Source, Step, Tree, TreeMap, UserNamespace};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Text};
 use crate::config::linux::NamespaceKind;
 use crate::config::spec::Spec;
 use crate::failure::Origin;
+use crate::sys::mount::Attributes;
 
 /// What the compiler must know beside the config.
 #[derive(Debug)]
@@ -96,6 +97,13 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn step(&mut self, origin: Origin, step: Step) {
         self.plan.before_hooks.push((origin, step));
+    }
+
+    /// Shows one mount of the host, with attributes of its own.
+    fn show(&mut self, origin: Origin, tree: Tree, target: Text, attributes: Attributes) {
+        let procfs = OnProcfs::Nowhere;
+        self.step(origin, Step::Bind { tree, recursive: false, target, link: false, procfs });
+        self.step(origin, Step::Attributes { target, attributes, recursive: false });
     }
 
     fn late_step(&mut self, origin: Origin, step: Step) {

@@ -117,18 +117,7 @@ impl Compiler<'_> {
             self.step(origin, Step::Attributes { target, attributes, recursive: false });
         } else {
             let tree = self.cgroup_tree(origin, &cgroup.path);
-            self.step(
-                origin,
-                Step::Bind {
-                    tree,
-                    recursive: false,
-                    target,
-                    link: false,
-                    procfs: OnProcfs::Nowhere,
-                },
-            );
-            let attributes = attributes(flags, 0);
-            self.step(origin, Step::Attributes { target, attributes, recursive: false });
+            self.show(origin, tree, target, attributes(flags, 0));
         }
     }
 }

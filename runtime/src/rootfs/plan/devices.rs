@@ -1,6 +1,6 @@
 //! The devices every container has, those of `linux.devices`, and the links beside them. Pure.
 
-use super::{Compiler, OnProcfs, Step};
+use super::{Compiler, Step};
 use crate::config::linux::DeviceNode;
 use crate::failure::Origin;
 use crate::rootfs::attributes::attributes;
@@ -69,19 +69,9 @@ impl Compiler<'_> {
         if self.new_user_namespace && node != Node::Fifo {
             let tree = self.tree(origin, path, false);
             let target = self.arena.add(path);
-            self.step(
-                origin,
-                Step::Bind {
-                    tree,
-                    recursive: false,
-                    target,
-                    link: false,
-                    procfs: OnProcfs::Nowhere,
-                },
-            );
             // What is shown of the host's /dev is more than a node: it comes with its mount.
-            let attributes = attributes(libc::MS_NOSUID | libc::MS_NOEXEC, 0);
-            self.step(origin, Step::Attributes { target, attributes, recursive: false });
+            let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
+            self.show(origin, tree, target, attributes(flags, 0));
             return;
         }
         let (uid, gid) = owner;
