@@ -16,7 +16,7 @@ use keel_image::fsroot::Root;
 use keel_image::identity::Digest;
 use keel_image::reference::Reference;
 use keel_image::snapshot::Overlay;
-use keel_image::spec::Platform;
+use keel_image::spec::{Platform, Preferences};
 use keel_image::store::{Image, Scratch, Store};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -116,8 +116,8 @@ fn digests(image: &Image) -> Vec<Digest> {
 
 /// A program for another processor fails with a message that nobody understands.
 fn warn_of_platform(image: &Image) {
-    let (host, of_image) = (Platform::host(), image.config().value().platform());
-    if host.preference(&of_image).is_none() {
+    let (host, of_image) = (Platform::detected(), image.config().value().platform());
+    if Preferences::of(&host).rank(&of_image).is_none() {
         output::error_line(&format!(
             "WARNING: The requested image's platform ({of_image}) does not match the detected host \
              platform ({host}); it runs only with an emulator registered in binfmt_misc"

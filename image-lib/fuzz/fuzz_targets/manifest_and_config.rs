@@ -2,7 +2,7 @@
 //! the same value.
 #![no_main]
 
-use keel_image::spec::{Descriptor, ImageConfig, Index, Manifest, Platform, Raw};
+use keel_image::spec::{Descriptor, ImageConfig, Index, Manifest, Preferences, Raw};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(config) = serde_json::from_slice::<ImageConfig>(bytes) {
         let platform = config.platform();
         assert_eq!(platform.clone().normalized(), platform);
-        let _ = Platform::host().preference(&platform);
+        let _ = Preferences::of(&platform).rank(&platform);
         let _ = config.execution();
     }
 });

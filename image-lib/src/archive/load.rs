@@ -12,8 +12,8 @@ use super::{ArchiveError, layout};
 use crate::identity::{Digest, ImageId};
 use crate::layer::Bounded;
 use crate::reference::Reference;
-use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Platform, media_type};
-use crate::store::{Documents, Hold, Layer, Progress, Store, read_image, reference_of};
+use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Preferences, media_type};
+use crate::store::{Documents, Hold, Layer, Progress, Store, Wanted, read_image, reference_of};
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +168,7 @@ fn of_layout(
             let missing = (entry.digest.to_string(), "index.json".to_owned());
             return Err(ArchiveError::Missing { entry: missing.0, referrer: missing.1 });
         }
-        let image = read_image(contents, entry, &Platform::host())?;
+        let image = read_image(contents, entry, Wanted::Rather(&Preferences::host()))?;
         let mut blobs = Vec::new();
         reachable(contents, entry, &mut blobs)?;
         for layer in image.layers() {

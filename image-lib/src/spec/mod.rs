@@ -6,6 +6,7 @@ mod descriptor;
 mod manifest;
 pub mod media_type;
 mod platform;
+mod preferences;
 mod raw;
 mod timestamp;
 
@@ -13,5 +14,6 @@ pub use config::{Config, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use manifest::{Annotations, Index, Manifest};
 pub use platform::{Platform, PlatformError};
+pub use preferences::{Candidate, Preferences, is_image};
 pub use raw::{CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, Raw, SpecError};
 pub use timestamp::{Timestamp, TimestampError};

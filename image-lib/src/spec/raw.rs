@@ -1,8 +1,9 @@
 //! A document with the bytes it was read from.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::media_type;
 use crate::identity::Digest;
 
 /// The most bytes of a manifest or an index that are read: the registries' own limit.
@@ -12,15 +13,99 @@ pub const CONFIG_BYTES_MAX: u64 = 8 << 20;
 
 /// Why some bytes are not the document that they should be.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {digest} cannot be read")]
-pub struct SpecError {
-    /// The kind of document.
-    pub what: &'static str,
-    /// The digest of the bytes.
-    pub digest: Digest,
-    /// The place and the reason.
-    #[source]
-    pub source: serde_json::Error,
+pub enum SpecError {
+    /// The bytes are no JSON of this shape.
+    #[error("{what} {digest} cannot be read")]
+    Json {
+        /// The kind of document.
+        what: &'static str,
+        /// The digest of the bytes.
+        digest: Digest,
+        /// The place and the reason.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The document says of itself that it is something else than its descriptor says.
+    #[error("{digest} is called {described:?} but says of itself that it is {stated:?}")]
+    MediaType {
+        /// The digest of the bytes.
+        digest: Digest,
+        /// The descriptor's media type.
+        described: String,
+        /// The document's.
+        stated: String,
+    },
+    /// The document could be taken for another kind, too (CVE-2021-41190).
+    #[error("{what} {digest} has {property:?}, which belongs to another kind of document")]
+    Ambiguous {
+        /// The kind of document.
+        what: &'static str,
+        /// The digest of the bytes.
+        digest: Digest,
+        /// What should not be there.
+        property: &'static str,
+    },
+    /// A manifest of Docker's first kind.
+    #[error("{digest} is an image of Docker's schema 1; push it again with a tool newer than 2017")]
+    Schema1 {
+        /// The digest of the bytes.
+        digest: Digest,
+    },
+}
+
+/// What a document says of its own kind.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    schema_version: Option<serde_json::Value>,
+    media_type: Option<serde_json::Value>,
+    #[serde(default)]
+    config: Option<IgnoredAny>,
+    #[serde(default)]
+    layers: Option<IgnoredAny>,
+    #[serde(default)]
+    manifests: Option<IgnoredAny>,
+    #[serde(default)]
+    fs_layers: Option<IgnoredAny>,
+}
+
+/// Checks that `bytes` are one kind of document only, the one that `described` names.
+fn check_kind(
+    what: &'static str,
+    described: &str,
+    digest: &Digest,
+    bytes: &[u8],
+) -> Result<(), SpecError> {
+    let is_index = media_type::is_index(described);
+    if !is_index && !media_type::is_manifest(described) {
+        return Ok(());
+    }
+    let digest = || digest.clone();
+    let kind: Kind = serde_json::from_slice(bytes).map_err(|source| SpecError::Json {
+        what,
+        digest: digest(),
+        source,
+    })?;
+    if kind.schema_version.as_ref().and_then(serde_json::Value::as_u64) == Some(1) {
+        return Err(SpecError::Schema1 { digest: digest() });
+    }
+    if let Some(stated) = kind.media_type.as_ref().and_then(serde_json::Value::as_str)
+        && !stated.is_empty()
+        && stated != described
+    {
+        let (described, stated) = (described.to_owned(), stated.to_owned());
+        return Err(SpecError::MediaType { digest: digest(), described, stated });
+    }
+    let foreign = [
+        ("fsLayers", kind.fs_layers.is_some()),
+        ("manifests", !is_index && kind.manifests.is_some()),
+        ("config", is_index && kind.config.is_some()),
+        ("layers", is_index && kind.layers.is_some()),
+    ];
+    match foreign.into_iter().find(|(_, is_there)| *is_there) {
+        Some((property, _)) => Err(SpecError::Ambiguous { what, digest: digest(), property }),
+        None => Ok(()),
+    }
 }
 
 /// A value together with the bytes that it was read from. The bytes are what is stored, sent and
@@ -41,8 +126,23 @@ impl<T: DeserializeOwned> Raw<T> {
         let digest = Digest::of(&bytes);
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok(Self { bytes, digest, value }),
-            Err(source) => Err(SpecError { what, digest, source }),
+            Err(source) => Err(SpecError::Json { what, digest, source }),
         }
+    }
+
+    /// As [`Raw::parse`], of a document that a descriptor has announced as `media_type`. A manifest
+    /// or an index that says of itself that it is another kind, or could be taken for one, is
+    /// refused.
+    ///
+    /// # Errors
+    /// The bytes are no JSON of this shape, or of this kind.
+    pub fn parse_as(
+        what: &'static str,
+        media_type: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Self, SpecError> {
+        check_kind(what, media_type, &Digest::of(&bytes), &bytes)?;
+        Self::parse(what, bytes)
     }
 }
 
@@ -83,5 +183,62 @@ pub(super) mod nullable {
         T: Default + Deserialize<'de>,
     {
         Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::spec::{Index, Manifest};
+
+    const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,
+        "digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}"#;
+
+    fn manifest(extra: &str) -> Result<Raw<Manifest>, SpecError> {
+        let text = format!(r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[]{extra}}}"#);
+        Raw::parse_as("manifest", media_type::OCI_MANIFEST, text.into_bytes())
+    }
+
+    fn index(extra: &str) -> Result<Raw<Index>, SpecError> {
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[]{extra}}}"#);
+        Raw::parse_as("index", media_type::DOCKER_MANIFEST_LIST, text.into_bytes())
+    }
+
+    #[test]
+    fn a_document_is_one_kind_only() {
+        assert!(manifest("").is_ok());
+        assert!(manifest(r#","mediaType":"""#).is_ok());
+        let own = format!(r#","mediaType":"{}""#, media_type::OCI_MANIFEST);
+        assert_eq!(manifest(&own).unwrap().value().schema_version, 2);
+        let other = format!(r#","mediaType":"{}""#, media_type::DOCKER_MANIFEST);
+        assert!(matches!(manifest(&other), Err(SpecError::MediaType { .. })));
+        for extra in [r#","manifests":[]"#, r#","fsLayers":[]"#] {
+            assert!(matches!(manifest(extra), Err(SpecError::Ambiguous { .. })), "{extra}");
+        }
+        assert!(index("").is_ok());
+        for extra in [r#","layers":[]"#, r#","config":{}"#, r#","fsLayers":[]"#] {
+            assert!(matches!(index(extra), Err(SpecError::Ambiguous { .. })), "{extra}");
+        }
+    }
+
+    #[test]
+    fn schema_1_is_told_by_its_name() {
+        let text = br#"{"schemaVersion":1,"fsLayers":[],"history":[]}"#.to_vec();
+        let error = Raw::<Manifest>::parse_as("manifest", media_type::OCI_MANIFEST, text);
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("schema 1; push it again with a tool newer than 2017"), "{text}");
+    }
+
+    #[test]
+    fn what_oci_1_1_adds_is_read_and_kept() {
+        let extra = format!(
+            r#","artifactType":"text/x","subject":{CONFIG},"annotations":null,"odd":{{"a":1}}"#
+        );
+        let manifest = manifest(&extra).unwrap();
+        assert_eq!(manifest.value().artifact_type.as_deref(), Some("text/x"));
+        assert_eq!(manifest.value().subject.as_ref().unwrap().size, 2);
+        let written = serde_json::to_value(manifest.value()).unwrap();
+        assert_eq!(written["odd"]["a"], 1);
     }
 }

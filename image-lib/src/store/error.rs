@@ -103,12 +103,14 @@ pub enum StoreError {
         diff_ids: usize,
     },
     /// An index has nothing for this host.
-    #[error("{digest} has no image for the platform {platform}")]
+    #[error("{digest} has no image for the platform {platform}: it has {available}")]
     Platform {
         /// The index.
         digest: Digest,
         /// The platform that was asked for.
         platform: String,
+        /// The platforms that are there.
+        available: String,
     },
     /// A layer cannot be unpacked.
     #[error("layer {blob}")]

@@ -2,16 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::select::{Documents, Wanted, images_below, read_config, read_manifest, select};
 use super::{Record, Store, StoreError};
 use crate::identity::{DiffId, Digest, ImageId};
 use crate::reference::{Reference, id_prefix};
-use crate::spec::{
-    CONFIG_BYTES_MAX, Descriptor, ImageConfig, Index, MANIFEST_BYTES_MAX, Manifest, Platform, Raw,
-    media_type,
-};
-
-/// How deep indexes may lie in one another.
-const INDEX_DEPTH_MAX: usize = 4;
+use crate::spec::{Descriptor, ImageConfig, Manifest, Platform, Preferences, Raw, media_type};
 
 /// A layer of an image: what it holds, and the blob that it is in.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,46 +66,22 @@ impl Image {
     }
 }
 
-/// Where documents are read from: a store, or an archive on its way into one.
-pub(crate) trait Documents {
-    /// The bytes of a document of at most `bytes_max` bytes, verified.
-    fn document(&self, descriptor: &Descriptor, bytes_max: u64) -> Result<Vec<u8>, StoreError>;
-
-    /// Is the blob there?
-    fn is_present(&self, descriptor: &Descriptor) -> bool;
-}
-
-impl Documents for Store {
-    fn document(&self, descriptor: &Descriptor, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
-        self.read_blob(descriptor, bytes_max)
-    }
-
-    fn is_present(&self, descriptor: &Descriptor) -> bool {
-        self.has_blob(&descriptor.digest, descriptor.size)
-    }
-}
-
-/// Reads the image that `root` names: a manifest, or the one for `platform` in an index.
+/// Reads the image that `root` names: a manifest, or the one of an index that is wanted.
 pub(crate) fn read_image(
     documents: &impl Documents,
     root: &Descriptor,
-    platform: &Platform,
+    wanted: Wanted<'_>,
 ) -> Result<Image, StoreError> {
-    let descriptor = select(documents, root, platform, 0)?.ok_or_else(|| StoreError::Platform {
-        digest: root.digest.clone(),
-        platform: platform.to_string(),
-    })?;
-    let bytes = documents.document(&descriptor, MANIFEST_BYTES_MAX)?;
-    let manifest: Raw<Manifest> = Raw::parse("manifest", bytes)?;
+    let descriptor = select(documents, root, wanted)?;
+    let manifest = read_manifest(documents, &descriptor)?;
     let config = &manifest.value().config;
     // Artifacts use manifests for other things than images.
     if !media_type::is_config(&config.media_type) {
         let (digest, media_type) = (descriptor.digest.clone(), config.media_type.clone());
         return Err(StoreError::MediaType { digest, media_type });
     }
-    let bytes = documents.document(config, CONFIG_BYTES_MAX)?;
     let id = ImageId::new(config.digest.clone());
-    let config: Raw<ImageConfig> = Raw::parse("image configuration", bytes)?;
+    let config = read_config(documents, config)?;
     let layers = pair_layers(&descriptor.digest, manifest.value(), config.value())?;
     Ok(Image { id, root: root.clone(), descriptor, manifest, config, layers })
 }
@@ -143,67 +114,48 @@ fn pair_layers(
         .collect()
 }
 
-/// The best manifest below `descriptor` for `platform` that is present.
-fn select(
-    documents: &impl Documents,
-    descriptor: &Descriptor,
-    platform: &Platform,
-    depth: usize,
-) -> Result<Option<Descriptor>, StoreError> {
-    if media_type::is_schema1(&descriptor.media_type) {
-        return Err(StoreError::Schema1 { digest: descriptor.digest.clone() });
+impl Documents for Store {
+    fn document(&self, descriptor: &Descriptor, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
+        self.read_blob(descriptor, bytes_max)
     }
-    if media_type::is_manifest(&descriptor.media_type) {
-        return Ok(Some(descriptor.clone()));
-    }
-    if !media_type::is_index(&descriptor.media_type) || depth == INDEX_DEPTH_MAX {
-        let (digest, media_type) = (descriptor.digest.clone(), descriptor.media_type.clone());
-        return Err(StoreError::MediaType { digest, media_type });
-    }
-    let bytes = documents.document(descriptor, MANIFEST_BYTES_MAX)?;
-    let index: Raw<Index> = Raw::parse("index", bytes)?;
-    let mut best: Option<(u32, Descriptor)> = None;
-    for child in &index.value().manifests {
-        // Attestations are listed as images for a platform that does not exist.
-        if child.annotations.contains_key("vnd.docker.reference.type")
-            || !documents.is_present(child)
-        {
-            continue;
-        }
-        let known =
-            media_type::is_manifest(&child.media_type) || media_type::is_index(&child.media_type);
-        if !known {
-            continue;
-        }
-        let Some(found) = select(documents, child, platform, depth + 1)? else { continue };
-        let rank = match child.platform.as_ref().or(found.platform.as_ref()) {
-            Some(of_child) => platform.preference(of_child),
-            None => platform.preference(&platform_of(documents, &found)?),
-        };
-        let Some(rank) = rank else { continue };
-        if best.as_ref().is_none_or(|(of_best, _)| rank < *of_best) {
-            best = Some((rank, found));
-        }
-    }
-    Ok(best.map(|(_, descriptor)| descriptor))
-}
 
-/// An entry that does not say its platform is asked for its configuration.
-fn platform_of(documents: &impl Documents, manifest: &Descriptor) -> Result<Platform, StoreError> {
-    let bytes = documents.document(manifest, MANIFEST_BYTES_MAX)?;
-    let manifest: Raw<Manifest> = Raw::parse("manifest", bytes)?;
-    let bytes = documents.document(&manifest.value().config, CONFIG_BYTES_MAX)?;
-    let config: Raw<ImageConfig> = Raw::parse("image configuration", bytes)?;
-    Ok(config.value().platform())
+    fn is_present(&self, descriptor: &Descriptor) -> bool {
+        self.has_blob(&descriptor.digest, descriptor.size)
+    }
 }
 
 impl Store {
-    /// Reads the image of an entry of the index: the one for this host, if there are several.
+    /// Reads the image of an entry of the index. Of several it is the best one for this host; if
+    /// none is for it, the first one whose documents are present.
     ///
     /// # Errors
     /// A document is missing, damaged or of another kind.
     pub fn read(&self, descriptor: &Descriptor) -> Result<Image, StoreError> {
-        read_image(self, descriptor, &Platform::host())
+        read_image(self, descriptor, Wanted::Rather(&Preferences::host()))
+    }
+
+    /// As [`Store::read`], of several the best one by `preferences`.
+    ///
+    /// # Errors
+    /// As [`Store::read`]; none is wanted.
+    pub fn read_for(
+        &self,
+        descriptor: &Descriptor,
+        preferences: &Preferences,
+    ) -> Result<Image, StoreError> {
+        read_image(self, descriptor, Wanted::For(preferences))
+    }
+
+    /// The manifests below an entry of the index that are present, with their platforms: one for a
+    /// manifest, those of an index in its order.
+    ///
+    /// # Errors
+    /// A document is missing, damaged or of another kind.
+    pub fn platforms(
+        &self,
+        descriptor: &Descriptor,
+    ) -> Result<Vec<(Descriptor, Platform)>, StoreError> {
+        images_below(self, descriptor)
     }
 
     /// The image that `name` means: `name[:tag]`, `name@digest`, an id, or the beginning of one.
