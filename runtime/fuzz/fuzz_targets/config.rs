@@ -90,6 +90,7 @@ fn show_plan(spec: &Spec) {
                 seccomp: filter,
                 console_device: true,
                 own_streams: choice,
+                make_cwd: true,
             },
             await_start: choice,
             await_cgroups: !choice,

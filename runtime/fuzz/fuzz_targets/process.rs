@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
                 seccomp: None,
                 console_device: false,
                 own_streams: true,
+                make_cwd: true,
             };
             let plan = init::plan::compile_exec(&checked.value, context, false, 3);
             assert!(plan.to_string().lines().count() >= plan.steps.len(), "a step without words");
