@@ -18,7 +18,9 @@ fuzz_target!(|text: &str| {
         assert_eq!(User::parse(&again), Ok(user));
     }
     if let Ok(id) = ContainerId::parse(text) {
-        assert!(!text.contains(['/', '\0', '\n']) && text != "." && text != ".." && text.len() < 256);
+        assert!(
+            !text.contains(['/', '\0', '\n']) && text != "." && text != ".." && text.len() < 256
+        );
         assert_eq!(id.as_str(), text);
     }
     if let Ok(signal) = Signal::parse(text) {
