@@ -48,6 +48,7 @@ findings! {
     SameNetwork = "the container's network namespace is the host's",
     NotOfProc = "it cannot be mounted on /proc because it is not of type proc",
     TooDeep = "directories are nested too deeply to be copied",
+    NoWayBack = "this process's own namespace belongs to a user namespace above its own",
     HostNamespace = "it is not allowed in the host's namespace, which the config names as the container's",
 }
 

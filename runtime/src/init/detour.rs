@@ -1,6 +1,7 @@
-//! The way into a user namespace, from which this process could not come back, before the child is made:
-//! because only there it has the right to enter a pid namespace, or because what the clone makes shall
-//! belong to it. So a process is sent ahead, makes the child there as this process's own, and ends.
+//! The way into namespaces from which this process could not come back, before the child is made: a user
+//! namespace, because only there it has the right to enter a pid namespace, or because what the clone makes
+//! shall belong to it; or a pid namespace, where its own belongs to a user namespace above. So a process is
+//! sent ahead, makes the child there as this process's own, and ends.
 
 use super::child::{self, Inherited};
 use super::plan::Plan;
@@ -10,15 +11,23 @@ use crate::namespaces;
 use crate::sys::namespace::{Kind, setns};
 use crate::sys::process::{Child, Clone3, clone3};
 
-/// Makes the child in the namespaces `kinds` of the process that is joined.
+/// Makes the child in the namespaces `kinds` of the process that is joined, or in those that the plan joins
+/// for the clone.
 ///
 /// # Errors
 /// The errno of setns(2) or clone3(2), wherever it failed.
 pub(super) fn clone_beyond(plan: &mut Plan, inherited: &Inherited, kinds: Kind) -> Result<Child> {
-    let (there, _) = inherited.join.as_ref().ok_or(Finding::ParentGone)?;
     by_process_ahead(|| {
-        setns(there, kinds)?;
-        let options = Clone3 { sibling: true, ..Clone3::default() };
+        if let Some((there, _)) = &inherited.join {
+            setns(there, kinds)?;
+        }
+        for index in &plan.namespaces.parent_joins {
+            let index = usize::from(*index);
+            let there = inherited.namespaces.get(index).ok_or(Finding::ParentGone)?;
+            setns(there, plan.namespaces.joins.get(index).map_or(0, |join| join.kind.flag()))?;
+        }
+        let namespaces = plan.namespaces.create;
+        let options = Clone3 { namespaces, sibling: true, ..Clone3::default() };
         Ok(clone3(&options, || child::run(plan, inherited))?)
     })
 }

@@ -16,11 +16,12 @@ pub struct Excursion {
 }
 
 impl Excursion {
-    /// Enters the namespaces.
+    /// Enters the namespaces; none of them where there is no way back. Root of a user namespace may not
+    /// enter the namespaces that it has from the user namespace above.
     ///
     /// # Errors
     /// The errno of openat(2) or setns(2); the thread is then where it was, or the caller ends it.
-    pub fn begin(there: &[(BorrowedFd<'_>, NamespaceKind)]) -> Result<Self, Failure> {
+    pub fn begin(there: &[(BorrowedFd<'_>, NamespaceKind)]) -> Result<Option<Self>, Failure> {
         let mut excursion = Self { own: Vec::new() };
         for (fd, kind) in there {
             let name = match kind {
@@ -29,10 +30,17 @@ impl Excursion {
             };
             let path = CString::new(format!("/proc/thread-self/ns/{name}")).unwrap_or_default();
             let own = openat(CWD, &path, OpenFlags::O_RDONLY, 0)?;
+            match setns(&own, kind.flag()) {
+                Err(error) if error.errno == libc::EPERM => {
+                    excursion.end()?;
+                    return Ok(None);
+                }
+                tried => tried?,
+            }
             setns(fd, kind.flag())?;
             excursion.own.push((own, *kind));
         }
-        Ok(excursion)
+        Ok(Some(excursion))
     }
 
     /// Comes back.

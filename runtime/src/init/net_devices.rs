@@ -62,6 +62,7 @@ fn sides(started: &Started) -> Result<(Side, Side)> {
         return Err(Finding::SameNetwork.into());
     }
     let excursion = Excursion::begin(&[(namespace.as_fd(), NamespaceKind::Network)])?;
+    let excursion = excursion.ok_or(Finding::NoWayBack)?;
     let socket = route_socket();
     excursion.end()?;
     Ok((host, Side { namespace, socket: socket.map_err(Failure::from)? }))

@@ -80,7 +80,7 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         seqpacket_pair().map_err(|e| parent_failure("the socket to the child")(e.into()))?;
     let pid_namespaces = pid_namespaces(plan, &namespaces, resources.join.as_ref());
     let excursion = match Excursion::begin(&pid_namespaces) {
-        Ok(excursion) => Some(excursion),
+        Ok(excursion) => excursion,
         // Only root of the container's user namespace may go there, and that one cannot come back.
         Err(failure) if resources.beyond_reach(failure) => None,
         Err(failure) => {
@@ -88,8 +88,8 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         }
     };
     let (pid, user) = (NamespaceKind::Pid.flag(), NamespaceKind::User.flag());
-    let before = if excursion.is_some() { pid } else { pid | user };
     let joined = resources.join.as_ref().map_or(0, |(_, kinds)| *kinds);
+    let before = joined & if excursion.is_some() { pid } else { pid | user };
     let mut inherited = Inherited {
         socket: theirs,
         parent_socket: ours,
@@ -123,7 +123,10 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
             clone_after_steps(plan, &inherited)
         }
         Some(_) => clone(plan, &mut inherited).map_err(Failure::from),
-        None => clone_beyond(plan, &inherited, before),
+        None => {
+            inherited.entrances.write_instead_of_birth();
+            clone_beyond(plan, &inherited, before)
+        }
     };
     let returned = excursion.map_or(Ok(()), |excursion| excursion.end());
     let child =

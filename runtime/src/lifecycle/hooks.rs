@@ -135,11 +135,12 @@ fn run_inside(
     let there = [(started.pidfd(), NamespaceKind::Pid)];
     let excursion = match Excursion::begin(if kinds & pid == 0 { &[] } else { &there }) {
         // An ordinary user may go there from the user namespace only.
-        Err(failure) if failure.errno() == Some(libc::EPERM) && kinds & user != 0 => {
-            let surroundings = Surroundings { place: place(pid | user), ..*surroundings };
-            return run(hook, arena, &surroundings, output).map(drop);
-        }
+        Err(failure) if failure.errno() == Some(libc::EPERM) && kinds & user != 0 => None,
         other => other?,
+    };
+    let Some(excursion) = excursion else {
+        let surroundings = Surroundings { place: place(kinds & (pid | user)), ..*surroundings };
+        return run(hook, arena, &surroundings, output).map(drop);
     };
     let surroundings = Surroundings { place: place(0), ..*surroundings };
     let result = run(hook, arena, &surroundings, output);
