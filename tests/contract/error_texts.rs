@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
-use keel_tests::Container;
+use keel_tests::{Container, requires};
 use serde_json::json;
 
 /// What Docker Engine makes of an error text: 126 cannot be started, 127 is not there, 128 anything else.
@@ -123,4 +124,81 @@ fn takes_every_spelling_of_global_flags() {
     }
     container.call(&["--criu", "/nowhere", "list"]).succeeds();
     container.call(&["-criu=/nowhere", "-debug=false", "list"]).succeeds();
+}
+
+/// CLI-ERR-12: a value that is no number is a mistake in the command line, of `exec` too, where other errors are 255.
+#[test]
+fn numbers_are_read_with_the_command_line() {
+    let container = Container::sleeping(|_| ());
+    container.up();
+    let id = container.id();
+    for words in [
+        &["exec", "-g", "wheel", id, "true"][..],
+        &["exec", "--preserve-fds", "x", id, "true"],
+        &["create", "--preserve-fds", "x", "other"],
+        &["update", "--pids-limit", "many", id],
+        &["checkpoint", "--status-fd", "x", id],
+    ] {
+        let outcome = container.call(words).exits(1).says(&["invalid value \\\""]);
+        // Newer runc has this line on the other stream.
+        let all = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(all.contains("Incorrect Usage: invalid value"), "{}", outcome.report());
+        assert!(outcome.stdout.contains("USAGE:"), "{}", outcome.report());
+    }
+}
+
+/// CLI-ERR-13: a bundle that is not there, and one without a config, have runc's words.
+#[test]
+fn a_missing_bundle_has_its_words() {
+    let container = Container::new(|_| ());
+    let missing = "chdir /nosuch/bundle: no such file or directory";
+    container.call(&["create", "--bundle", "/nosuch/bundle", "x"]).fails_naming(&[missing]);
+    container.call(&["run", "-b", "/nosuch/bundle", "x"]).fails_naming(&[missing]);
+    container.call(&["spec", "--bundle", "/nosuch/bundle"]).fails_naming(&[missing]);
+    let empty = container.path("empty");
+    fs::create_dir(&empty).expect("a folder");
+    let empty = empty.to_str().expect("a path");
+    let words = "JSON specification file config.json not found";
+    container.call(&["create", "--bundle", empty, "x"]).fails_naming(&[words]);
+}
+
+/// CLI-ERR-14: the root of the file system is no place for states.
+#[test]
+fn the_state_root_is_not_the_root() {
+    let container = Container::new(|_| ());
+    if !requires(!container.runtime().is("runc"), "runc 1.1.5 takes any folder") {
+        return;
+    }
+    for place in ["/", "/tmp/.."] {
+        let mut command = container.runtime().command();
+        command.args(["--root", place, "list"]);
+        container.finish(command).fails_naming(&["Option --root argument should not be set to /"]);
+    }
+}
+
+/// CLI-ERR-15: a label without SELinux, a profile without AppArmor and a folder that is not there are told in runc's
+/// words, of a container and of a process of exec.
+#[test]
+fn what_the_host_lacks_has_its_words() {
+    let selinux = "selinux label is specified in config, but selinux is disabled or not supported";
+    let apparmor = "apparmor failed to apply profile: ";
+    let folder = "set in config.json failed: ";
+    let create = |field: &str, value: &str, words: &str| {
+        let container = Container::new(|config| config["process"][field] = json!(value));
+        container.create().fails_naming(&[words]);
+        container.assert_nothing_left();
+    };
+    let container = Container::sleeping(|_| ());
+    container.up();
+    let exec = |flag: &str, value: &str, words: &str| {
+        container.call(&["exec", flag, value, container.id(), "true"]).exits(255).says(&[words]);
+    };
+    if requires(!Path::new("/sys/fs/selinux/enforce").exists(), "no SELinux") {
+        create("selinuxLabel", "system_u:system_r:container_t:s0", selinux);
+        exec("--process-label", "system_u:system_r:container_t:s0", selinux);
+    }
+    create("apparmorProfile", "nosuch-profile", apparmor);
+    exec("--apparmor", "nosuch-profile", apparmor);
+    exec("--cwd", "/nosuch", "chdir to cwd (\\\"/nosuch\\\") ");
+    exec("--cwd", "/nosuch", folder);
 }

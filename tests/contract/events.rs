@@ -196,6 +196,8 @@ fn refuses_what_it_cannot_watch() {
     let words = |interval| vec!["events", "--interval", interval, container.id()];
     container.call(&words("0s")).fails_naming(&["duration interval must be greater than 0"]);
     container.call(&words("-3s")).fails_naming(&["duration interval must be greater than 0"]);
+    let once = ["events", "--stats", "--interval", "0", container.id()];
+    container.call(&once).fails_naming(&["duration interval must be greater than 0"]);
     let refused = container.call(&words("5")).exits(1);
     assert!(refused.stdout.contains("flag -interval: parse error"), "{}", refused.report());
     container.start().succeeds();

@@ -30,6 +30,21 @@ fn caps_are_never_inheritable() {
     assert_eq!(seen["caps"]["ambient"], json!([]));
 }
 
+/// CLI-EXEC-33: a capability is named as capabilities(7) has it; other spellings are passed over with a warning and
+/// grant nothing.
+#[test]
+fn capabilities_have_one_spelling() {
+    let container = Container::sleeping(|_| ());
+    container.up();
+    for name in ["net_raw", "NET_RAW", "cap_net_raw", "CAP_NOSUCH"] {
+        let seen = container.exec_report(&["--cap", name]);
+        let set = seen["caps"]["permitted"].as_array().expect("a set");
+        assert!(!set.contains(&json!(13)), "{name}: {set:?}");
+        let outcome = container.call(&["exec", "--cap", name, container.id(), "true"]).succeeds();
+        outcome.says(&[&format!("ignoring unknown or unavailable capabilities: [{name}]")]);
+    }
+}
+
 /// CLI-EXEC-19: `--cgroup` names a sub-cgroup, for all controllers or for some; it must exist, and lie below the
 /// container's own.
 #[test]

@@ -330,3 +330,28 @@ fn refuses_unified_on_version_1() {
             .fails_naming(&["linux.resources.unified.memory.high"]);
     }
 }
+
+/// CLI-UPDATE-27: what is refused of a flag is told of the flag, and what is refused of a file of the file.
+#[test]
+fn blames_the_flag_or_the_file() {
+    let container = Container::sleeping(|_| ());
+    if !version_1("cpuset") || !version_1("cpu") {
+        return;
+    }
+    container.up();
+    let keel = container.runtime().is("keel");
+    let refused = |flag: &str, value: &str| {
+        let outcome = container.call(&["update", flag, value, container.id()]).exits(1);
+        let outcome = outcome.says(&[value]);
+        assert!(!keel || outcome.stderr.contains(&format!("\"{flag}: ")), "{}", outcome.report());
+    };
+    refused("--cpuset-cpus", "nosuch");
+    refused("--cpuset-cpus", "4095");
+    refused("--cpu-period", "1");
+    let file = container.path("limits.json");
+    std::fs::write(&file, r#"{"memory": {"limit": "much"}}"#).expect("a file");
+    let file = file.to_str().expect("a path");
+    let outcome = container.call(&["update", "-r", file, container.id()]).exits(1);
+    let outcome = outcome.says(&["memory.limit"]);
+    assert!(!keel || outcome.stderr.contains("limits.json: memory.limit"), "{}", outcome.report());
+}

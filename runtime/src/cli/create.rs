@@ -6,6 +6,7 @@ use super::command::{CreateArgs, Global, Rootless};
 use super::error::{CommandError, Details};
 use super::output::Output;
 use super::program::Name;
+use crate::config::error::Findings;
 use crate::container::id::ContainerId;
 use crate::lifecycle;
 use crate::lifecycle::error::RuntimeError;
@@ -86,6 +87,17 @@ pub(super) fn failed(name: Name, operation: &str, error: &RuntimeError) -> Comma
 fn prefixed(name: Name, operation: &str, error: CommandError) -> CommandError {
     let message = format!("{} {operation} failed: {}", name.as_str(), error.message);
     CommandError { message, ..error }
+}
+
+/// The same, where what is not valid is another document than `config.json`.
+pub(super) fn explain_document(name: &str, error: &RuntimeError) -> CommandError {
+    match error {
+        RuntimeError::Config(errors) => {
+            let message = format!("invalid {name}: {}", Findings(errors));
+            CommandError { message, ..explain(error) }
+        }
+        _ => explain(error),
+    }
 }
 
 /// An error with its causes, and its parts for programs.

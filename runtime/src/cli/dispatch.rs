@@ -136,9 +136,7 @@ fn execute(command: Command, global: &Global, output: &mut Output) -> Result<u8,
         Command::Resume { id } => done(lifecycle::pause::resume(&global.root, &create::id(&id)?)),
         Command::Ps { id, format, args } => ps::run(&id, format, &args, global, output),
         Command::Update(args) => update::run(&args, global, output),
-        Command::Events { id, interval, once } => {
-            events::run(&id, (!once).then_some(interval), global, output)
-        }
+        Command::Events { id, interval, once } => events::run(&id, interval, once, global, output),
         Command::List { format } => list::run(format, global, output),
         Command::Exec(args) => exec::run(&args, global, output),
         Command::Checkpoint(args) => checkpoint::run(args, global, output),
@@ -172,7 +170,9 @@ fn usage(misuse: Misuse) -> Misuse {
 fn describe(name: Name, misuse: Misuse, output: &mut Output) -> CommandError {
     let (heading, message, verb) = match misuse {
         Misuse::Plain(error) => return error,
-        Misuse::Flag(message, verb) => (format!("Incorrect Usage. {message}"), message, verb),
+        // The two separators are those of runc's own parser.
+        Misuse::Flag(message, None) => (format!("Incorrect Usage. {message}"), message, None),
+        Misuse::Flag(message, verb) => (format!("Incorrect Usage: {message}"), message, verb),
         Misuse::Count(message, verb) => ("Incorrect Usage.".to_owned(), message, Some(verb)),
     };
     let help = verb.map_or_else(|| help::program(name), |verb: &Verb| help::command(name, verb));

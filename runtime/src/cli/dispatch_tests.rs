@@ -80,7 +80,7 @@ fn explains_wrong_usage_on_both_streams() {
         ),
         (
             &["start", "--bogus", "c"],
-            "Incorrect Usage. flag provided but not defined: -bogus\n\nNAME:\n",
+            "Incorrect Usage: flag provided but not defined: -bogus\n\nNAME:\n",
             "keel start - ",
             r#""flag provided but not defined: -bogus""#,
         ),

@@ -17,18 +17,19 @@ use crate::cgroup::stats::{
 use crate::lifecycle::events::{Event, Sample, sample, watch};
 use crate::resctrl::stats::{Bandwidth, Cache, Stats as RdtStats};
 
-/// Without an interval one sample is printed.
+/// With `once` one sample is printed; the interval is checked all the same, as in runc.
 pub(super) fn run(
     name: &str,
-    interval: Option<Duration>,
+    interval: Duration,
+    once: bool,
     global: &Global,
     output: &mut Output,
 ) -> Result<u8, CommandError> {
     let id = id(name)?;
-    let Some(interval) = interval else {
+    if once && !interval.is_zero() {
         let stats = sample(&global.root, &id).map_err(|error| explain(&error))?;
         return output.print(&line(name, Some(&stats))).map(|()| 0);
-    };
+    }
     let mut result = Ok(0);
     let tell = |event| {
         let text = match event {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::command::{ExecArgs, Global};
-use super::create::{explain, id};
+use super::create::{explain, explain_document, id};
 use super::error::CommandError;
 use super::output::Output;
 use super::run::exit_code;
@@ -22,7 +22,12 @@ pub(super) fn run(
     let id = id(&args.id).map_err(of_exec)?;
     let request = request(args, output).map_err(of_exec)?;
     let status = exec(&global.root, &id, &request);
-    status.map(exit_code).map_err(|error| of_exec(explain(&error)))
+    status.map(exit_code).map_err(|error| {
+        of_exec(match &args.process {
+            Some(path) => explain_document(&path.display().to_string(), &error),
+            None => explain(&error),
+        })
+    })
 }
 
 fn request(args: &ExecArgs, output: &mut Output) -> Result<Request, CommandError> {

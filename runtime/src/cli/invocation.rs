@@ -23,6 +23,8 @@ use crate::lifecycle;
 
 mod update;
 
+pub(super) use update::flag_of;
+
 /// What stands before the command, and the rest.
 #[derive(Debug)]
 pub(super) enum Start {
@@ -206,9 +208,7 @@ impl Reader<'_> {
                 once: self.is_set("stats"),
             },
             "list" => Command::List { format: self.list_format()? },
-            "exec" => {
-                Command::Exec(self.exec().map_err(|error| CommandError::exec(error.message))?)
-            }
+            "exec" => Command::Exec(self.exec()?),
             "checkpoint" => Command::Checkpoint(self.checkpoint()?),
             "restore" => Command::Restore(self.restore()?),
             "spec" => Command::Spec {
@@ -278,7 +278,14 @@ impl Reader<'_> {
         }
     }
 
-    fn exec(&self) -> Result<ExecArgs, CommandError> {
+    fn exec(&self) -> Result<ExecArgs, Misuse> {
+        // A number to runc's parser of flags already, so that it answers with the usage.
+        let additional_gids = self.additional_gids()?;
+        let args = self.process_of(additional_gids);
+        Ok(args.map_err(|error| CommandError::exec(error.message))?)
+    }
+
+    fn process_of(&self, additional_gids: Vec<u32>) -> Result<ExecArgs, CommandError> {
         Ok(ExecArgs {
             id: self.id()?,
             args: self.matches.arguments.get(1..).unwrap_or_default().to_vec(),
@@ -289,7 +296,7 @@ impl Reader<'_> {
             env: self.matches.list("env").map(OsStr::to_owned).collect(),
             tty: self.is_set("tty"),
             user: self.user()?,
-            additional_gids: self.additional_gids()?,
+            additional_gids,
             detach: self.is_set("detach"),
             pid_file: self.host_path("pid-file")?,
             process_label: self.text("process-label")?,
@@ -308,13 +315,10 @@ impl Reader<'_> {
         parsed.map_err(CommandError::new)
     }
 
-    fn additional_gids(&self) -> Result<Vec<u32>, CommandError> {
+    fn additional_gids(&self) -> Result<Vec<u32>, Misuse> {
         let parse = |text: &OsStr| {
             let text = text.to_string_lossy();
-            user::parse_id(&text).ok_or_else(|| {
-                let text = quoted(&text);
-                CommandError::new(format!("invalid additional gid {text}: expected digits"))
-            })
+            user::parse_id(&text).ok_or_else(|| self.malformed("additional-gids", &text))
         };
         self.matches.list("additional-gids").map(parse).collect()
     }

@@ -208,7 +208,11 @@ fn refuses_with_the_words_and_codes_of_runc() {
         ("ps -f xml c", "invalid format option", 1),
         ("events --interval 5 c", "invalid value \"5\" for flag -interval: parse error", 1),
         ("update --pids-limit x c", "invalid value \"x\" for flag -pids-limit: parse error", 1),
-        ("update --memory 5q c", "invalid value for memory: invalid size: '5q'", 1),
+        (
+            "update --memory 5q c",
+            "invalid value for memory: invalid size: '5q' (bytes, or with k, m, g, t, p)",
+            1,
+        ),
         (
             "update --cpu-period -1 c",
             "invalid value for cpu-period: strconv.ParseUint: parsing \"-1\": invalid syntax",
@@ -219,7 +223,7 @@ fn refuses_with_the_words_and_codes_of_runc() {
             "exec failed: invalid user \"1:\": expected UID or UID:GID, both decimal",
             255,
         ),
-        ("exec -g -1 c ls", "exec failed: invalid additional gid \"-1\": expected digits", 255),
+        ("exec -g -1 c ls", "invalid value \"-1\" for flag -additional-gids: parse error", 1),
     ] {
         assert_eq!(refusal(line), (message.to_owned(), code), "{line}");
     }

@@ -100,7 +100,7 @@ pub(super) fn choose(
     if let Some(flag) = flag {
         let root = surroundings.absolute(flag)?;
         if root == Path::new("/") {
-            return Err(CommandError::new("--root must name a directory other than /"));
+            return Err(CommandError::new("Option --root argument should not be set to /"));
         }
         return Ok((root, RootOrigin::Flag));
     }
@@ -191,8 +191,8 @@ mod tests {
             ("s", Ok("/here/b/s")),
             ("../s/./t/", Ok("/here/s/t")),
             ("", Ok("/here/b")),
-            ("/", Err("--root must name a directory other than /")),
-            ("../../..", Err("--root must name a directory other than /")),
+            ("/", Err("Option --root argument should not be set to /")),
+            ("../../..", Err("Option --root argument should not be set to /")),
         ] {
             let expected = expected.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(check(Some(flag), Name::Keel, &at), expected, "{flag}");

@@ -40,7 +40,12 @@ pub(super) fn run(bundle: Option<&Path>, rootless: bool) -> Result<(), CommandEr
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(CommandError::new(format!("File {FILE_NAME} exists. Remove it first")));
         }
-        opened => opened.map_err(|error| CommandError::file("open", &path, &error))?,
+        opened => opened.map_err(|error| match bundle {
+            Some(bundle) if error.kind() == io::ErrorKind::NotFound => {
+                CommandError::file("chdir", bundle, &error)
+            }
+            _ => CommandError::file("open", &path, &error),
+        })?,
     };
     let text = document(setting).indented("\t");
     file.write_all(text.as_bytes()).map_err(|error| {
@@ -223,6 +228,6 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
         std::fs::remove_dir_all(&bundle).unwrap();
         let missing = run(Some(&bundle), false).unwrap_err().message;
-        assert!(missing.ends_with("config.json: no such file or directory"), "{missing}");
+        assert_eq!(missing, format!("chdir {}: no such file or directory", bundle.display()));
     }
 }

@@ -7,9 +7,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::command::{Global, UpdateArgs, UpdateSource};
-use super::create::{explain, id, warn};
+use super::create::{explain, explain_document, id, warn};
 use super::error::CommandError;
+use super::invocation::flag_of;
 use super::output::Output;
+use crate::config::error::{ConfigError, ConfigErrors, Findings};
+use crate::lifecycle::error::RuntimeError;
 use crate::lifecycle::update::{CacheSchemas, update};
 use crate::limits::CONFIG_BYTES_MAX;
 
@@ -32,8 +35,33 @@ pub(super) fn run(
         memory_bandwidth: args.mem_bw_schema.clone(),
     };
     let warnings = update(&global.root, &id, &limits, &schemas);
-    warn(&warnings.map_err(|error| explain(&error))?, output);
+    let warnings = warnings.map_err(|error| match &args.source {
+        UpdateSource::Flags(_) => of_flags(&error),
+        UpdateSource::Input => explain_document("limits on standard input", &error),
+        UpdateSource::File(path) => explain_document(&path.display().to_string(), &error),
+    })?;
+    warn(&warnings, output);
     Ok(0)
+}
+
+/// An error that names the flag in place of the field that the flag stands for.
+fn of_flags(error: &RuntimeError) -> CommandError {
+    let told = explain(error);
+    let flag_of = |field: &str| flag_of(field).map(|flag| format!("--{flag}"));
+    if let RuntimeError::Config(errors) = error {
+        let named = errors.0.iter().map(|one| ConfigError {
+            field: flag_of(&one.field).unwrap_or_else(|| one.field.clone()),
+            ..one.clone()
+        });
+        let message = Findings(&ConfigErrors(named.collect())).to_string();
+        return CommandError { message, ..told };
+    }
+    let words = told.message.split(' ').map(|word| {
+        let field = word.strip_prefix("linux.resources.").and_then(|word| word.strip_suffix(':'));
+        let flag = field.and_then(flag_of);
+        flag.map_or_else(|| word.to_owned(), |flag| flag + ":")
+    });
+    CommandError { message: words.collect::<Vec<_>>().join(" "), ..told }
 }
 
 /// The first document of the input, as Go's decoder reads it: what may follow is not looked at.

@@ -58,8 +58,17 @@ pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("invalid config.json: ")?;
-        for (index, error) in self.0.iter().enumerate() {
+        write!(f, "invalid config.json: {}", Findings(self))
+    }
+}
+
+/// The findings alone, where the document is another than `config.json`.
+#[derive(Debug)]
+pub struct Findings<'a>(pub &'a ConfigErrors);
+
+impl fmt::Display for Findings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.0.iter().enumerate() {
             if index > 0 {
                 f.write_str("; ")?;
             }

@@ -16,10 +16,18 @@ const CONFIG_BYTES_USUAL: usize = 32 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// There is no such file.
-    #[error("JSON specification file {} not found", path.display())]
+    #[error("JSON specification file {name} not found in {}", folder.display())]
     NotFound {
-        /// The file.
-        path: PathBuf,
+        /// The file's name.
+        name: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// There is no such folder. The words are runc's, which enters the bundle first.
+    #[error("chdir {}: no such file or directory", folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
     },
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
@@ -48,6 +56,15 @@ pub enum LoadError {
     Invalid(#[from] ConfigErrors),
 }
 
+fn not_found(path: &Path) -> LoadError {
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match folder.is_dir() {
+        true => LoadError::NotFound { name, folder },
+        false => LoadError::NoFolder { folder },
+    }
+}
+
 /// The bytes of a JSON file and what they say.
 #[derive(Debug)]
 pub struct Document {
@@ -64,7 +81,7 @@ pub struct Document {
 pub fn load(path: &Path) -> Result<Document, LoadError> {
     let owned = || path.to_owned();
     let file = File::open(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => LoadError::NotFound { path: owned() },
+        std::io::ErrorKind::NotFound => not_found(path),
         _ => LoadError::Read { path: owned(), source },
     })?;
     let mut bytes = Vec::with_capacity(CONFIG_BYTES_USUAL);

@@ -264,12 +264,11 @@ fn capability_set(field: &Field<'_>) -> u64 {
     set
 }
 
-/// The number of a capability by its name, `CAP_CHOWN` or `chown` in any case.
+/// The number of a capability by its name as capabilities(7) has it, such as `CAP_CHOWN`. What runc passes
+/// over, `chown` or `cap_chown`, grants nothing here either.
 #[must_use]
 pub fn capability_number(name: &str) -> Option<u8> {
-    let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    let capability: caps::Capability = full.parse().ok()?;
+    let capability: caps::Capability = name.parse().ok()?;
     Some(capability.index())
 }
 

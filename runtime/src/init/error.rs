@@ -117,14 +117,36 @@ pub(super) fn explain(plan: &Plan, index: usize, failure: Failure, output: Strin
             })
         }
         Some(step) => InitError::Step {
-            doing: if plan.steps[index].0.parts().0 == "mounts" { "error mounting " } else { "" },
-            step: match unmapped(step, failure) {
-                Some(words) => format!("process.user: unable to setup user: {words}"),
-                None => plan.show_step(index),
-            },
+            doing: doing(step, plan.steps[index].0),
+            step: in_words(plan, step, failure).unwrap_or_else(|| plan.show_step(index)),
             source: failure,
             hint: step_hint(step, failure),
         },
+    }
+}
+
+/// What runc's callers look for in front of a step.
+fn doing(step: Step, origin: Origin) -> &'static str {
+    match step {
+        Step::Process(ProcessStep::Apparmor(_)) => "apparmor failed to apply profile: ",
+        _ if origin.parts().0 == "mounts" => "error mounting ",
+        _ => "",
+    }
+}
+
+/// A step in the words of runc that users know, where these say more than the step's own.
+fn in_words(plan: &Plan, step: Step, failure: Failure) -> Option<String> {
+    match step {
+        Step::Process(
+            ProcessStep::WorkingDirectory { path, .. } | ProcessStep::WorkingDirectoryAsUser(path),
+        ) => {
+            let path = plan.arena.show(path);
+            Some(format!("process.cwd: chdir to cwd ({path:?}) set in config.json failed"))
+        }
+        _ => {
+            let words = unmapped(step, failure)?;
+            Some(format!("process.user: unable to setup user: {words}"))
+        }
     }
 }
 
@@ -256,6 +278,9 @@ fn step_hint(step: Step, failure: Failure) -> Option<&'static str> {
             "without CAP_SYS_NICE it may not be had, and a process scheduler can't be used together \
              with AllowedCPUs",
         ),
+        (Step::Process(ProcessStep::Apparmor(_)), libc::EINVAL | libc::ENOENT) => {
+            Some("AppArmor is not active on this host, or the profile is not loaded")
+        }
         (Step::Process(ProcessStep::Capabilities(_) | ProcessStep::Bounding(_)), libc::EPERM) => {
             Some("keel does not have the capabilities that the config asks for")
         }

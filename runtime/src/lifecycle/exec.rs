@@ -8,11 +8,11 @@ use super::error::RuntimeError;
 use super::exec_cgroup::Way;
 use super::filter::{self, Filtered, tell_agent};
 use super::foreground::Foreground;
-use super::intel_rdt;
 use super::state::Container;
 use super::systemd;
+use super::{host, intel_rdt};
 use crate::config::linux::NamespaceKind;
-use crate::config::load::load;
+use crate::config::load::{LoadError, load};
 use crate::config::process::Process;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
@@ -92,6 +92,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     }
     let spec = container.config()?;
     let process = describe(&request.source, &spec)?;
+    host::check_label(&process)?;
     let opened = container.state.process.open();
     let init = opened.map_err(RuntimeError::system("the container process"))?;
     let init =
@@ -195,7 +196,16 @@ fn hexadecimal(mask: &[u64]) -> String {
 
 fn describe(source: &Source, spec: &Spec) -> Result<Process, RuntimeError> {
     match source {
-        Source::File(path) => Ok(Process::from_json(&load(path)?.json)?.value),
+        Source::File(path) => {
+            let document = load(path).map_err(|error| match error {
+                LoadError::NotFound { .. } | LoadError::NoFolder { .. } => {
+                    let text = format!("open {}: no such file or directory", path.display());
+                    RuntimeError::Refused(text)
+                }
+                other => other.into(),
+            })?;
+            Ok(Process::from_json(&document.json)?.value)
+        }
         Source::Changed(changes) => {
             if changes.args.is_empty() {
                 return Err(RuntimeError::Refused("exec args cannot be empty".to_owned()));

@@ -1,12 +1,15 @@
 //! What is looked up on the host before a container is planned: the rights of this process, its cgroups
 //! and its mounts.
 
+use std::path::Path;
+
 use super::error::RuntimeError;
 use super::mounts;
 use super::request::Request;
 use super::systemd::Scope;
 use crate::cgroup;
 use crate::config::linux::NamespaceKind;
+use crate::config::process::Process;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
 use crate::procfs::Procfs;
@@ -161,4 +164,22 @@ pub(super) fn cgroup_mounts(cgroups: &cgroup::Plan) -> Vec<rootfs::plan::CgroupM
     let is_v2 = |directory: &&cgroup::Directory| directory.keys.iter().any(String::is_empty);
     let shown = cgroups.directories.iter().filter(|directory| single || !is_v2(directory));
     shown.map(mount).collect()
+}
+
+/// A label cannot be kept where SELinux is not active. Said before anything is made, in runc's words.
+///
+/// # Errors
+/// [`RuntimeError::Refused`], with the field.
+pub(super) fn check_label(process: &Process) -> Result<(), RuntimeError> {
+    if process.selinux_label.is_none() || has_selinux() {
+        return Ok(());
+    }
+    let text = "process.selinuxLabel: selinux label is specified in config, but selinux is disabled \
+                or not supported";
+    Err(RuntimeError::Refused(text.to_owned()))
+}
+
+/// Whether SELinux is active on the host.
+pub(super) fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::caller::{check_inherited, send_pidfd, write_pid_file};
 use super::error::RuntimeError;
 use super::filter::{self, Filtered, tell_agent};
-use super::host::{Host, plan_cgroups};
+use super::host::{Host, check_label, plan_cgroups};
 use super::request::{Loaded, Request, load_config};
 use super::systemd::{self, Scope};
 use super::{hooks, intel_rdt, mounts, notify};
@@ -102,6 +102,7 @@ pub fn launch(
     check_inherited(request.listen_fds, request.preserve_fds)?;
     let mut host = Host::look(request, spec)?;
     mounts::check_privilege(spec, host.privileged)?;
+    spec.process.as_ref().map_or(Ok(()), check_label)?;
     let resctrl = intel_rdt::plan(spec, request.id.as_str())?;
     if !host.privileged && !spec.linux.net_devices.is_empty() {
         let text = "linux.netDevices: network devices are not supported for rootless containers";

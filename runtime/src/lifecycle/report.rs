@@ -136,7 +136,9 @@ impl RuntimeError {
     fn code(&self) -> &'static str {
         match self {
             Self::Id(_) => "invalid-id",
-            Self::Load(LoadError::NotFound { .. }) => "config-not-found",
+            Self::Load(LoadError::NotFound { .. } | LoadError::NoFolder { .. }) => {
+                "config-not-found"
+            }
             Self::Load(LoadError::Read { .. }) => "config-unreadable",
             Self::Load(_) | Self::Config(_) => "invalid-config",
             Self::State(StateError::NotFound) => "not-found",

@@ -41,6 +41,14 @@ const TEXTS: [Place; 2] = [("cpuset-cpus", "cpu", "cpus"), ("cpuset-mems", "cpu"
 const NUMBERS: [Place; 2] =
     [("blkio-weight", "blockIO", "weight"), ("pids-limit", "pids", "limit")];
 
+/// The flag that stands for a field of `linux.resources`, such as `cpu.period`.
+pub(in crate::cli) fn flag_of(field: &str) -> Option<&'static str> {
+    let (section, field) = field.split_once('.')?;
+    let places = UNSIGNED.iter().chain(&SIGNED).chain(&SIZES).chain(&TEXTS).chain(&NUMBERS);
+    let mut places = places.filter(|place| (place.1, place.2) == (section, field));
+    places.next().map(|place| place.0)
+}
+
 impl Reader<'_> {
     pub(super) fn update(&self) -> Result<UpdateArgs, Misuse> {
         let source = match self.matches.text("resources").filter(|text| !text.is_empty()) {
@@ -81,7 +89,9 @@ impl Reader<'_> {
             let bytes = match text.as_str() {
                 "-1" => -1,
                 text => size::parse(text).ok_or_else(|| {
-                    CommandError::new(format!("invalid value for {flag}: invalid size: '{text}'"))
+                    CommandError::new(format!(
+                        "invalid value for {flag}: invalid size: '{text}' (bytes, or with k, m, g, t, p)"
+                    ))
                 })?,
             };
             put(&mut all, section, field, bytes.into());

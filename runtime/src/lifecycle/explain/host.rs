@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::host::has_selinux;
 use super::Cause;
 use crate::config::hooks::Point;
 use crate::config::linux::{IdMapping, NamespaceKind};
@@ -307,7 +308,7 @@ fn security_modules(spec: &Spec, process: &Process, causes: &mut Vec<Cause>) {
             causes.push(cause("apparmor", field, "ENOENT", what, "load it with apparmor_parser"));
         }
     }
-    let has_selinux = Path::new("/sys/fs/selinux/enforce").exists();
+    let has_selinux = has_selinux();
     for (field, label) in [
         ("process.selinuxLabel", &process.selinux_label),
         ("linux.mountLabel", &spec.linux.mount_label),
