@@ -21,6 +21,7 @@ mod table;
 mod tag;
 mod template;
 mod units;
+mod unpack;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -76,6 +77,8 @@ enum Command {
     Sweep(interrupt::Arguments),
     /// Give an image a further name
     Tag(tag::Arguments),
+    /// Unpack an image's layers and print their directories, lowest first
+    Unpack(unpack::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -122,6 +125,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Save(arguments) => save::run(&store, &arguments)?,
         Command::Sweep(arguments) => return Ok(interrupt::run(&store, &arguments)),
         Command::Tag(arguments) => tag::run(&store, &arguments)?,
+        Command::Unpack(arguments) => unpack::run(&store, &arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }
