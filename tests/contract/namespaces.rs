@@ -1,6 +1,7 @@
 //! `linux.namespaces` and the user namespace's mappings.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
 use keel_tests::{Child, Container, Scratch, eventually, requires};
@@ -396,4 +397,87 @@ fn new_namespaces_belong_to_the_joined_user_namespace() {
         outcome.says(&["linux.namespaces["]);
     }
     container.assert_nothing_left();
+}
+
+/// RT-NS-13: namespaces that the joined user namespace does not own are joined all the same, beside those
+/// that it owns.
+#[test]
+fn joins_namespaces_of_another_owner() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--uts", "--ipc", "--fork", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let owner = Sleeper(first_child(holder.pid()));
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--pid", "--fork", "sleep", "100000"]);
+    let stranger = Child::start(unshare);
+    let other = Sleeper(first_child(stranger.pid()));
+    let wanted = [
+        ("user", "user", owner.0),
+        ("uts", "uts", owner.0),
+        ("ipc", "ipc", owner.0),
+        ("network", "net", other.0),
+        ("pid", "pid", other.0),
+    ];
+    let container = Container::new(|config| {
+        for (kind, file, pid) in wanted {
+            set(config, kind, Some(&format!("/proc/{pid}/ns/{file}")));
+        }
+        config.as_object_mut().expect("an object").remove("hostname");
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        // Nobody in the user namespace may mount what shows somebody else's network or processes.
+        mounts.retain(|mount| mount["type"] != "sysfs" && mount["type"] != "proc");
+        mounts.push(json!({"destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"]}));
+        one_group(config);
+    });
+    if !requires(!container.runtime().is("runc"), "the packaged runc joins in one order only") {
+        return;
+    }
+    let links = |call: &dyn Fn(&[&str]) -> Value| {
+        let seen = call(&["/bin/probe", "report"]);
+        for (kind, file, pid) in wanted {
+            let there = fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("a namespace");
+            assert_eq!(seen["namespaces"][file], there.display().to_string(), "{kind}");
+        }
+        assert_eq!(seen["uid"], json!([0, 0, 0, 0]));
+    };
+    links(&|_| container.observe());
+    container.change(|config| config["process"]["args"] = json!(["sleep", "100000"]));
+    container.up();
+    links(&|args| container.exec(args).succeeds().json());
+}
+
+/// RT-NS-14: what is new belongs to the user namespace that is joined also where the pid namespace is joined.
+#[test]
+fn new_namespaces_beside_a_joined_pid_namespace_belong_to_the_joined_owner() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--pid", "--fork", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let sleeper = Sleeper(first_child(holder.pid()));
+    let container = Container::sleeping(|config| {
+        for kind in ["user", "pid"] {
+            set(config, kind, Some(&format!("/proc/{}/ns/{kind}", sleeper.0)));
+        }
+        one_group(config);
+    });
+    if !requires(!container.runtime().is("runc"), "the packaged runc wants mappings too") {
+        return;
+    }
+    let pid = container.up();
+    let user = fs::metadata(format!("/proc/{}/ns/user", sleeper.0)).expect("a namespace");
+    for file in ["net", "ipc", "uts", "mnt"] {
+        let new = fs::File::open(format!("/proc/{pid}/ns/{file}")).expect("a namespace");
+        let owner = keel_tests::sys::owner_of_namespace(&new).expect("its owner");
+        assert_eq!(owner.metadata().expect("metadata").ino(), user.ino(), "{file}");
+    }
+    let joined = fs::read_link(format!("/proc/{}/ns/pid", sleeper.0)).expect("a namespace");
+    assert_eq!(fs::read_link(format!("/proc/{pid}/ns/pid")).expect("a namespace"), joined);
+}
+
+/// Of a user namespace that maps root alone: no other group can own the terminals.
+fn one_group(config: &mut Value) {
+    for mount in config["mounts"].as_array_mut().expect("an array") {
+        if let Some(options) = mount["options"].as_array_mut() {
+            options.retain(|option| option != "gid=5");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use keel_tests::{Container, Scratch, requires};
+use keel_tests::{Child, Container, Scratch, eventually, requires};
 use serde_json::{Value, json};
 
 /// A pair of connected devices on the host: one to move, one that stays and takes both along when it goes.
@@ -262,4 +262,48 @@ fn moves_into_a_user_namespace() {
         return;
     }
     assert_eq!(container.observe()["interfaces"], json!(["in0", "lo"]));
+}
+
+/// RT-NETDEV-09: a device moves into a new network namespace of a user namespace that is joined, with a pid
+/// namespace of its own or a joined one.
+#[test]
+fn moves_beside_a_joined_user_namespace() {
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sleep",
+        "100000",
+    ]);
+    let holder = Child::start(unshare);
+    let sleeper = eventually("unshare forks", || {
+        let children = format!("/proc/{0}/task/{0}/children", holder.pid());
+        let child: u32 = std::fs::read_to_string(children).ok()?.trim().parse().ok()?;
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+        (name.trim() == "sleep").then_some(child)
+    });
+    for joined in [&["user"][..], &["user", "pid"]] {
+        let pair = Pair::new();
+        let container = Container::new(|config| {
+            config["linux"]["netDevices"] = json!({&pair.moves: {"name": "in0"}});
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+            for kind in joined {
+                namespaces.retain(|namespace| namespace["type"] != *kind);
+                namespaces
+                    .push(json!({"type": kind, "path": format!("/proc/{sleeper}/ns/{kind}")}));
+            }
+            for mount in config["mounts"].as_array_mut().expect("an array") {
+                if let Some(options) = mount["options"].as_array_mut() {
+                    options.retain(|option| option != "gid=5");
+                }
+            }
+        });
+        if !applies(&container) {
+            return;
+        }
+        assert_eq!(container.observe()["interfaces"], json!(["in0", "lo"]), "{joined:?}");
+    }
 }

@@ -1,8 +1,8 @@
 //! The harness's only unsafe code: the resource usage of one waited child, answering for a seccomp filter,
-//! and mapping the ids of a mount, none of which std gives.
+//! who owns a namespace, and mapping the ids of a mount, none of which std gives.
 #![allow(
     unsafe_code,
-    reason = "wait4, seccomp's requests and mount_setattr are in neither std nor rustix"
+    reason = "wait4, the requests of seccomp and namespaces and mount_setattr are in neither std nor rustix"
 )]
 
 use std::io;
@@ -114,6 +114,22 @@ pub fn answer_notification(
     // SAFETY: the request reads one structure of 24 bytes.
     let result = unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), SEND, &raw const sent) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `NS_GET_USERNS`: the user namespace that owns a namespace (ioctl_nsfs(2)).
+///
+/// # Errors
+/// EPERM when it is none of this process's own or below; the errno of ioctl(2).
+pub fn owner_of_namespace(namespace: impl AsFd) -> io::Result<std::fs::File> {
+    use std::os::fd::FromRawFd as _;
+    const GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the request takes no argument.
+    let owner = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), GET_USERNS) };
+    if owner < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { std::fs::File::from_raw_fd(owner) })
 }
 
 /// Covers a folder with itself, its ids mapped as in a user namespace (mount_setattr(2)).

@@ -53,6 +53,7 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
     close(parent_socket.as_fd());
     let mut child = Child {
         inherited,
+        namespaces: namespaces::apply::Live::default(),
         rootfs: rootfs::apply::Live::default(),
         own_root: None,
         process: process::apply::Live {
@@ -91,6 +92,7 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
 
 struct Child<'a> {
     inherited: &'a Inherited,
+    namespaces: namespaces::apply::Live,
     rootfs: rootfs::apply::Live,
     /// The root of the container whose namespaces were joined.
     own_root: Option<Root>,
@@ -153,7 +155,8 @@ impl Child<'_> {
             Step::AwaitNetDevices => Message::Devices.expect(&inherited.socket),
             Step::Namespace(step) => {
                 let procfs = inherited.procfs.as_ref();
-                namespaces::apply::apply(step, &plan.arena, &inherited.namespaces, procfs)
+                let live = &mut self.namespaces;
+                namespaces::apply::apply(step, &plan.arena, &inherited.namespaces, procfs, live)
             }
             Step::Rootfs(step) => {
                 rootfs::apply::apply(step, &plan.arena, &inherited.trees, &mut self.rootfs)

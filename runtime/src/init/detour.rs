@@ -5,8 +5,8 @@
 
 use super::child::{self, Inherited};
 use super::plan::Plan;
-use crate::ahead::by_process_ahead;
-use crate::failure::{Finding, Result};
+use crate::ahead::{by_process_ahead, by_steps_ahead};
+use crate::failure::{Failure, Finding, Result};
 use crate::namespaces;
 use crate::sys::namespace::{Kind, setns};
 use crate::sys::process::{Child, Clone3, clone3};
@@ -35,12 +35,17 @@ pub(super) fn clone_beyond(plan: &mut Plan, inherited: &Inherited, kinds: Kind) 
 /// Makes the child, with its new namespaces, after the steps that are to be taken ahead.
 ///
 /// # Errors
-/// The failure of a step or of clone3(2).
-pub(super) fn clone_after_steps(plan: &mut Plan, inherited: &Inherited) -> Result<Child> {
-    by_process_ahead(|| {
+/// The failure of a step or of clone3(2), with the number of steps that were taken.
+pub(super) fn clone_after_steps(
+    plan: &mut Plan,
+    inherited: &Inherited,
+) -> std::result::Result<Child, (u16, Failure)> {
+    by_steps_ahead(|taken| {
+        let mut live = namespaces::apply::Live::default();
         for (_, step) in &plan.namespaces.ahead {
-            let procfs = inherited.procfs.as_ref();
-            namespaces::apply::apply(step, &plan.arena, &inherited.namespaces, procfs)?;
+            let joined = &inherited.namespaces;
+            namespaces::apply::apply(step, &plan.arena, joined, None, &mut live)?;
+            *taken += 1;
         }
         let namespaces = plan.namespaces.create;
         let options = Clone3 { namespaces, sibling: true, ..Clone3::default() };

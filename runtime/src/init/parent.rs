@@ -122,15 +122,17 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
             inherited.entrances.write_instead_of_birth();
             clone_after_steps(plan, &inherited)
         }
-        Some(_) => clone(plan, &mut inherited).map_err(Failure::from),
+        Some(_) => clone(plan, &mut inherited).map_err(|error| (0, error.into())),
         None => {
             inherited.entrances.write_instead_of_birth();
-            clone_beyond(plan, &inherited, before)
+            clone_beyond(plan, &inherited, before).map_err(|failure| (0, failure))
         }
     };
     let returned = excursion.map_or(Ok(()), |excursion| excursion.end());
-    let child =
-        cloned.map_err(|source| InitError::Parent { what: describe_clone(plan), source })?;
+    let child = cloned.map_err(|(step, source)| InitError::Parent {
+        what: describe_clone(plan, usize::from(step)),
+        source,
+    })?;
     trace::step(trace::place!(), format_args!("child process in init(): pid {}", child.pid));
     // What is dropped here are the parent's copies: the child has its own.
     let procfs = inherited.procfs.take();
@@ -161,10 +163,9 @@ fn clone(plan: &mut Plan, inherited: &mut Inherited) -> Result<Child, SyscallErr
     }
 }
 
-/// What the clone is for, with what was done ahead of it.
-fn describe_clone(plan: &Plan) -> String {
-    let ahead = plan.namespaces.ahead.first();
-    ahead.map_or_else(
+/// What the clone is for, or the step ahead of it.
+fn describe_clone(plan: &Plan, step: usize) -> String {
+    plan.namespaces.ahead.get(step).map_or_else(
         || "the container's process".to_owned(),
         |(origin, step)| {
             let step = namespaces::plan::Shown(step, &plan.arena, &plan.namespaces.joins);

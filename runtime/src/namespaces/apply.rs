@@ -40,6 +40,12 @@ pub fn check_foreign(fd: &OwnedFd, kind: NamespaceKind) -> Result<()> {
     }
 }
 
+/// What the steps leave for one another: the kinds that are joined.
+#[derive(Debug, Default)]
+pub struct Live {
+    joined: namespace::Kind,
+}
+
 /// Does one step. `joined` are the namespaces that the parent opened, `procfs` is the host's.
 ///
 /// # Errors
@@ -49,12 +55,20 @@ pub fn apply(
     arena: &Arena,
     joined: &[OwnedFd],
     procfs: Option<&Procfs>,
+    live: &mut Live,
 ) -> Result<()> {
+    let at = |index: u16| joined.get(usize::from(index)).ok_or(Finding::WrongNamespace);
     match *step {
-        Step::Join(index, kind) => {
-            let fd = joined.get(usize::from(index)).ok_or(Finding::WrongNamespace)?;
-            Ok(setns(fd, kind.flag())?)
-        }
+        Step::Join(_, kind) if live.joined & kind.flag() != 0 => Ok(()),
+        Step::Join(index, kind) => Ok(setns(at(index)?, kind.flag())?),
+        Step::JoinEarly(index, kind) => match setns(at(index)?, kind.flag()) {
+            Ok(()) => {
+                live.joined |= kind.flag();
+                Ok(())
+            }
+            Err(error) if error.is_permission() => Ok(()),
+            Err(error) => Err(error.into()),
+        },
         Step::BecomeRoot => become_root(),
         Step::New(kind) => Ok(unshare(kind.flag())?),
         Step::NewCgroup => Ok(unshare(NamespaceKind::Cgroup.flag())?),
@@ -72,8 +86,8 @@ pub fn apply(
                 written?;
             }
             // Only children of an unshare are in the new namespace; joining it brings us there too.
-            let own = c"/proc/thread-self/ns/time_for_children";
-            let fd = crate::sys::open::openat(crate::sys::open::CWD, own, OpenFlags::O_RDONLY, 0)?;
+            let own = c"thread-self/ns/time_for_children";
+            let fd = openat(procfs, own, OpenFlags::O_RDONLY, 0)?;
             check_kind(&fd, NamespaceKind::Time)?;
             Ok(setns(&fd, NEWTIME)?)
         }

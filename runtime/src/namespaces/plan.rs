@@ -4,8 +4,10 @@
 //! a cgroup namespace shows the cgroup its maker is in, and a time namespace takes its offsets before
 //! anybody enters it. A pid namespace is entered by children only, so the parent's thread goes there
 //! for the clone. With a new user namespace the parent also joins the others for the clone, because
-//! inside the child would lack the right to. For a user namespace that is joined a process is sent ahead.
+//! inside the child would lack the right to. For a user namespace that is joined a process is sent ahead,
+//! which joins all, and makes the child there: what is new belongs to that user namespace then.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::arena::{Arena, Text};
@@ -31,8 +33,11 @@ pub struct Join {
 /// A step of the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Joins the namespace with this index in [`Plan::joins`].
+    /// Joins the namespace with this index in [`Plan::joins`], unless it is joined already.
     Join(u16, NamespaceKind),
+    /// Joins it now, if this process has the right to: another user namespace than the one that is joined
+    /// next may own it. Otherwise the right comes with that one.
+    JoinEarly(u16, NamespaceKind),
     /// Becomes root of the user namespace.
     BecomeRoot,
     /// Makes a namespace now rather than with the clone.
@@ -81,8 +86,12 @@ pub struct Plan {
 pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
     let linux = &spec.linux;
     let mut plan = Plan { net_devices: linux.net_devices.clone(), ..Plan::default() };
-    let new_user = linux.creates(NamespaceKind::User);
-    if new_user {
+    let user = linux.namespace(NamespaceKind::User);
+    let user = user.map_or(User::Callers, |user| match user.path {
+        None => User::New,
+        Some(_) => User::Joined,
+    });
+    if user == User::New {
         plan.uid_map = id_map(&linux.uid_mappings);
         plan.gid_map = id_map(&linux.gid_mappings);
         plan.early.push((Origin::field("linux.uidMappings"), Step::BecomeRoot));
@@ -97,18 +106,17 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
                     linux.sysctl.iter().find(|(name, _)| sysctl_namespace(name) == Some(kind));
                 let sysctl = set.map(|(name, _)| arena.add(format!("linux.sysctl: {name}")));
                 let path = arena.add(path);
-                join(&mut plan, Join { kind, path, origin, sysctl }, new_user);
+                join(&mut plan, Join { kind, path, origin, sysctl }, user);
             }
             // What the kernel makes with the namespace shall belong to the root that is mapped by then:
             // the root directory of the message queues.
-            None if kind == NamespaceKind::Ipc && new_user => {
+            None if kind == NamespaceKind::Ipc && user == User::New => {
                 plan.early.push((origin, Step::New(kind)));
             }
-            None if made_inside(kind, linux) => plan.early.push((origin, Step::New(kind))),
             None => create(&mut plan, kind, origin, linux, arena),
         }
     }
-    send_ahead(&mut plan, new_user);
+    join_ahead(&mut plan);
     if linux.creates(NamespaceKind::Network) {
         plan.early.push((Origin::field("loopback interface"), Step::Loopback));
     }
@@ -134,46 +142,40 @@ pub fn compile(spec: &Spec, arena: &mut Arena) -> Plan {
     plan
 }
 
-/// Whether a namespace is made once the user namespace was joined, to which it shall belong: its mounts
-/// or devices would be somebody else's otherwise. A pid namespace is for children, so that it cannot; and
-/// where devices are to be moved, the parent must know the network namespace before that.
-fn made_inside(kind: NamespaceKind, linux: &Linux) -> bool {
-    let joins_user = linux.namespace(NamespaceKind::User).is_some_and(|user| user.path.is_some());
-    let inside = match kind {
-        NamespaceKind::Ipc | NamespaceKind::Uts | NamespaceKind::Mount => true,
-        NamespaceKind::Network => linux.net_devices.is_empty(),
-        _ => false,
-    };
-    joins_user && inside
+/// The container's user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum User {
+    Callers,
+    New,
+    Joined,
 }
 
-/// What the clone makes shall belong to a user namespace that is joined, or nobody inside could mount the
-/// procfs of the pid namespace: so it is joined by a process that makes the child there. Only where no pid
-/// namespace is joined, in which that process would have another pid.
-fn send_ahead(plan: &mut Plan, new_user: bool) {
-    let joined = plan.early.iter().position(|(_, step)| *step == Step::BecomeRoot);
-    if let Some(last) = joined
-        && !new_user
-        && plan.create != 0
-        && plan.parent_joins.is_empty()
-    {
-        plan.ahead = plan.early.drain(..=last).collect();
-    }
-}
-
-fn join(plan: &mut Plan, join: Join, new_user: bool) {
+fn join(plan: &mut Plan, join: Join, user: User) {
     let Join { kind, origin, .. } = join;
     let index = u16::try_from(plan.joins.len()).unwrap_or(u16::MAX);
     plan.joins.push(join);
+    let step = (origin, Step::Join(index, kind));
     let child_only = matches!(kind, NamespaceKind::Mount | NamespaceKind::Time);
-    if kind == NamespaceKind::Pid || (new_user && !child_only) {
-        plan.parent_joins.push(index);
-        return;
+    match user {
+        User::Joined => plan.ahead.push(step),
+        User::New if !child_only => plan.parent_joins.push(index),
+        _ if kind == NamespaceKind::Pid => plan.parent_joins.push(index),
+        _ => plan.early.push(step),
     }
-    plan.early.push((origin, Step::Join(index, kind)));
-    if kind == NamespaceKind::User {
-        plan.early.push((origin, Step::BecomeRoot));
-    }
+}
+
+/// Whoever has joined the user namespace has no right any more to namespaces that another one owns, and
+/// who has not may lack the right to those that it owns. So all are tried before, and the rest after.
+fn join_ahead(plan: &mut Plan) {
+    let Some(&(origin, Step::Join(..))) = plan.ahead.first() else { return };
+    // The user namespace comes first among those that are joined.
+    let others: Vec<_> = plan.ahead.iter().skip(1).copied().collect();
+    plan.ahead.insert(1, (origin, Step::BecomeRoot));
+    let early = others.into_iter().map(|(origin, step)| match step {
+        Step::Join(index, kind) => (origin, Step::JoinEarly(index, kind)),
+        other => (origin, other),
+    });
+    plan.ahead.splice(0..0, early);
 }
 
 fn create(plan: &mut Plan, kind: NamespaceKind, origin: Origin, linux: &Linux, arena: &mut Arena) {
@@ -194,6 +196,10 @@ fn id_map(mappings: &[IdMapping]) -> String {
     mappings.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
 }
 
+fn path<'a>(joins: &[Join], index: u16, arena: &'a Arena) -> Cow<'a, str> {
+    joins.get(usize::from(index)).map(|join| arena.show(join.path)).unwrap_or_default()
+}
+
 /// A step with the strings it refers to, for a human.
 #[derive(Debug)]
 pub struct Shown<'a>(pub &'a Step, pub &'a Arena, pub &'a [Join]);
@@ -203,8 +209,11 @@ impl fmt::Display for Shown<'_> {
         let Self(step, arena, joins) = self;
         match step {
             Step::Join(index, kind) => {
-                let path = joins.get(usize::from(*index)).map(|join| arena.show(join.path));
-                write!(f, "join {} {}", kind.name(), path.unwrap_or_default())
+                write!(f, "join {} {}", kind.name(), path(joins, *index, arena))
+            }
+            Step::JoinEarly(index, kind) => {
+                let path = path(joins, *index, arena);
+                write!(f, "join {} {path}, if its owner permits that already", kind.name())
             }
             Step::BecomeRoot => f.write_str("become root of the user namespace"),
             Step::New(kind) => write!(f, "new {} namespace", kind.name()),
