@@ -12,11 +12,15 @@
 //!
 //! ```no_run
 //! use keel::container::id::ContainerId;
+//! use keel::lifecycle::exec::{self, Changes, Source};
 //! use keel::lifecycle::{create, delete, request::Request, start, wait::wait};
 //!
 //! let request = Request::new(ContainerId::parse("web-1")?, "/run/keel", "/srv/web");
 //! create::create(&request, None)?;
 //! start::start(&request.root, &request.id, None)?;
+//! let changes = Changes { args: vec!["/bin/ls".to_owned()], ..Changes::default() };
+//! let listing = exec::Request::new(Source::Changed(Box::new(changes)));
+//! exec::spawn(&request.root, &request.id, &listing)?.wait(-1)?;
 //! let end = wait(&request.root, &request.id, -1)?;
 //! delete::delete(&request.root, &request.id, true)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -26,10 +30,9 @@
 //! [`wait`](lifecycle::wait), [`kill`](lifecycle::kill) and [`delete`](lifecycle::delete). They may be called
 //! from any thread, and change nothing that belongs to the whole program: neither its working directory, umask
 //! and signal handlers, nor the mask of signals, nor children that are not theirs. Two do more, for the
-//! command: [`lifecycle::run`] in the foreground and `exec` without `detach` take over the signals. The process
-//! of a container, and that of a detached `exec`, is a child of the program that made it; `wait` and `delete`
-//! reap the first; the second is the caller's to reap, by the pid of `pid_file` or `pidfd_socket`, and a
-//! container with a pid namespace of its own does not end before.
+//! command: [`lifecycle::run`] in the foreground and [`exec::exec`](lifecycle::exec::exec) take over the signals.
+//! The process of a container is a child of the program that made it, and `wait` and `delete` reap it. So is a
+//! further process: [`exec::spawn`](lifecycle::exec::spawn) gives a handle to wait for it and to signal it.
 //!
 //! What it does not do: images and layers (another crate does), networks beyond the loopback
 //! interface, supervision after `create`. Nor does the library protect the file of the program it is

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keel::container::id::ContainerId;
-use keel::lifecycle::exec::{self, Changes, Source, exec};
+use keel::lifecycle::exec::{self, Changes, Source};
 use keel::lifecycle::request::Request;
 use keel::lifecycle::wait::{Waited, wait};
 use keel::lifecycle::{create, delete, kill, start, state};
@@ -80,34 +80,20 @@ fn one_life(root: &Path, bundle: &Path, name: &str) {
     create::create(&request, None).unwrap();
     start::start(root, &id, None).unwrap();
     assert_eq!(wait(root, &id, 0).unwrap(), Waited::TimedOut);
-    let pid_file = root.join(format!(".{name}.pid"));
-    let inside = exec::Request {
-        source: Source::Changed(Box::new(Changes {
-            args: vec!["/bin/busybox".to_owned(), "true".to_owned()],
-            cwd: None,
-            env: Vec::new(),
-            terminal: false,
-            user: None,
-            additional_gids: Vec::new(),
-            selinux_label: None,
-            apparmor_profile: None,
-            no_new_privileges: None,
-            capabilities: 0,
-        })),
-        // In the foreground signals are taken over, which belong to the whole program.
-        detach: true,
-        console_socket: None,
-        pidfd_socket: None,
-        pid_file: Some(pid_file.clone()),
-        preserve_fds: 0,
-        cgroups: Vec::new(),
-        ignore_paused: false,
+    let run_inside = |args: &[&str]| {
+        let args = args.iter().map(ToString::to_string).collect();
+        let source = Source::Changed(Box::new(Changes { args, ..Changes::default() }));
+        exec::spawn(root, &id, &exec::Request::new(source)).unwrap()
     };
-    assert_eq!(exec(root, &id, &inside).unwrap(), 0);
-    // Its parent is this program, and a pid namespace ends when all in it are reaped.
-    let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
-    nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
-    std::fs::remove_file(&pid_file).unwrap();
+    let process = run_inside(&["/bin/busybox", "sh", "-c", "exit 7"]);
+    assert_eq!(process.wait(10_000).unwrap(), Waited::Status(7));
+    assert_eq!(process.wait(0).unwrap(), Waited::Gone, "its status was given before");
+    assert!(process.kill(SIGKILL).is_err(), "it was reaped");
+    let process = run_inside(&["/bin/busybox", "sleep", "1000"]);
+    assert!(Path::new(&format!("/proc/{}", process.pid())).exists());
+    assert_eq!(process.wait(0).unwrap(), Waited::TimedOut);
+    process.kill(SIGKILL).unwrap();
+    assert_eq!(process.wait(10_000).unwrap(), Waited::Status(128 + SIGKILL));
     kill::kill(root, &id, SIGKILL, false).unwrap();
     assert_eq!(wait(root, &id, 10_000).unwrap(), Waited::Status(128 + SIGKILL));
     let container = state::Container::open(root, &id).unwrap();

@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::output::Output;
 use super::run::exit_code;
 use crate::config::process::capability_number;
-use crate::lifecycle::exec::{Changes, Request, Source, exec};
+use crate::lifecycle::exec::{Changes, Request, Source, exec, spawn};
 
 pub(super) fn run(
     args: &ExecArgs,
@@ -21,7 +21,10 @@ pub(super) fn run(
     };
     let id = id(&args.id).map_err(of_exec)?;
     let request = request(args, output).map_err(of_exec)?;
-    let status = exec(&global.root, &id, &request);
+    let status = match args.detach {
+        true => spawn(&global.root, &id, &request).map(|_| 0),
+        false => exec(&global.root, &id, &request),
+    };
     status.map(exit_code).map_err(|error| {
         of_exec(match &args.process {
             Some(path) => explain_document(&path.display().to_string(), &error),
@@ -37,7 +40,6 @@ fn request(args: &ExecArgs, output: &mut Output) -> Result<Request, CommandError
     };
     Ok(Request {
         source,
-        detach: args.detach,
         console_socket: args.console_socket.clone(),
         pidfd_socket: args.pidfd_socket.clone(),
         pid_file: args.pid_file.clone(),

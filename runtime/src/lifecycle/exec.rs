@@ -1,5 +1,6 @@
 //! exec: a further process in a running container.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::caller::{check_inherited, send_pidfd, write_pid_file};
@@ -10,18 +11,20 @@ use super::filter::{self, Filtered, tell_agent};
 use super::foreground::Foreground;
 use super::state::Container;
 use super::systemd;
+use super::wait::{Waited, wait_for};
 use super::{host, intel_rdt};
 use crate::config::linux::NamespaceKind;
 use crate::config::load::{LoadError, load};
-use crate::config::process::Process;
+use crate::config::process::Process as Described;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
 use crate::container::state_file::SystemdUnit;
 use crate::init::entrance::Entrances;
-use crate::init::parent::{Resources, Started, spawn};
+use crate::init::parent::{self, Resources, Started};
 use crate::init::plan::{Plan, compile_exec};
 use crate::process;
 use crate::sys::credentials::capget;
+use crate::sys::process::{Child, pidfd_send_signal};
 use crate::trace;
 
 /// Where the process is described.
@@ -63,8 +66,6 @@ pub struct Changes {
 pub struct Request {
     /// The process.
     pub source: Source,
-    /// Nobody waits for it.
-    pub detach: bool,
     /// The socket that takes its terminal.
     pub console_socket: Option<PathBuf>,
     /// The socket that is sent its descriptor.
@@ -79,11 +80,103 @@ pub struct Request {
     pub ignore_paused: bool,
 }
 
-/// Starts a process in a container; gives its exit status as a shell shows it, 0 when detached.
+impl Request {
+    /// A process, and nothing beyond what it says.
+    #[must_use]
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            console_socket: None,
+            pidfd_socket: None,
+            pid_file: None,
+            preserve_fds: 0,
+            cgroups: Vec::new(),
+            ignore_paused: false,
+        }
+    }
+}
+
+/// A process that [`spawn`] started: a child of this program, and this program's to wait for. Until it is
+/// reaped, a container with a pid namespace of its own does not end. Dropping the handle neither ends the
+/// process nor reaps it.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Its pid, as this program sees it.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// Waits for its end and reaps it; `timeout_ms` is a bound in milliseconds, -1 for none. No handler of
+    /// SIGCHLD is set, no other child is reaped. [`Waited::Gone`] where it has been reaped before.
+    ///
+    /// # Errors
+    /// The errno of poll(2).
+    pub fn wait(&self, timeout_ms: i32) -> Result<Waited, RuntimeError> {
+        wait_for(&self.child.pidfd, timeout_ms)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// ESRCH when it has been reaped, EINVAL when there is no such signal.
+    pub fn kill(&self, signal: i32) -> Result<(), RuntimeError> {
+        let sent = pidfd_send_signal(&self.child.pidfd, signal);
+        sent.map_err(RuntimeError::system("the process"))
+    }
+}
+
+/// A pidfd: readable once the process has ended, for a poll of one's own.
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.as_fd()
+    }
+}
+
+/// Starts a process in a container, and leaves it to the caller.
 ///
 /// # Errors
-/// Why it could not be started.
+/// Why it could not be started; then nothing runs.
+pub fn spawn(root: &Path, id: &ContainerId, request: &Request) -> Result<Process, RuntimeError> {
+    let console = |terminal| Ok((None, console_for(terminal, request.console_socket.as_deref())?));
+    let (child, _) = start(root, id, request, console)?;
+    Ok(Process { child })
+}
+
+/// Starts a process in a container in the foreground, for the command: the signals and the terminal of this
+/// program are its own until it ends. Gives its exit status as a shell shows it.
+///
+/// # Errors
+/// Why it could not be started, or waited for.
 pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, RuntimeError> {
+    let console = |terminal| {
+        if request.console_socket.is_some() {
+            let text = "cannot use console socket if runc will not detach or allocate tty";
+            return Err(RuntimeError::Refused(text.to_owned()));
+        }
+        let (foreground, console) = Foreground::prepare(terminal)?;
+        Ok((Some(foreground), console))
+    };
+    let (child, foreground) = start(root, id, request, console)?;
+    match foreground {
+        Some(foreground) => Ok(foreground.wait(&child, None)?.shell_status()),
+        None => Ok(0),
+    }
+}
+
+/// What waits in the foreground, and where the terminal goes.
+type Console = (Option<Foreground>, Option<OwnedFd>);
+
+fn start(
+    root: &Path,
+    id: &ContainerId,
+    request: &Request,
+    console: impl FnOnce(bool) -> Result<Console, RuntimeError>,
+) -> Result<(Child, Option<Foreground>), RuntimeError> {
     check_inherited(0, request.preserve_fds)?;
     let container = Container::open(root, id)?;
     let status = container.status();
@@ -98,17 +191,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     let init =
         init.ok_or_else(|| RuntimeError::Refused("cannot exec in a stopped container".to_owned()))?;
 
-    let (mut foreground, console) = match request.detach {
-        true => (None, console_for(process.terminal, request.console_socket.as_deref())?),
-        false if request.console_socket.is_some() => {
-            let text = "cannot use console socket if runc will not detach or allocate tty";
-            return Err(RuntimeError::Refused(text.to_owned()));
-        }
-        false => {
-            let (foreground, console) = Foreground::prepare(process.terminal)?;
-            (Some(foreground), console)
-        }
-    };
+    let (mut foreground, console) = console(process.terminal)?;
     let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
     let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
     let (filter, agent) = filter::compile(&spec)?;
@@ -131,7 +214,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
     let kinds = container.state.namespaces.iter().fold(0, |all, kind| all | kind.flag());
     let resources =
         Resources { entrances, console, join: Some((init, kinds)), ..Resources::default() };
-    let started = spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
+    let started = parent::spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
     if let Some(processors) = &plan.process.affinity.initial {
         trace::step(
             trace::place!(),
@@ -170,8 +253,7 @@ pub fn exec(root: &Path, id: &ContainerId, request: &Request) -> Result<i32, Run
         started.abandon();
         return Err(error);
     }
-    let Some(foreground) = foreground else { return Ok(0) };
-    Ok(foreground.wait(&started.into_child(), None)?.shell_status())
+    Ok((started.into_child(), foreground))
 }
 
 /// Has systemd put the process into its cgroup, where it cannot go by itself.
@@ -194,7 +276,7 @@ fn hexadecimal(mask: &[u64]) -> String {
     }
 }
 
-fn describe(source: &Source, spec: &Spec) -> Result<Process, RuntimeError> {
+fn describe(source: &Source, spec: &Spec) -> Result<Described, RuntimeError> {
     match source {
         Source::File(path) => {
             let document = load(path).map_err(|error| match error {
@@ -204,7 +286,7 @@ fn describe(source: &Source, spec: &Spec) -> Result<Process, RuntimeError> {
                 }
                 other => other.into(),
             })?;
-            Ok(Process::from_json(&document.json)?.value)
+            Ok(Described::from_json(&document.json)?.value)
         }
         Source::Changed(changes) => {
             if changes.args.is_empty() {
@@ -235,7 +317,7 @@ fn check(changes: &Changes) -> Result<(), RuntimeError> {
     }
 }
 
-fn changed(mut process: Process, changes: &Changes) -> Process {
+fn changed(mut process: Described, changes: &Changes) -> Described {
     process.args.clone_from(&changes.args);
     process.terminal = changes.terminal;
     process.console_size = None;
@@ -276,9 +358,9 @@ mod tests {
 
     #[test]
     fn never_adds_to_the_inheritable_set() {
-        let before = Process {
+        let before = Described {
             capabilities: Some(Capabilities { inheritable: 0b01, ..Capabilities::default() }),
-            ..Process::default()
+            ..Described::default()
         };
         let changes = Changes { capabilities: 0b11, ..Changes::default() };
         let sets = changed(before, &changes).capabilities.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! wait: the end of a container's first process, for programs that embed the library.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::error::RuntimeError;
@@ -33,11 +34,16 @@ pub fn wait(root: &Path, id: &ContainerId, timeout_ms: i32) -> Result<Waited, Ru
     if ProcessIdentity::of(process.pid) != Some(process) {
         return Ok(Waited::Gone);
     }
-    let ended = wait_readable(&pidfd, timeout_ms);
+    wait_for(&pidfd, timeout_ms)
+}
+
+/// Waits for the end of the process that a pidfd refers to, and reaps it if it is a child.
+pub(super) fn wait_for(pidfd: &OwnedFd, timeout_ms: i32) -> Result<Waited, RuntimeError> {
+    let ended = wait_readable(pidfd, timeout_ms);
     if !ended.map_err(RuntimeError::system("the container process"))? {
         return Ok(Waited::TimedOut);
     }
-    Ok(wait_child(&pidfd).map_or(Waited::Gone, |ended| Waited::Status(ended.shell_status())))
+    Ok(wait_child(pidfd).map_or(Waited::Gone, |ended| Waited::Status(ended.shell_status())))
 }
 
 /// Reaps a process that has ended, if it was a child of this program: a zombie would stay for as long as
