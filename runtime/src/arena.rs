@@ -3,6 +3,8 @@
 
 use std::ffi::CStr;
 
+use crate::sys::text::until_nul;
+
 /// Strings, each followed by a NUL.
 #[derive(Debug, Clone, Default)]
 pub struct Arena {
@@ -35,7 +37,7 @@ impl Arena {
     pub fn c_str(&self, text: Text) -> &CStr {
         let start = text.start as usize;
         let end = start + text.length as usize + 1;
-        self.bytes.get(start..end).and_then(|b| CStr::from_bytes_with_nul(b).ok()).unwrap_or(c"")
+        self.bytes.get(start..end).and_then(until_nul).unwrap_or(c"")
     }
 
     /// The string for a human.

@@ -18,6 +18,7 @@ use crate::sys::open::{
     self, CWD, Node, OpenFlags, Resolve, fstat, leave_open, mkdirat, mknodat, openat, openat2,
     readlinkat,
 };
+use crate::sys::text::until_nul;
 
 /// The root directory of a container.
 #[derive(Debug)]
@@ -117,19 +118,23 @@ impl Root {
     ///
     /// # Errors
     /// The errno of the lookup. Without openat2 a last link is not followed.
+    #[inline(always)]
     pub fn open_to_read(&self, path: &CStr) -> Result<OwnedFd> {
         let resolve = Resolve::RESOLVE_IN_ROOT | Resolve::RESOLVE_NO_MAGICLINKS;
         let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK | OpenFlags::O_NOCTTY;
         match openat2(self.fd(), path, flags, resolve) {
-            Err(error) if error.is_unsupported() => {
-                let mut parent = PathBuffer::default();
-                parent.push(path.to_bytes())?;
-                let name = parent.pop();
-                let place = self.walk(parent.as_c_str_or_dot(), Make::Nothing, Links::Follow)?;
-                Ok(openat(&place.fd, name.as_c_str(), flags | OpenFlags::O_NOFOLLOW, 0)?)
-            }
+            Err(error) if error.is_unsupported() => self.walk_to_read(path, flags),
             other => Ok(other?),
         }
+    }
+
+    #[inline(never)]
+    fn walk_to_read(&self, path: &CStr, flags: OpenFlags) -> Result<OwnedFd> {
+        let mut parent = PathBuffer::default();
+        parent.push(path.to_bytes())?;
+        let name = parent.pop();
+        let place = self.walk(parent.as_c_str_or_dot(), Make::Nothing, Links::Follow)?;
+        Ok(openat(&place.fd, name.as_c_str(), flags | OpenFlags::O_NOFOLLOW, 0)?)
     }
 
     fn lookup(&self, path: &CStr, links: Links) -> Result<OwnedFd> {
@@ -307,10 +312,8 @@ pub struct Component {
 }
 
 impl Component {
-    const EMPTY: Self = Self { bytes: [0; 258], length: 0 };
-
     fn new(name: &[u8]) -> Self {
-        let mut component = Self::EMPTY;
+        let mut component = Self { bytes: [0; 258], length: 0 };
         // A longer name is cut, but not below NAME_MAX, so that the kernel refuses it by its length.
         component.length = name.len().min(257);
         component.bytes[..component.length].copy_from_slice(&name[..component.length]);
@@ -324,11 +327,12 @@ impl Component {
     /// The name as a system call wants it.
     #[must_use]
     pub fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+        until_nul(&self.bytes).unwrap_or(c"")
     }
 }
 
-/// A relative path in a fixed buffer, always NUL-terminated.
+/// A relative path in a fixed buffer, always NUL-terminated. What every mount needs is inlined, so that the
+/// child's code stands together: a page fault maps 64 KiB of the program around it.
 #[derive(Clone, Copy)]
 struct PathBuffer {
     bytes: [u8; PATH_BYTES_MAX],
@@ -348,7 +352,7 @@ impl PathBuffer {
     }
 
     fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes[self.start..]).unwrap_or(c"")
+        until_nul(&self.bytes[self.start..]).unwrap_or(c"")
     }
 
     fn as_c_str_or_dot(&self) -> &CStr {
@@ -362,6 +366,7 @@ impl PathBuffer {
     }
 
     /// Appends `name` after a slash.
+    #[inline(always)]
     fn push(&mut self, name: &[u8]) -> Result<()> {
         let name = name.strip_prefix(b"/").unwrap_or(name);
         let slash = usize::from(self.start < self.end);
@@ -390,6 +395,7 @@ impl PathBuffer {
     }
 
     /// Removes the last component and gives it; empty when there is none.
+    #[inline(always)]
     fn pop(&mut self) -> Component {
         while self.end > self.start && self.bytes[self.end - 1] == b'/' {
             self.end -= 1;

@@ -46,7 +46,7 @@ pub(super) fn request(
         pidfd_socket: args.pidfd_socket.clone(),
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
-        listen_fds: listen_fds(getpid(), |name| std::env::var(name).ok()),
+        listen_fds: listen_fds(getpid, |name| std::env::var(name).ok()),
         preserve_fds: args.preserve_fds,
         notify_socket: notify_socket(),
         rootless: match global.rootless {
@@ -63,12 +63,12 @@ pub(super) fn notify_socket() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
-/// How many sockets were handed to the process `own`; those of another process that left its variables
+/// How many sockets were handed to the process of which `own` gives the pid; those of another process that left its variables
 /// behind are not meant (sd_listen_fds(3)).
-fn listen_fds(own: i32, variable: impl Fn(&str) -> Option<String>) -> u32 {
+fn listen_fds(own: impl Fn() -> i32, variable: impl Fn(&str) -> Option<String>) -> u32 {
     let number = |name: &str| variable(name)?.parse::<i32>().ok();
     match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        (Some(pid), Some(count)) if pid == own => {
+        (Some(pid), Some(count)) if pid == own() => {
             u32::try_from(count).unwrap_or(0).min(LISTEN_FDS_MAX)
         }
         _ => 0,
@@ -119,11 +119,14 @@ mod tests {
     #[test]
     fn takes_sockets_that_are_meant_for_it() {
         let count = |pid: &'static str, fds: &'static str| {
-            listen_fds(7, |name| match name {
-                "LISTEN_PID" => Some(pid.to_owned()),
-                "LISTEN_FDS" => Some(fds.to_owned()),
-                _ => None,
-            })
+            listen_fds(
+                || 7,
+                |name| match name {
+                    "LISTEN_PID" => Some(pid.to_owned()),
+                    "LISTEN_FDS" => Some(fds.to_owned()),
+                    _ => None,
+                },
+            )
         };
         for (pid, fds, expected) in
             [("7", "2", 2), ("8", "2", 0), ("7", "-1", 0), ("7", "x", 0), ("", "2", 0)]
@@ -131,6 +134,6 @@ mod tests {
             assert_eq!(count(pid, fds), expected, "{pid} {fds}");
         }
         assert_eq!(count("7", "2000000000"), LISTEN_FDS_MAX);
-        assert_eq!(listen_fds(7, |_| None), 0);
+        assert_eq!(listen_fds(|| 7, |_| None), 0);
     }
 }

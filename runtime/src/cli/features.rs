@@ -5,6 +5,7 @@ use super::json::Json;
 use super::version;
 use crate::config::hooks::Point;
 use crate::config::linux::NamespaceKind;
+use crate::config::process::capability_name;
 use crate::config::{memory_policy, mounts, seccomp};
 
 /// The version of runc whose command line and behaviour are followed.
@@ -89,11 +90,7 @@ fn enabled(is: bool) -> Json {
 
 /// The names of the capabilities that both this program and the kernel know, by number.
 fn capabilities(last: Option<u8>) -> Vec<String> {
-    let known_to_kernel = |number| last.is_none_or(|last| number <= last);
-    let mut known: Vec<_> = caps::all().into_iter().collect();
-    known.retain(|capability| known_to_kernel(capability.index()));
-    known.sort_unstable_by_key(|capability| capability.index());
-    known.into_iter().map(|capability| capability.to_string()).collect()
+    (0..=last.unwrap_or(u8::MAX)).map_while(capability_name).collect()
 }
 
 fn cgroup() -> Json {

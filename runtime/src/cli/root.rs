@@ -32,7 +32,7 @@ impl Surroundings {
     /// What holds for this process.
     pub(super) fn of_process() -> Self {
         let xdg_runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-        let is_root = process::geteuid() == 0;
+        let is_root = process::euid_at_start() == 0;
         // The file is read only where the answer is asked for: most starts are spared it.
         let in_user_namespace = xdg_runtime_dir.is_some()
             && is_root

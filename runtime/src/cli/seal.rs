@@ -30,15 +30,19 @@ pub(super) fn protect_own_file() -> Result<(), CommandError> {
     let failed = |error: SyscallError| {
         CommandError::new(format!("cannot protect keel's own file from containers: {error}"))
     };
-    let own = openat(CWD, OWN_FILE, OpenFlags::O_RDONLY, 0).map_err(failed)?;
-    if is_on_readonly_mount(&own).map_err(failed)? {
+    if is_on_readonly_mount(OWN_FILE).map_err(failed)? {
         return Ok(());
     }
     let safe = match readonly_mount() {
         Ok(tree) => tree,
-        Err(_) if is_sealed(&own) => return Ok(()),
         // Not privileged, or before Linux 5.12.
-        Err(_) => sealed_copy(own).map_err(failed)?,
+        Err(_) => {
+            let own = openat(CWD, OWN_FILE, OpenFlags::O_RDONLY, 0).map_err(failed)?;
+            if is_sealed(&own) {
+                return Ok(());
+            }
+            sealed_copy(own).map_err(failed)?
+        }
     };
     match execute_again(&safe) {
         Ok(never) => match never {},

@@ -268,18 +268,27 @@ fn capability_set(field: &Field<'_>) -> u64 {
 /// over, `chown` or `cap_chown`, grants nothing here either.
 #[must_use]
 pub fn capability_number(name: &str) -> Option<u8> {
-    let capability: caps::Capability = name.parse().ok()?;
-    Some(capability.index())
+    let short = name.strip_prefix("CAP_")?;
+    let number = CAPABILITIES.iter().position(|known| *known == short)?;
+    u8::try_from(number).ok()
 }
 
 /// The name of a capability by its number, if it has one.
 #[must_use]
 pub fn capability_name(number: u8) -> Option<String> {
-    let all = caps::all().into_iter();
-    all.map(|one| (one.index(), one.to_string()))
-        .find(|(known, _)| *known == number)
-        .map(|(_, name)| name)
+    CAPABILITIES.get(usize::from(number)).map(|name| format!("CAP_{name}"))
 }
+
+/// Capabilities by number, without the prefix of their names (`include/uapi/linux/capability.h`).
+#[rustfmt::skip]
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+];
 
 fn scheduler(field: &Field<'_>) -> Option<Scheduler> {
     field.object()?;

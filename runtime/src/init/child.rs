@@ -267,6 +267,8 @@ fn close(fd: BorrowedFd<'_>) {
     open::close_borrowed(fd);
 }
 
+/// Not inlined: the memory for the state is touched only where there is a hook.
+#[inline(never)]
 fn run_hook(plan: &Plan, index: usize, output: &mut hooks::apply::Output) -> Result<()> {
     let Some(hook) = plan.start_hooks.get(index) else { return Ok(()) };
     let mut state = StateText::default();

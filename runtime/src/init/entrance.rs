@@ -1,6 +1,7 @@
 //! How the child comes into its cgroups: by files that it opens or inherits, and by birth.
 
 use std::ffi::{CStr, CString};
+use std::hint::black_box;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -74,16 +75,19 @@ impl Entrances {
     /// # Errors
     /// The errno of openat(2) or write(2).
     pub fn enter(&self) -> Result<()> {
+        // Whoever writes it. Not a constant in a far part of the program's file, of which the kernel would map
+        // 64 KiB for it.
+        let own = [black_box(b'0')];
         for file in &self.files {
             match file {
-                File::Open(fd) => write_all(fd, b"0")?,
-                File::Path(path) => enter_by_path(path)?,
+                File::Open(fd) => write_all(fd, &own)?,
+                File::Path(path) => enter_by_path(path, &own)?,
                 File::Either { first, second, optional } => {
                     let other = |error| match second {
-                        Some(second) => write_all(second, b"0").map_err(|_| error),
+                        Some(second) => write_all(second, &own).map_err(|_| error),
                         None => Err(error),
                     };
-                    match write_all(first, b"0").or_else(other) {
+                    match write_all(first, &own).or_else(other) {
                         Err(_) if *optional => {}
                         written => written?,
                     }
@@ -94,9 +98,9 @@ impl Entrances {
     }
 }
 
-fn enter_by_path(path: &CStr) -> Result<()> {
+fn enter_by_path(path: &CStr, own: &[u8]) -> Result<()> {
     let file = openat(CWD, path, OpenFlags::O_WRONLY | OpenFlags::O_NOFOLLOW, 0)?;
-    let written = write_all(&file, b"0");
+    let written = write_all(&file, own);
     leave_open(file);
     written
 }

@@ -50,6 +50,7 @@ pub struct Live {
 ///
 /// # Errors
 /// The failure of the step.
+#[inline]
 pub fn apply(
     step: &Step,
     arena: &Arena,

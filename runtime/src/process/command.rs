@@ -8,6 +8,7 @@ use crate::failure::{Failure, Finding, Result};
 use crate::limits::PATH_BYTES_MAX;
 use crate::sys::error::{Call, SyscallError};
 use crate::sys::open::{CWD, OpenFlags, can_execute, fstat, leave_open, openat};
+use crate::sys::text::until_nul;
 
 /// The path of the program that was found.
 pub struct Program {
@@ -30,7 +31,7 @@ impl Program {
     /// The path for execve(2).
     #[must_use]
     pub fn path(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+        until_nul(&self.bytes).unwrap_or(c"")
     }
 
     /// Puts the parts together; false when they do not fit.

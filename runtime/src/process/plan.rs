@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::arena::{Arena, Text};
 use crate::config::memory_policy::MemoryPolicy;
-use crate::config::process::{ExecAffinity, Process, Rlimit, Scheduler};
+use crate::config::process::{ExecAffinity, Process, Rlimit, Scheduler, capability_name};
 use crate::failure::Origin;
 use crate::sys::credentials::{CapabilitySets, Instruction};
 use crate::sys::process::ExecStrings;
@@ -319,10 +319,7 @@ fn capability_sets(
 
 /// The names of the capabilities in a mask.
 fn names(mask: u64) -> impl Iterator<Item = String> {
-    (0..64)
-        .filter(move |bit| mask & 1 << bit != 0)
-        .filter_map(|bit| caps::all().into_iter().find(|c| c.index() == bit))
-        .map(|capability| capability.to_string())
+    (0..64).filter(move |bit| mask & 1 << bit != 0).filter_map(capability_name)
 }
 
 /// A step with the strings it refers to, for a human.

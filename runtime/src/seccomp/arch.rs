@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn keeps_the_table_sorted() {
-        assert!(NUMBERS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(NUMBERS.windows(2).all(|pair| pair[0].name() < pair[1].name()));
     }
 
     #[test]

@@ -21,3 +21,4 @@ pub mod signal;
 pub mod socket;
 pub mod support;
 pub mod terminal;
+pub mod text;

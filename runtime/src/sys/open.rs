@@ -34,11 +34,27 @@ pub fn openat(dir: impl AsFd, path: &CStr, flags: OFlag, mode: u32) -> Result<Ow
 pub fn openat2(dir: impl AsFd, path: &CStr, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd> {
     super::probe::allow(Call::Openat2)?;
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
+    let dir = dir.as_fd().as_raw_fd();
     let mut tries = 0;
     loop {
-        match nix::fcntl::openat2(dir.as_fd(), path, how) {
-            Err(nix::errno::Errno::EAGAIN) if tries < OPENAT2_TRIES => tries += 1,
-            other => return other.named(Call::Openat2),
+        // Not nix's: a missing file is usual here, and its table of errnos would be two more pieces of the
+        // program in the memory of every container's process.
+        // SAFETY: the path is NUL-terminated; `OpenHow` is the kernel's structure, whose size is passed.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_openat2,
+                dir,
+                path.as_ptr(),
+                &raw const how,
+                size_of::<OpenHow>(),
+            )
+        };
+        match i32::try_from(result) {
+            Ok(number) if number >= 0 => return Ok(adopt(number)),
+            _ => match SyscallError::last(Call::Openat2) {
+                SyscallError { errno: libc::EAGAIN, .. } if tries < OPENAT2_TRIES => tries += 1,
+                error => return Err(error),
+            },
         }
     }
 }
@@ -161,12 +177,12 @@ pub fn filesystem_magic(fd: impl AsFd) -> Result<i64> {
     nix::sys::statfs::fstatfs(fd).map(|s| s.filesystem_type().0).named(Call::Fstatfs)
 }
 
-/// Whether the mount that holds `fd` is read-only: fstatvfs(3).
+/// Whether the mount that holds the file at `path` is read-only: statvfs(3).
 ///
 /// # Errors
 /// The errno of the call.
-pub fn is_on_readonly_mount(fd: impl AsFd) -> Result<bool> {
-    nix::sys::statvfs::fstatvfs(fd)
+pub fn is_on_readonly_mount(path: &CStr) -> Result<bool> {
+    nix::sys::statvfs::statvfs(path)
         .map(|s| s.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
         .named(Call::Fstatfs)
 }
@@ -374,6 +390,7 @@ pub fn close_range_on_exec(first: u32) -> Result<()> {
 ///
 /// # Errors
 /// The errno of a call.
+#[inline]
 pub fn close_others_on_exec(first: u32) -> Result<()> {
     match close_range_on_exec(first) {
         Err(error) if error.is_unsupported() || error.errno == libc::EINVAL => {

@@ -374,6 +374,15 @@ pub fn geteuid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// The effective user id that this program was started with: `AT_EUID` of getauxval(3), which costs no
+/// system call. For what happens before anything may have changed it.
+#[must_use]
+pub fn euid_at_start() -> u32 {
+    // SAFETY: reads what the kernel put on the stack at execve(2).
+    let uid = unsafe { libc::getauxval(libc::AT_EUID) };
+    u32::try_from(uid).unwrap_or(u32::MAX)
+}
+
 /// The effective group id.
 #[must_use]
 pub fn getegid() -> u32 {

@@ -12,6 +12,7 @@ use crate::rootfs::plan::{OnProcfs, Tree};
 use crate::sys::mount::{self, MountFlags};
 use crate::sys::open::{CWD, OpenFlags, fstat, leave_open, openat};
 use crate::sys::process::{chdir, fchdir};
+use crate::sys::text::until_nul;
 
 /// A copy of the rootfs and its mounts is laid over it, because pivot_root(2) wants a mount point and
 /// the mounts of the container shall be seen where hooks look for them. In a user namespace the
@@ -136,7 +137,7 @@ fn append_mode<'b>(buffer: &'b mut [u8; 4096], data: &[u8], mode: u32) -> Result
         room.copy_from_slice(part);
         end += part.len();
     }
-    CStr::from_bytes_until_nul(buffer).map_err(|_| Finding::PathTooLong.into())
+    until_nul(buffer).ok_or_else(|| Finding::PathTooLong.into())
 }
 
 pub(super) fn bind(

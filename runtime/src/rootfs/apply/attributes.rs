@@ -13,6 +13,7 @@ use crate::sys::mount::{
 };
 use crate::sys::open::{self, fstat};
 use crate::sys::process::fchdir;
+use crate::sys::text::until_nul;
 
 /// The flags that mount(8) sets anew when it is given any for a bind mount.
 const FLAGS: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW;
@@ -161,7 +162,7 @@ fn descriptor_path<'b>(buffer: &'b mut [u8; 40], fd: BorrowedFd<'_>) -> &'b CStr
     let end = PREFIX.len() + number.bytes().len();
     buffer[..PREFIX.len()].copy_from_slice(PREFIX);
     buffer[PREFIX.len()..end].copy_from_slice(number.bytes());
-    CStr::from_bytes_until_nul(buffer).unwrap_or(c"")
+    until_nul(buffer).unwrap_or(c"")
 }
 
 #[cfg(test)]
