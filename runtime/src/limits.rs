@@ -4,8 +4,9 @@
 /// one MiB; what is larger is no config but an attack on our memory.
 pub const CONFIG_BYTES_MAX: usize = 16 << 20;
 
-/// Largest state file that is read, in bytes: we write a few KiB.
-pub const STATE_BYTES_MAX: usize = 1 << 20;
+/// Largest state file that is read, in bytes: we write a few KiB for most configs, and of none more than
+/// four times its own size, since it has annotations twice and mounts in a longer form.
+pub const STATE_BYTES_MAX: usize = 4 * CONFIG_BYTES_MAX;
 
 /// How many symbolic links a path inside a rootfs may pass: the kernel's own limit (ELOOP).
 pub const SYMLINKS_MAX: u32 = 40;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
-use keel_tests::{Container, requires};
+use keel_tests::{Container, Scratch, requires};
 use serde_json::{Value, json};
 
 fn is_keel(container: &Container) -> bool {
@@ -380,4 +381,97 @@ fn finds_what_cannot_be_granted() {
         }
     };
     explains("capability", "EPERM", "operation not permitted", limit, |_| ());
+}
+
+/// What is in the way of a container of an ordinary user, which fails with these words.
+#[track_caller]
+fn explains_to_a_user(container: &Container, kind: &str, errno: &str, words: &str) -> Value {
+    container.run().fails_naming(&[words]);
+    container.assert_nothing_left();
+    let found = container.call(&["explain", "--format", "json"]).succeeds().json();
+    let causes = found["causes"].as_array().expect("causes");
+    let cause = causes.iter().find(|cause| cause["kind"] == kind);
+    let cause = cause.unwrap_or_else(|| panic!("no {kind} in {found}"));
+    assert_eq!(cause["errno"], errno, "{cause}");
+    cause.clone()
+}
+
+/// CLI-EXPLAIN-15: a flag of a mount that a user namespace may not take away is named with its mount.
+#[test]
+fn finds_a_locked_flag() {
+    let host = Scratch::new();
+    let source = host.join("source");
+    fs::create_dir(&source).expect("a folder");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "noexec", "keel-tests"]).arg(&source);
+    assert!(mount.status().expect("mount").success());
+    let container = Container::rootless(|config| {
+        let options = json!(["bind", "ro", "exec"]);
+        let mount =
+            json!({"destination": "/data", "type": "bind", "source": source, "options": options});
+        config["mounts"].as_array_mut().expect("mounts").push(mount);
+    });
+    if !is_keel(&container) {
+        return;
+    }
+    let cause = explains_to_a_user(&container, "locked-flags", "EPERM", "locked flags noexec");
+    assert!(cause["cause"].as_str().expect("text").contains("source has noexec"), "{cause}");
+    container.change(|config| {
+        let last = config["mounts"].as_array_mut().expect("mounts").last_mut().expect("a mount");
+        last["options"] = json!(["bind", "ro"]);
+    });
+    container.run().succeeds();
+    let told = container.call(&["explain"]).succeeds().stdout;
+    assert_eq!(told, "nothing was found that keeps it from running\n");
+}
+
+/// CLI-EXPLAIN-16: ids of the host that a user was not given are named, with those that it was.
+#[test]
+fn finds_ids_that_are_not_the_users() {
+    let container = Container::rootless(|config| {
+        let map = &mut config["linux"]["uidMappings"];
+        map.as_array_mut().expect("a map").push(json!({"containerID": 1, "hostID": 1, "size": 9}));
+    });
+    if !is_keel(&container) {
+        return;
+    }
+    let cause = explains_to_a_user(&container, "subordinate-ids", "EPERM", "not allowed");
+    assert_eq!(cause["field"], "linux.uidMappings[1]");
+    let given = format!("65536 from {} on", container.user().first_subuid);
+    assert!(cause["cause"].as_str().expect("text").contains(&given), "{cause}");
+    container.change(|config| container.user().map_all(config));
+    container.run().succeeds();
+    let told = container.call(&["explain"]).succeeds().stdout;
+    assert_eq!(told, "nothing was found that keeps it from running\n");
+}
+
+/// CLI-EXPLAIN-17: a limit, and a cgroup that the config names, need a cgroup that was delegated to the user; one that
+/// was not is named, as is a file in it that cannot be written.
+#[test]
+fn finds_cgroups_that_were_not_delegated() {
+    let container = Container::rootless(|config| {
+        config["linux"]["resources"] = json!({"pids": {"limit": 10}});
+    });
+    if !is_keel(&container) {
+        return;
+    }
+    let kind = "cgroup-delegation";
+    let cause = explains_to_a_user(&container, kind, "EACCES", "linux.resources.pids.limit: ");
+    assert_eq!(cause["field"], "linux.resources.pids.limit");
+    assert!(cause["hint"].as_str().expect("a hint").contains("Delegate=yes"), "{cause}");
+    let named = format!("/{}", container.id());
+    container.change(|config| {
+        config["linux"]["resources"] = json!({});
+        config["linux"]["cgroupsPath"] = json!(named);
+    });
+    let cause = explains_to_a_user(&container, kind, "EACCES", "permission denied");
+    assert_eq!(cause["field"], "linux.cgroupsPath");
+    assert!(cause["cause"].as_str().expect("text").contains("is not this user's"), "{cause}");
+    // Without either the container does without cgroups.
+    container.change(|config| {
+        config["linux"].as_object_mut().expect("linux").remove("cgroupsPath");
+    });
+    container.run().succeeds();
+    let told = container.call(&["explain"]).succeeds().stdout;
+    assert_eq!(told, "nothing was found that keeps it from running\n");
 }

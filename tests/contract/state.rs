@@ -126,5 +126,53 @@ fn writes_the_members_that_tools_read() {
     let labels = state["config"]["labels"].as_array().expect("labels");
     let bundle = format!("bundle={}", container.bundle().display());
     assert!(labels.contains(&json!("a=b")) && labels.contains(&json!(bundle)), "{labels:?}");
-    assert!(state["external_descriptors"].is_array(), "{state}");
+    assert_eq!(state["external_descriptors"].as_array().map(Vec::len), Some(3), "{state}");
+}
+
+/// CLI-STATE-06: `config` of `state.json` says in runc's names what the container was made of, and its limits follow
+/// an update.
+#[test]
+fn writes_the_config_that_tools_read() {
+    let container = Container::sleeping(|config| {
+        let bind = json!({"destination": "/data", "type": "bind", "source": "rootfs/etc",
+            "options": ["rbind", "ro", "rslave"]});
+        config["mounts"].as_array_mut().expect("mounts").push(bind);
+        config["hostname"] = json!("here");
+        config["linux"]["resources"]["pids"] = json!({"limit": 77});
+        config["linux"]["sysctl"] = json!({"kernel.shmmni": "9"});
+    });
+    container.up();
+    let path = container.state_root().join(container.id()).join("state.json");
+    let config = || -> serde_json::Value {
+        let text = std::fs::read(&path).expect("a file");
+        serde_json::from_slice::<serde_json::Value>(&text).expect("JSON")["config"].take()
+    };
+    let seen = config();
+    let mounts = seen["mounts"].as_array().expect("mounts");
+    let at = |place: &str| mounts.iter().find(|one| one["destination"] == place).expect("a mount");
+    assert_eq!((&at("/proc")["device"], &at("/proc")["source"]), (&json!("proc"), &json!("proc")));
+    // MS_NOSUID and MS_STRICTATIME.
+    assert_eq!(at("/dev")["flags"], 0x0100_0002, "{}", at("/dev"));
+    assert_eq!(at("/dev")["data"], "mode=755,size=65536k");
+    // MS_RDONLY, MS_BIND and MS_REC; MS_SLAVE and MS_REC.
+    assert_eq!(at("/data")["flags"], 1 | 4096 | 16384, "{}", at("/data"));
+    assert_eq!(at("/data")["propagation_flags"], json!([(1 << 19) | 16384]));
+    let source = container.rootfs().join("etc");
+    assert_eq!(at("/data")["source"], source.display().to_string());
+    assert_eq!(at("/data")["device"], "bind");
+    assert_eq!(
+        (&seen["hostname"], &seen["sysctl"]["kernel.shmmni"]),
+        (&json!("here"), &json!("9"))
+    );
+    let kinds: Vec<_> = seen["namespaces"].as_array().expect("namespaces").iter().collect();
+    for kind in ["NEWNS", "NEWPID", "NEWUTS", "NEWIPC"] {
+        assert!(kinds.iter().any(|one| one["type"] == kind), "{kinds:?}");
+    }
+    let bounding = seen["capabilities"]["Bounding"].as_array().expect("names");
+    assert!(bounding.contains(&json!("CAP_KILL")), "{bounding:?}");
+    assert!(seen["mask_paths"].as_array().expect("paths").contains(&json!("/proc/keys")));
+    assert_eq!((&seen["no_new_privileges"], &seen["readonlyfs"]), (&json!(true), &json!(true)));
+    assert_eq!(seen["cgroups"]["pids_limit"], 77);
+    container.update(&["--pids-limit", "88"]).succeeds();
+    assert_eq!(config()["cgroups"]["pids_limit"], 88);
 }

@@ -49,13 +49,18 @@ pub(super) fn request(
         listen_fds: listen_fds(getpid, |name| std::env::var(name).ok()),
         preserve_fds: args.preserve_fds,
         notify_socket: notify_socket(),
-        rootless: match global.rootless {
-            Rootless::Auto => None,
-            Rootless::Yes => Some(true),
-            Rootless::No => Some(false),
-        },
+        rootless: tolerance(global.rootless),
         systemd_cgroup: global.systemd_cgroup,
     })
+}
+
+/// Whether cgroups that may not be written to are tolerated; `None` decides by privilege.
+pub(super) fn tolerance(rootless: Rootless) -> Option<bool> {
+    match rootless {
+        Rootless::Auto => None,
+        Rootless::Yes => Some(true),
+        Rootless::No => Some(false),
+    }
 }
 
 /// The socket of a manager that waits for the container's program to be ready.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::command::{ExplainArgs, Global};
-use super::create::{explain as told, id};
+use super::create::{explain as told, id, tolerance};
 use super::error::CommandError;
 use super::json::Json;
 use super::output::Output;
@@ -22,6 +22,8 @@ pub(super) fn run(
         bundle: args.bundle.clone(),
         config: args.config.clone(),
         command: args.command.clone(),
+        rootless: tolerance(global.rootless),
+        systemd_cgroup: global.systemd_cgroup,
     };
     if let Some(name) = &args.syscall {
         let answer = explain_syscall(&request, name, args.args).map_err(|error| told(&error))?;

@@ -2,6 +2,7 @@
 
 pub mod id;
 pub mod process;
+pub mod recorded_config;
 pub mod state_dir;
 pub mod state_file;
 pub mod status;

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::process::ProcessIdentity;
+use super::recorded_config::namespace_name;
 use crate::config::linux::NamespaceKind;
 
 /// Version of what stands under the key `keel`.
@@ -50,6 +51,10 @@ pub struct State {
     pub intel_rdt_path: String,
     /// Its monitoring group there; empty for none.
     pub monitoring_path: String,
+    /// What `config` says of the container for tools that read runc's file, but for `rootfs` and `labels`.
+    pub config: Map<String, Value>,
+    /// What its standard streams were at its creation, as links of `/proc/self/fd` show it.
+    pub external_descriptors: Vec<String>,
     /// Those directories of the resctrl file system that end with the container, in the order of their
     /// removal.
     pub resctrl_made: Vec<String>,
@@ -107,21 +112,23 @@ impl State {
         let namespace_paths: Map<String, Value> = NamespaceKind::ALL
             .into_iter()
             .map(|kind| {
-                let name = kind.proc_name();
-                let key = format!("NEW{}", if kind == NamespaceKind::Mount { "NS" } else { name });
-                (key.to_uppercase(), Value::String(format!("/proc/{pid}/ns/{name}")))
+                let path = format!("/proc/{pid}/ns/{}", kind.proc_name());
+                (namespace_name(kind), Value::String(path))
             })
             .collect();
+        let mut config = self.config.clone();
+        config.insert("rootfs".to_owned(), json!(self.rootfs));
+        config.insert("labels".to_owned(), json!(labels));
         let mut state = json!({
             "id": self.id,
             "init_process_pid": pid,
             "init_process_start": self.process.start_time,
             "created": self.created,
-            "config": { "rootfs": self.rootfs, "labels": labels },
+            "config": config,
             "rootless": self.rootless,
             "cgroup_paths": map(&self.cgroup_paths),
             "namespace_paths": namespace_paths,
-            "external_descriptors": [],
+            "external_descriptors": self.external_descriptors,
             "intel_rdt_path": self.intel_rdt_path,
             "keel": {
                 "version": VERSION,
@@ -189,6 +196,13 @@ impl State {
             resources: own.get("resources").cloned(),
             restoring: own["restoring"].as_bool().unwrap_or(false),
             // Not in the files of older versions, which had none of it.
+            config: {
+                let mut config = json["config"].as_object().cloned().unwrap_or_default();
+                config.remove("rootfs");
+                config.remove("labels");
+                config
+            },
+            external_descriptors: strings(&json["external_descriptors"]),
             intel_rdt_path: json["intel_rdt_path"].as_str().unwrap_or_default().to_owned(),
             monitoring_path: own["monitoring_path"].as_str().unwrap_or_default().to_owned(),
             resctrl_made: strings(&own["resctrl_made"]),
@@ -250,6 +264,8 @@ mod tests {
             restoring: false,
             intel_rdt_path: "/sys/fs/resctrl/web".to_owned(),
             monitoring_path: String::new(),
+            config: Map::from_iter([("hostname".to_owned(), json!("web"))]),
+            external_descriptors: vec!["/dev/null".to_owned(), "pipe:[7]".to_owned()],
             resctrl_made: vec!["/sys/fs/resctrl/web".to_owned()],
         }
     }

@@ -1,8 +1,10 @@
 //! explain: why a program or a container does not come to run, from the config, the root filesystem and the
 //! host as they are. Nothing is changed, and nothing is run.
 
+mod cgroups;
 pub mod elf;
 mod host;
+mod ids;
 mod program;
 
 use std::ffi::CString;
@@ -35,6 +37,10 @@ pub struct Request {
     pub config: Option<PathBuf>,
     /// A command in place of the config's, as exec is given it.
     pub command: Vec<String>,
+    /// Whether cgroups that may not be written to are tolerated; `None` decides by privilege.
+    pub rootless: Option<bool>,
+    /// The cgroups are systemd's to make.
+    pub systemd_cgroup: bool,
 }
 
 /// One cause.
@@ -114,8 +120,10 @@ fn subject(
             return Ok(None);
         }
     };
-    if let Err(error) = plan_only(&as_creation(request)) {
-        found.causes.extend(refused(&error));
+    let creation = as_creation(request);
+    match plan_only(&creation) {
+        Ok(_) => cgroups::check(&creation, &loaded.spec, &mut found.causes),
+        Err(error) => found.causes.extend(refused(&error)),
     }
     let rootfs = request.bundle.join(&loaded.spec.root_path);
     Ok(Some((loaded.spec, rootfs)))
@@ -123,8 +131,12 @@ fn subject(
 
 fn as_creation(request: &Request) -> request::Request {
     let id = request.id.clone().unwrap_or_else(ContainerId::example);
-    let config = request.config.clone();
-    request::Request { config, ..request::Request::new(id, &request.root, &request.bundle) }
+    request::Request {
+        config: request.config.clone(),
+        rootless: request.rootless,
+        systemd_cgroup: request.systemd_cgroup,
+        ..request::Request::new(id, &request.root, &request.bundle)
+    }
 }
 
 /// What refuses a config, as causes: one for each finding.

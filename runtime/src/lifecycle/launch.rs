@@ -14,6 +14,7 @@ use crate::config::hooks::Hooks;
 use crate::config::linux::NamespaceKind;
 use crate::config::spec::Spec;
 use crate::container::process::ProcessIdentity;
+use crate::container::recorded_config;
 use crate::container::state_dir::StateDir;
 use crate::container::state_file::State;
 use crate::container::status::Status;
@@ -374,6 +375,13 @@ fn compile(
     plan::compile(spec, context)
 }
 
+/// What this process's standard streams are: the container's.
+fn streams() -> Vec<String> {
+    let link = |number: u8| std::fs::read_link(format!("/proc/self/fd/{number}"));
+    let shown = |number| link(number).map(|path| path.to_string_lossy().into_owned());
+    (0..3).map(|number| shown(number).unwrap_or_default()).collect()
+}
+
 pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
     let rootfs = request.bundle.join(&spec.root_path);
     let paths = host.cgroups.paths().into_iter();
@@ -395,6 +403,8 @@ pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> Stat
         restoring: false,
         intel_rdt_path: String::new(),
         monitoring_path: String::new(),
+        config: recorded_config::members(spec, request.id.as_str(), &request.bundle),
+        external_descriptors: streams(),
         resctrl_made: Vec::new(),
     }
 }

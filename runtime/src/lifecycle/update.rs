@@ -13,6 +13,7 @@ use crate::cgroup;
 use crate::config::resources::Resources;
 use crate::config::resources::update::Update;
 use crate::container::id::ContainerId;
+use crate::container::recorded_config::cgroups;
 use crate::container::status::Status;
 use crate::procfs::Procfs;
 
@@ -63,6 +64,10 @@ pub fn update(
         }
     };
     container.state.resources = Some(updated.all.to_json());
+    container.state.config.insert("cgroups".to_owned(), {
+        let config = container.config()?;
+        cgroups(config.linux.cgroups_path.as_deref(), id.as_str(), &updated.all)
+    });
     if let Err(error) = container.directory.write_state(&container.state) {
         let error = RuntimeError::from(error);
         let limits = former.restore().map_err(RuntimeError::from);

@@ -298,11 +298,22 @@ pub fn mount_flags(fd: impl AsFd) -> Result<u64> {
 /// # Errors
 /// The errno of the call.
 pub fn can_execute(dir: impl AsFd, path: &CStr) -> Result<()> {
+    can(dir, path, libc::X_OK)
+}
+
+/// The effective right of this process to write to `path`, which for a directory is to make files in it.
+///
+/// # Errors
+/// The errno of the call.
+pub fn can_write(dir: impl AsFd, path: &CStr) -> Result<()> {
+    can(dir, path, libc::W_OK)
+}
+
+fn can(dir: impl AsFd, path: &CStr, mode: i32) -> Result<()> {
     let fd = dir.as_fd().as_raw_fd();
     // SAFETY: the path is NUL-terminated; the call only reads it.
-    let result = unsafe {
-        libc::syscall(libc::SYS_faccessat2, fd, path.as_ptr(), libc::X_OK, libc::AT_EACCESS)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_faccessat2, fd, path.as_ptr(), mode, libc::AT_EACCESS) };
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::Access)) }
 }
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::super::host::has_selinux;
 use super::Cause;
 use crate::config::hooks::Point;
-use crate::config::linux::{IdMapping, NamespaceKind};
+use crate::config::linux::NamespaceKind;
 use crate::config::process::Process;
 use crate::config::spec::Spec;
 use crate::sys::credentials::capget;
+use crate::sys::namespace;
 use crate::sys::open::{CWD, OpenFlags, mount_flags, openat};
-use crate::sys::process::geteuid;
 
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -19,9 +19,9 @@ const CAP_SYS_RESOURCE: u32 = 24;
 pub(super) fn check(spec: &Spec, process: &Process, bundle: &Path, causes: &mut Vec<Cause>) {
     let (_, permitted) = capget().unwrap_or_default();
     let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
-    mounts(spec, bundle, causes);
+    mounts(spec, bundle, permitted & 1 << CAP_SYS_ADMIN != 0, causes);
     if in_user_namespace {
-        ids(spec, process, permitted, causes);
+        super::ids::check(spec, process, permitted & 1 << CAP_SYS_ADMIN != 0, causes);
     } else {
         capabilities(process, permitted, causes);
     }
@@ -33,7 +33,7 @@ pub(super) fn check(spec: &Spec, process: &Process, bundle: &Path, causes: &mut 
     hooks(spec, causes);
 }
 
-fn cause(
+pub(super) fn cause(
     kind: &'static str,
     field: impl Into<String>,
     errno: &'static str,
@@ -43,11 +43,11 @@ fn cause(
     Cause { kind, field: field.into(), errno, what, hint: hint.to_owned() }
 }
 
-fn mounts(spec: &Spec, bundle: &Path, causes: &mut Vec<Cause>) {
+fn mounts(spec: &Spec, bundle: &Path, privileged: bool, causes: &mut Vec<Cause>) {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let knows = |kind: &str| known.lines().any(|line| line.split('\t').next_back() == Some(kind));
-    let own_map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let confined = !own_map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    // To a mount namespace of another user namespace than the mounts' own, their flags are locked.
+    let confined = namespace::is_nested() || !privileged && spec.linux.creates(NamespaceKind::User);
     for (index, mount) in spec.mounts.iter().enumerate() {
         let field = format!("mounts[{index}]");
         if mount.options.bind.is_none() {
@@ -122,66 +122,6 @@ fn locked_flags(field: &str, source: &Path, cleared: u64, causes: &mut Vec<Cause
             "leave the flags as they are, or change them on the host",
         ));
     }
-}
-
-fn ids(spec: &Spec, process: &Process, permitted: u64, causes: &mut Vec<Cause>) {
-    let linux = &spec.linux;
-    let maps = [
-        ("linux.uidMappings", &linux.uid_mappings, "process.user.uid", vec![process.user.uid]),
-        ("linux.gidMappings", &linux.gid_mappings, "process.user.gid", vec![process.user.gid]),
-        (
-            "linux.gidMappings",
-            &linux.gid_mappings,
-            "process.user.additionalGids",
-            process.user.additional_gids.clone(),
-        ),
-    ];
-    let creates = linux.creates(NamespaceKind::User);
-    for (field, mappings, of_process, all) in maps {
-        for id in all {
-            let holds = |map: &IdMapping| id >= map.container && id - map.container < map.size;
-            if creates && !mappings.is_empty() && !mappings.iter().any(holds) {
-                let what = format!("id {id} is not in {field}");
-                causes.push(cause(
-                    "id-unmapped",
-                    of_process,
-                    "EINVAL",
-                    what,
-                    "add it to the mappings",
-                ));
-            }
-        }
-    }
-    let privileged = permitted & 1 << CAP_SYS_ADMIN != 0;
-    let several = linux.uid_mappings.iter().map(|map| u64::from(map.size)).sum::<u64>() > 1;
-    let foreign = linux.uid_mappings.iter().any(|map| map.host != geteuid());
-    if creates && !privileged && (several || foreign) && !in_path("newuidmap") {
-        let what =
-            "more than the caller's own id is mapped, and newuidmap is not installed".to_owned();
-        causes.push(cause(
-            "mapping",
-            "linux.uidMappings",
-            "EPERM",
-            what,
-            "install uidmap and give the user a range in /etc/subuid, or map one id",
-        ));
-    }
-    let limit = std::fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
-    if creates && limit.trim() == "0" {
-        let what = "user.max_user_namespaces is 0".to_owned();
-        causes.push(cause(
-            "user-namespaces-off",
-            "linux.namespaces",
-            "ENOSPC",
-            what,
-            "raise the sysctl",
-        ));
-    }
-}
-
-fn in_path(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
 fn capabilities(process: &Process, permitted: u64, causes: &mut Vec<Cause>) {
