@@ -84,7 +84,8 @@ impl Line<'_> {
         let hint = hint.map(|hint| format!("hint: {}\n", harmless(hint))).unwrap_or_default();
         let seconds = self.elapsed.as_secs();
         let place = self.place.map(|at| format!("{at} {}()", at.function)).unwrap_or_default();
-        format!("\x1b[{colour}m{label}\x1b[0m[{seconds:04}]{place} {message}\n{hint}")
+        // What follows a message stands in a column of its own, so that runc fills up short ones.
+        format!("\x1b[{colour}m{label}\x1b[0m[{seconds:04}]{place} {message:<44} \n{hint}")
     }
 
     fn json(&self) -> String {
@@ -154,7 +155,7 @@ mod tests {
         let line = Line { level: Level::Debug, message: "m", details, time, elapsed, place };
         let text = line.render(Form::Text);
         assert!(text.ends_with("msg=m func=\"keel::a()\" file=\"src/a.rs:7\"\n"), "{text}");
-        assert!(line.render(Form::Terminal).ends_with("[0000]src/a.rs:7 keel::a() m\n"));
+        assert!(line.render(Form::Terminal).trim_end().ends_with("[0000]src/a.rs:7 keel::a() m"));
         let json = line.render(Form::Json);
         assert!(json.ends_with("\"func\":\"keel::a\",\"file\":\"src/a.rs:7\"}\n"), "{json}");
     }
@@ -191,14 +192,15 @@ mod tests {
     fn keeps_only_the_hint_beside_the_message_for_people() {
         let line = "time=\"2026-11-22T16:00:54Z\" level=error msg=no hint=\"try <this>\"\n";
         check(Form::Text, "no", &details(), line);
-        let lines = "\x1b[31mERRO\x1b[0m[0001] no\nhint: try <this>\n";
+        let message = "no                                          "; // 44 wide, as in runc.
+        let lines = &format!("\x1b[31mERRO\x1b[0m[0001] {message} \nhint: try <this>\n");
         check(Form::Terminal, "no", &details(), lines);
     }
 
     #[test]
     fn sends_no_control_sequence_to_a_terminal() {
-        let expected = "\x1b[31mERRO\x1b[0m[0001] a\\u{1b}[2Jb\n";
-        check(Form::Terminal, "a\x1b[2Jb\n", &Details::default(), expected);
+        let expected = format!("\x1b[31mERRO\x1b[0m[0001] {:<44} \n", "a\\u{1b}[2Jb");
+        check(Form::Terminal, "a\x1b[2Jb\n", &Details::default(), &expected);
     }
 
     #[test]
