@@ -85,6 +85,9 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+// Ending work early.
+pub mod cancel;
+
 // Pure: identities, names, documents.
 pub mod identity;
 pub mod reference;
@@ -100,6 +103,10 @@ pub mod layer;
 pub mod snapshot;
 pub mod store;
 pub mod tar;
+
+// Registries.
+pub mod auth;
+pub mod registry;
 
 // Dockerfiles.
 pub mod build;

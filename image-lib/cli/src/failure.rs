@@ -3,8 +3,10 @@
 use std::error::Error;
 
 use keel_image::archive::ArchiveError;
+use keel_image::auth::AuthError;
 use keel_image::bundle::BundleError;
 use keel_image::flatten::FlattenError;
+use keel_image::registry::RegistryError;
 use keel_image::snapshot::MountError;
 use keel_image::store::StoreError;
 
@@ -117,6 +119,27 @@ impl From<MountError> for Failure {
             return failure;
         }
         failure.with_hint("mounting the layers of an image needs root")
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let failure = Self::of(&error);
+        if let Some(hint) = error.hint() {
+            return failure.with_hint(&hint);
+        }
+        match error {
+            RegistryError::Store { source, .. } => {
+                Self { hint: Self::from(*source).hint, ..failure }
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        Self::of(&error)
     }
 }
 

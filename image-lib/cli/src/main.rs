@@ -11,9 +11,13 @@ mod import;
 mod inspect;
 mod interrupt;
 mod load;
+mod login;
+mod logout;
 mod output;
 mod progress;
 mod prune;
+mod pull;
+mod registry_flags;
 mod rmi;
 mod run;
 mod save;
@@ -64,8 +68,14 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Load images from an archive
     Load(load::Arguments),
+    /// Keep the credentials for a registry
+    Login(login::Arguments),
+    /// Forget the credentials for a registry
+    Logout(logout::Arguments),
     /// Remove images without names, and what nothing needs any more
     Prune(prune::Arguments),
+    /// Fetch an image from a registry
+    Pull(pull::Arguments),
     /// Remove images
     Rmi(rmi::Arguments),
     /// Run a command in a new container
@@ -107,12 +117,18 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         build::run(&mut parser, root)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Credentials have nothing to do with the store.
+    match &command {
+        Command::Login(arguments) => return login::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Logout(arguments) => return logout::run(arguments).map(|()| ExitCode::SUCCESS),
+        _ => {}
+    }
     let store = Store::open(root)?;
     if !matches!(command, Command::Run(_)) {
         interrupt::clean_up_on_signals(store.path())?;
     }
     match command {
-        Command::Build { .. } => {}
+        Command::Build { .. } | Command::Login(_) | Command::Logout(_) => {}
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
         Command::History(arguments) => history::run(&store, &arguments)?,
         Command::Images(arguments) => images::run(&store, &arguments)?,
@@ -120,6 +136,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Inspect(arguments) => inspect::run(&store, &arguments)?,
         Command::Load(arguments) => load::run(&store, &arguments)?,
         Command::Prune(arguments) => prune::run(&store, &arguments)?,
+        Command::Pull(arguments) => pull::run(&store, &arguments)?,
         Command::Rmi(arguments) => rmi::run(&store, &arguments)?,
         Command::Run(arguments) => return run::run(&store, &arguments),
         Command::Save(arguments) => save::run(&store, &arguments)?,

@@ -14,7 +14,24 @@ use crate::output;
 #[derive(Debug)]
 pub(crate) struct Bars {
     all: Option<MultiProgress>,
-    by_blob: Mutex<HashMap<Digest, ProgressBar>>,
+    by_blob: Mutex<HashMap<(Stage, Digest), ProgressBar>>,
+}
+
+/// What is done with a blob; both may be at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Stage {
+    Fetch,
+    Unpack,
+}
+
+fn bar(all: &MultiProgress, verb: &str, blob: &Digest, bytes: u64) -> ProgressBar {
+    let bar = all.add(ProgressBar::new(bytes));
+    let style = format!("{{prefix}}: {verb:9} [{{bar:30}}] {{bytes}}/{{total_bytes}}");
+    if let Ok(style) = ProgressStyle::with_template(&style) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(blob.short().to_owned());
+    bar
 }
 
 impl Bars {
@@ -36,26 +53,36 @@ impl Progress for Bars {
         let Some(all) = &self.all else { return };
         let mut bars = self.by_blob.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Begin { blob, bytes } => {
-                let bar = all.add(ProgressBar::new(bytes));
-                let style = "{prefix}: unpacking [{bar:30}] {bytes}/{total_bytes}";
-                if let Ok(style) = ProgressStyle::with_template(style) {
-                    bar.set_style(style.progress_chars("=> "));
-                }
-                bar.set_prefix(blob.short().to_owned());
-                bars.insert(blob.clone(), bar);
+            Event::BeginFetch { blob, bytes, present } => {
+                let bar = bar(all, "fetching", blob, bytes);
+                bar.set_position(present);
+                bars.insert((Stage::Fetch, blob.clone()), bar);
             }
-            Event::Advance { blob, bytes } => {
-                if let Some(bar) = bars.get(blob) {
+            Event::Begin { blob, bytes } => {
+                let bar = bar(all, "unpacking", blob, bytes);
+                bars.insert((Stage::Unpack, blob.clone()), bar);
+            }
+            Event::AdvanceFetch { blob, bytes } => {
+                if let Some(bar) = bars.get(&(Stage::Fetch, blob.clone())) {
                     bar.inc(bytes);
                 }
             }
-            Event::End { blob } => {
-                if let Some(bar) = bars.remove(blob) {
+            Event::Advance { blob, bytes } => {
+                if let Some(bar) = bars.get(&(Stage::Unpack, blob.clone())) {
+                    bar.inc(bytes);
+                }
+            }
+            Event::EndFetch { blob } => {
+                if let Some(bar) = bars.remove(&(Stage::Fetch, blob.clone())) {
                     bar.finish_and_clear();
                 }
             }
-            Event::Warning(_) => {}
+            Event::End { blob } => {
+                if let Some(bar) = bars.remove(&(Stage::Unpack, blob.clone())) {
+                    bar.finish_and_clear();
+                }
+            }
+            Event::Present { .. } | Event::Warning(_) => {}
         }
     }
 }

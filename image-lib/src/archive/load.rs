@@ -13,7 +13,9 @@ use crate::identity::{Digest, ImageId};
 use crate::layer::Bounded;
 use crate::reference::Reference;
 use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Preferences, media_type};
-use crate::store::{Documents, Hold, Layer, Progress, Store, Wanted, read_image, reference_of};
+use crate::store::{
+    Documents, Hold, Layer, Progress, StagedBlob, Store, Wanted, read_image, reference_of,
+};
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +110,7 @@ fn take(
     for candidate in &candidates {
         for blob in &candidate.blobs {
             if published.insert(blob.digest.clone())
-                && let Some(path) = staged.get(&blob.digest)
+                && let Some(StagedBlob::File(path)) = staged.get(&blob.digest)
             {
                 store.publish_file(path, blob)?;
             }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::ArchiveError;
 use crate::blob::Meter;
 use crate::identity::{Algorithm, Digest};
-use crate::store::{Scratch, Store, StoreError};
+use crate::store::{Scratch, Staged, StagedBlob, Store, StoreError};
 
 /// A file that was set aside.
 #[derive(Debug, Clone)]
@@ -63,8 +63,10 @@ impl<'s> Spool<'s> {
     }
 
     /// Where the bytes of a digest are, for those that are not in the store.
-    pub(super) fn staged(&self) -> HashMap<Digest, PathBuf> {
-        let path = |(digest, file): (&Digest, &Spooled)| Some((digest.clone(), file.path.clone()?));
+    pub(super) fn staged(&self) -> Staged {
+        let path = |(digest, file): (&Digest, &Spooled)| {
+            Some((digest.clone(), StagedBlob::File(file.path.clone()?)))
+        };
         self.files.iter().filter_map(path).collect()
     }
 }

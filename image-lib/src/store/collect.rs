@@ -34,6 +34,7 @@ impl Store {
         };
         let needed = self.needed()?;
         let mut collected = Collected::default();
+        self.collect_partials()?;
         for (digest, path, size) in self.all_blobs()? {
             if !needed.contains(&digest) {
                 fs::remove_file(&path).at("remove", &path)?;

@@ -42,7 +42,7 @@ impl Note {
     }
 }
 
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
 }

@@ -36,6 +36,7 @@ impl Store {
             // Set-user-id programs of images must not be reachable.
             ("layers", 0o700),
             ("retained", 0o700),
+            ("partial", 0o700),
             // Whoever can open a file can lock it, and so stop all others.
             ("locks", 0o700),
             ("tmp", 0o711),

@@ -7,6 +7,7 @@
 //! layers/chain-<chain id>/fs                        one that depends on the layers below it
 //! retained/<name>                                   digests that a build cache needs
 //! cache/                                            what a build remembers; its own affair
+//! partial/<algorithm>-<hex>                       what has come of a blob; kept when a pull is killed
 //! tmp/<random>/                                     work in progress, locked by its process
 //! locks/content, locks/index, locks/tmp             what the flocks are taken on
 //! ```
@@ -33,6 +34,7 @@ mod index;
 mod layers;
 mod layout;
 mod lock;
+mod partial;
 mod progress;
 mod retain;
 mod scratch;
@@ -52,7 +54,8 @@ pub(crate) use index::{CONTAINERD_NAME, REF_NAME, reference_of};
 pub(crate) use layers::ROOT_ENTRY_MARK;
 pub use layout::Store;
 pub use lock::Hold;
+pub(crate) use partial::{Arriving, Partial};
 pub use progress::{Event, Progress, Silent};
 pub use scratch::Scratch;
 pub(crate) use select::{Documents, Wanted};
-pub(crate) use unpack::Staged;
+pub(crate) use unpack::{Staged, StagedBlob};

@@ -5,6 +5,32 @@ use crate::identity::Digest;
 /// Something happened that a person may want to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
+    /// A blob is there already and is not fetched.
+    Present {
+        /// The blob.
+        blob: &'a Digest,
+    },
+    /// A blob is being fetched.
+    BeginFetch {
+        /// The blob.
+        blob: &'a Digest,
+        /// The blob's size.
+        bytes: u64,
+        /// How much of it is there from an earlier time.
+        present: u64,
+    },
+    /// More bytes of the blob have come.
+    AdvanceFetch {
+        /// The blob.
+        blob: &'a Digest,
+        /// How many more.
+        bytes: u64,
+    },
+    /// All bytes of the blob have come, and are the right ones.
+    EndFetch {
+        /// The blob.
+        blob: &'a Digest,
+    },
     /// A layer of this many compressed bytes is being unpacked.
     Begin {
         /// The layer's blob.

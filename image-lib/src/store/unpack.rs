@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::error::{At, reading};
 use super::layers::{TREE, dependent_name, independent_name, note_of};
+use super::partial::{Arriving, Follower};
 use super::{Event, Layer, Progress, Scratch, Store, StoreError};
 use crate::blob::VerifiedReader;
 use crate::fsroot::Root;
@@ -19,7 +20,39 @@ use crate::snapshot::Overlay;
 use crate::spec::Descriptor;
 
 /// Blobs that are on the store's disk but have no name yet.
-pub(crate) type Staged = HashMap<Digest, PathBuf>;
+pub(crate) type Staged = HashMap<Digest, StagedBlob>;
+
+/// Where the bytes of a blob are that has no name yet.
+#[derive(Debug, Clone)]
+pub(crate) enum StagedBlob {
+    /// In this file.
+    File(PathBuf),
+    /// On their way.
+    Arriving(Arriving),
+}
+
+/// Reads a blob; its end is not reported unless size and digest are the expected ones.
+#[derive(Debug)]
+pub(crate) enum StagedReader {
+    Verified(VerifiedReader<File>),
+    Arriving(Follower),
+}
+
+impl Read for StagedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Verified(reader) => reader.read(buffer),
+            Self::Arriving(reader) => reader.read(buffer),
+        }
+    }
+}
+
+impl StagedReader {
+    /// Reads what is left, so that all is verified.
+    pub(crate) fn drain(&mut self) -> io::Result<()> {
+        io::copy(self, &mut io::sink()).map(drop)
+    }
+}
 
 /// A layer that was unpacked into a scratch directory.
 struct Unpacked {
@@ -238,13 +271,26 @@ impl Store {
         &self,
         descriptor: &Descriptor,
         staged: &Staged,
-    ) -> Result<(PathBuf, VerifiedReader<File>), StoreError> {
-        let Some(path) = staged.get(&descriptor.digest) else {
-            return Ok((self.blob_path(&descriptor.digest), self.open_blob(descriptor)?));
+    ) -> Result<(PathBuf, StagedReader), StoreError> {
+        let stored = || {
+            let reader = StagedReader::Verified(self.open_blob(descriptor)?);
+            Ok((self.blob_path(&descriptor.digest), reader))
         };
-        let file = File::open(path).at("open", path)?;
-        let reader = VerifiedReader::new(file, descriptor.digest.clone(), descriptor.size);
-        Ok((path.clone(), reader))
+        match staged.get(&descriptor.digest) {
+            None => stored(),
+            Some(StagedBlob::File(path)) => {
+                let file = File::open(path).at("open", path)?;
+                let reader = VerifiedReader::new(file, descriptor.digest.clone(), descriptor.size);
+                Ok((path.clone(), StagedReader::Verified(reader)))
+            }
+            Some(StagedBlob::Arriving(arriving)) => match arriving.follow() {
+                Some(follower) => {
+                    let path = self.blob_path(&descriptor.digest);
+                    Ok((path, StagedReader::Arriving(follower)))
+                }
+                None => stored(),
+            },
+        }
     }
 }
 

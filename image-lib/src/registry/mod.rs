@@ -1,0 +1,38 @@
+//! Registries (distribution-spec 1.1): a client on blocking connections and threads, without a process
+//! of its own and without global state.
+//!
+//! Reading order: [`Client`] makes every request ([`client`](self)), `host` is one server and one exchange,
+//! `token` what convinces it, [`Repository`] its manifests and blobs, `pull` brings an image into a
+//! store. `challenge`, `header`, `url`, `scope`, `document` and `proxy` are pure.
+
+mod blob;
+mod challenge;
+mod client;
+mod document;
+mod endpoint;
+mod error;
+mod header;
+mod host;
+mod options;
+mod proxy;
+mod pull;
+mod remote;
+mod repository;
+mod retry;
+mod scope;
+mod tls;
+mod token;
+mod url;
+
+pub use challenge::Challenge;
+pub use client::Client;
+pub use error::{Refusal, RegistryError, TransportError, TransportKind};
+pub use header::{ContentRange, content_range, media_type, next_link, retry_after, upload_range};
+pub use options::Options;
+pub use proxy::ProxyRules;
+pub use pull::{PullOptions, Pulled};
+pub use repository::{Document, Repository, Selector};
+pub use retry::RetryPolicy;
+pub use scope::Scopes;
+pub use tls::HostTls;
+pub use url::{Scheme, Url};

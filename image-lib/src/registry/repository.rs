@@ -1,0 +1,371 @@
+//! A repository at a registry: its manifests and blobs.
+
+use std::cmp::Ordering;
+use std::io::Read;
+
+use ureq::http::header::{ACCEPT, IF_RANGE, RANGE};
+use ureq::http::{HeaderName, HeaderValue, Method};
+
+use super::client::{Client, Request, Target};
+use super::endpoint::Endpoint;
+use super::header::{content_range, media_type};
+use super::host::{self, Payload, Response, Slot};
+use super::scope::Scopes;
+use super::{RegistryError, document};
+use crate::blob::Mismatch;
+use crate::identity::{Digest, Hasher};
+use crate::reference::Reference;
+use crate::spec::{Descriptor, MANIFEST_BYTES_MAX, media_type as kinds};
+
+/// All kinds of manifests that are understood, or refused with a sentence.
+const MANIFEST_KINDS: [&str; 6] = [
+    kinds::OCI_MANIFEST,
+    kinds::OCI_INDEX,
+    kinds::DOCKER_MANIFEST,
+    kinds::DOCKER_MANIFEST_LIST,
+    kinds::DOCKER_SCHEMA1_SIGNED,
+    kinds::DOCKER_SCHEMA1,
+];
+
+/// A repository at a registry. Clones share the client.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    client: Client,
+    name: String,
+    familiar: String,
+    endpoints: Vec<Endpoint>,
+}
+
+/// Which manifest of a repository is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// The one that has this tag now.
+    Tag(String),
+    /// The one whose bytes have this digest.
+    Digest(Digest),
+}
+
+impl Selector {
+    /// What `reference` selects: its digest, else its tag, else `latest`.
+    #[must_use]
+    pub fn of(reference: &Reference) -> Self {
+        match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => Self::Digest(digest.clone()),
+            (None, tag) => Self::Tag(tag.unwrap_or("latest").to_owned()),
+        }
+    }
+
+    fn word(&self) -> String {
+        match self {
+            Self::Tag(tag) => tag.clone(),
+            Self::Digest(digest) => digest.to_string(),
+        }
+    }
+}
+
+/// A manifest or an index: its own bytes and what they are.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Media type, digest and size of the bytes.
+    pub descriptor: Descriptor,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A part of a blob on its way.
+pub(super) struct Part {
+    /// The first byte that comes.
+    pub(super) first: u64,
+    /// What the server calls this state of the blob, if it surely means the bytes.
+    pub(super) entity_tag: Option<String>,
+    pub(super) reader: Box<dyn Read + Send>,
+    /// The right to fetch it.
+    pub(super) _slot: Slot,
+}
+
+impl Repository {
+    pub(super) fn new(client: Client, reference: &Reference, endpoints: Vec<Endpoint>) -> Self {
+        let (name, familiar) = (reference.name(), reference.familiar_name());
+        Self { client, name, familiar, endpoints }
+    }
+
+    /// Domain and path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The client through which it is reached.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What errors say was asked for.
+    pub(super) fn subject(&self, selector: &Selector) -> String {
+        match selector {
+            Selector::Tag(tag) => format!("{}:{tag}", self.familiar),
+            Selector::Digest(digest) => format!("{}@{digest}", self.familiar),
+        }
+    }
+
+    pub(super) fn too_many(&self, digest: &Digest, limit: usize) -> RegistryError {
+        let subject = self.subject(&Selector::Digest(digest.clone()));
+        RegistryError::Documents { subject, limit }
+    }
+
+    /// Asks one endpoint after the other. The registry itself is the last, and its error is the one
+    /// that is told.
+    pub(super) fn anywhere<T>(
+        &self,
+        ask: impl Fn(&Endpoint) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let mut mirrors = Vec::new();
+        for endpoint in &self.endpoints {
+            match ask(endpoint) {
+                Err(error @ RegistryError::Cancelled) => return Err(error),
+                Err(error) if endpoint.is_mirror => mirrors.push(error.to_string()),
+                Err(error) if mirrors.is_empty() => return Err(error),
+                Err(error) => {
+                    let (mirrors, source) = (mirrors.join("; "), Box::new(error));
+                    return Err(RegistryError::Everywhere { mirrors, source });
+                }
+                done => return done,
+            }
+        }
+        Err(RegistryError::Name { name: self.name.clone() })
+    }
+
+    /// Makes a request for this repository at one of its endpoints. `rest` stands behind
+    /// `/v2/NAME/`.
+    pub(super) fn request(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        rest: &str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        subject: &str,
+        accepted: &[u16],
+    ) -> Result<Response, RegistryError> {
+        let path = format!("/v2/{}/{rest}", endpoint.repository);
+        let request = Request {
+            method,
+            target: Target::Path(&path),
+            headers,
+            payload: Payload::None,
+            scopes: Scopes::pull(&endpoint.repository),
+            repository: &endpoint.repository,
+            subject,
+            accepted,
+        };
+        let host = self.client.0.host(endpoint)?;
+        self.client.0.send(&host, &request)
+    }
+
+    /// The digest that the registry says a manifest has; nothing if it does not say. Its word is good
+    /// for finding what is already there, and for nothing else.
+    ///
+    /// # Errors
+    /// There is no such manifest; the registry cannot be asked.
+    pub fn head(&self, selector: &Selector) -> Result<Option<Digest>, RegistryError> {
+        let subject = self.subject(selector);
+        let rest = format!("manifests/{}", selector.word());
+        self.anywhere(|endpoint| {
+            let accept = vec![accept()];
+            let answer = self.request(endpoint, Method::HEAD, &rest, accept, &subject, &[])?;
+            Ok(answer.header("docker-content-digest").and_then(|digest| digest.parse().ok()))
+        })
+    }
+
+    /// A manifest or an index with its own bytes, whose digest has been checked.
+    ///
+    /// # Errors
+    /// There is none; it is not what its digest or media type says; the registry cannot be asked.
+    pub fn manifest(&self, selector: &Selector) -> Result<Document, RegistryError> {
+        let subject = self.subject(selector);
+        let rest = format!("manifests/{}", selector.word());
+        self.anywhere(|endpoint| {
+            let accept = vec![accept()];
+            let answer = self.request(endpoint, Method::GET, &rest, accept, &subject, &[])?;
+            let kind = media_type(answer.header("content-type").unwrap_or_default()).to_owned();
+            let said: Option<Digest> =
+                answer.header("docker-content-digest").and_then(|digest| digest.parse().ok());
+            let bytes = answer.read(&subject, MANIFEST_BYTES_MAX)?;
+            let digest = match (selector, said) {
+                (Selector::Digest(wanted), _) => checked(&subject, wanted, &bytes)?,
+                // A header that does not fit tells that something on the way has changed the bytes.
+                (Selector::Tag(_), Some(said)) => checked(&subject, &said, &bytes)?,
+                (Selector::Tag(_), None) => Digest::of(&bytes),
+            };
+            let kind = document::kind_of(&subject, &digest, &kind, &bytes)?;
+            let descriptor = Descriptor::new(&kind, digest, bytes.len() as u64);
+            Ok(Document { descriptor, bytes })
+        })
+    }
+
+    /// A manifest that an index or another manifest names: also its size must be the one that is said
+    /// there.
+    pub(super) fn child(&self, descriptor: &Descriptor) -> Result<Document, RegistryError> {
+        let selector = Selector::Digest(descriptor.digest.clone());
+        let document = self.manifest(&selector)?;
+        self.check_size(&selector, descriptor, &document.bytes)?;
+        Ok(document)
+    }
+
+    /// A small blob as a whole, such as a configuration.
+    pub(super) fn small_blob(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let selector = Selector::Digest(descriptor.digest.clone());
+        let subject = self.subject(&selector);
+        let rest = format!("blobs/{}", descriptor.digest);
+        let retry = &self.client.0.options.retry;
+        let mut attempt = 0;
+        let bytes = loop {
+            let fetched = self.anywhere(|endpoint| {
+                self.request(endpoint, Method::GET, &rest, Vec::new(), &subject, &[])?
+                    .read(&subject, limit.min(descriptor.size.max(1)))
+            });
+            match fetched {
+                Ok(bytes) => break bytes,
+                // The head of the answer came, but not all of its body.
+                Err(error) => {
+                    attempt += 1;
+                    self.client.0.check_cancelled()?;
+                    retry.pause(attempt, error, &self.client.0.options.cancellation)?;
+                }
+            }
+        };
+        self.check_size(&selector, descriptor, &bytes)?;
+        checked(&subject, &descriptor.digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn check_size(
+        &self,
+        selector: &Selector,
+        descriptor: &Descriptor,
+        bytes: &[u8],
+    ) -> Result<(), RegistryError> {
+        let size = bytes.len() as u64;
+        let (digest, expected) = (descriptor.digest.clone(), descriptor.size);
+        let mismatch = match size.cmp(&expected) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Less => Mismatch::Short { digest, expected, actual: size },
+            Ordering::Greater => Mismatch::Long { digest, expected },
+        };
+        Err(RegistryError::Mismatch { subject: self.subject(selector), mismatch })
+    }
+
+    /// Opens a blob at `first`, or at its beginning if the server does not do that. `entity_tag` is what
+    /// the server called the state of the blob from which the bytes before came.
+    pub(super) fn open_blob(
+        &self,
+        endpoint: &Endpoint,
+        descriptor: &Descriptor,
+        first: u64,
+        entity_tag: Option<&str>,
+    ) -> Result<Part, RegistryError> {
+        let subject = self.subject(&Selector::Digest(descriptor.digest.clone()));
+        let rest = format!("blobs/{}", descriptor.digest);
+        let slot = self.client.0.host(endpoint)?.slot();
+        let headers = range(first, entity_tag);
+        let accepted: &[u16] = if first > 0 { &[416] } else { &[] };
+        let answer = self.request(endpoint, Method::GET, &rest, headers, &subject, accepted)?;
+        if answer.status == 416 {
+            let answer = self.request(endpoint, Method::GET, &rest, Vec::new(), &subject, &[])?;
+            return part(&subject, answer, descriptor, 0, slot);
+        }
+        part(&subject, answer, descriptor, first, slot)
+    }
+
+    /// Opens a blob at one of the other places that its descriptor names. Whoever wrote the manifest
+    /// chose them: they are asked without any credentials.
+    pub(super) fn open_elsewhere(
+        &self,
+        url: &str,
+        descriptor: &Descriptor,
+        first: u64,
+    ) -> Result<Part, RegistryError> {
+        let subject = self.subject(&Selector::Digest(descriptor.digest.clone()));
+        let (host, answer) = self.client.0.fetch_url(&subject, url, range(first, None))?;
+        part(&subject, answer, descriptor, first, host.slot())
+    }
+}
+
+fn accept() -> (HeaderName, HeaderValue) {
+    let kinds = HeaderValue::from_str(&MANIFEST_KINDS.join(", "));
+    (ACCEPT, kinds.unwrap_or_else(|_| HeaderValue::from_static("*/*")))
+}
+
+fn range(first: u64, entity_tag: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    if first > 0 {
+        headers.extend(HeaderValue::from_str(&format!("bytes={first}-")).map(|v| (RANGE, v)));
+        let condition = entity_tag.and_then(|tag| HeaderValue::from_str(tag).ok());
+        headers.extend(condition.map(|value| (IF_RANGE, value)));
+    }
+    headers
+}
+
+/// Understands the head of a blob's answer.
+fn part(
+    subject: &str,
+    answer: Response,
+    descriptor: &Descriptor,
+    asked: u64,
+    slot: Slot,
+) -> Result<Part, RegistryError> {
+    let mismatched = |mismatch| RegistryError::Mismatch { subject: subject.to_owned(), mismatch };
+    let (digest, expected) = (descriptor.digest.clone(), descriptor.size);
+    let range = answer.header("content-range").and_then(content_range);
+    let first = match (answer.status, range) {
+        (206, Some(range)) if range.first == asked => {
+            if range.total.is_some_and(|total| total != expected) {
+                let actual = range.total.unwrap_or_default();
+                return Err(mismatched(Mismatch::Short { digest, expected, actual }));
+            }
+            asked
+        }
+        (206, _) => {
+            let failure = super::TransportError::new(
+                super::TransportKind::Protocol,
+                "the answer is another range than the one that was asked for",
+            );
+            return Err(host::broken(subject, &Method::GET, &answer.url, failure));
+        }
+        _ => 0,
+    };
+    // A wrong size is seen before anything is fetched. A server may send less of a range than there is.
+    let end = answer.body.content_length().map(|length| first.saturating_add(length));
+    match end.map(|end| (end, end.cmp(&expected))) {
+        Some((_, Ordering::Greater)) => {
+            return Err(mismatched(Mismatch::Long { digest, expected }));
+        }
+        Some((actual, Ordering::Less)) if answer.status != 206 => {
+            return Err(mismatched(Mismatch::Short { digest, expected, actual }));
+        }
+        _ => {}
+    }
+    let entity_tag = tag(&answer);
+    Ok(Part { first, entity_tag, reader: Box::new(host::reader(answer.body)), _slot: slot })
+}
+
+/// A strong entity tag: a weak one does not mean the bytes.
+fn tag(answer: &Response) -> Option<String> {
+    let tag = answer.header("etag")?;
+    (tag.starts_with('"') && tag.len() <= 256).then(|| tag.to_owned())
+}
+
+fn checked(subject: &str, wanted: &Digest, bytes: &[u8]) -> Result<Digest, RegistryError> {
+    let mut hasher = Hasher::new(wanted.algorithm());
+    hasher.update(bytes);
+    let actual = hasher.finish();
+    if actual == *wanted {
+        return Ok(actual);
+    }
+    let mismatch = Mismatch::Digest { digest: wanted.clone(), actual };
+    Err(RegistryError::Mismatch { subject: subject.to_owned(), mismatch })
+}

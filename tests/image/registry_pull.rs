@@ -1,0 +1,183 @@
+//! `pull` from Debian's docker-registry: names, digests, platforms, words and what lies in the store afterwards.
+
+use std::fs;
+
+use keel_tests::{ImageStore, Protection, Registry, busybox_layout, listing};
+
+/// A store with a layout beside it, and a registry that has its image as `team/app:v1`.
+fn scene() -> (ImageStore, Registry) {
+    let store = ImageStore::new();
+    busybox_layout(&store);
+    let registry = Registry::start(Protection::None);
+    registry.push(&layout(&store), "team/app:v1");
+    (store, registry)
+}
+
+fn layout(store: &ImageStore) -> String {
+    format!("oci:{}:app", store.beside("layout").display())
+}
+
+/// DIST-PULL-01: an image is pulled by its tag, in docker's words, and runs on two runtimes.
+#[test]
+fn pulls_by_tag() {
+    let (store, registry) = scene();
+    let name = registry.name("team/app:v1");
+    let pulled = store.call(&["pull", &name]).succeeds();
+    let digest = store.tool("skopeo", &["inspect", "--format", "{{.Digest}}", "oci:layout:app"]);
+    let wanted = format!(
+        "v1: Pulling from team/app\nDigest: {}\nStatus: Downloaded newer image for {name}\n{name}\n",
+        digest.stdout.trim()
+    );
+    assert_eq!(pulled.stdout, wanted);
+    for runtime in ["runc", "keel"] {
+        assert_eq!(store.run_on(runtime, &name, &[]).succeeds().stdout, "new", "{runtime}");
+    }
+}
+
+/// DIST-PULL-02: a tag beside a digest names only; the digest decides what is pulled.
+#[test]
+fn pulls_by_digest() {
+    let (store, registry) = scene();
+    let digest = store.tool("skopeo", &["inspect", "--format", "{{.Digest}}", "oci:layout:app"]);
+    let digest = digest.stdout.trim();
+    let name = registry.name("team/app");
+    store.call(&["pull", "-q", &format!("{name}@{digest}")]).succeeds();
+    store.call(&["inspect", &format!("{name}@{digest}")]).succeeds();
+    store.call(&["pull", "-q", &format!("{name}:other@{digest}")]).succeeds();
+    store.call(&["inspect", &format!("{name}:other")]).succeeds();
+    let absent = digest.replace(&digest[7..11], "0000");
+    store.call(&["pull", &format!("{name}@{absent}")]).fails_naming(&[&absent, "404", "GET"]);
+}
+
+/// DIST-PULL-03: what lies in the store is what the registry has, byte for byte.
+#[test]
+fn keeps_every_byte() {
+    let (store, registry) = scene();
+    store.call(&["pull", "-q", &registry.name("team/app:v1")]).succeeds();
+    let of = |folder: &str| {
+        let lines = listing(&store.beside(folder).join("blobs/sha256"));
+        lines.into_iter().map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    store.tool("skopeo", &["copy", "-q", "--preserve-digests", "oci:layout:app", "oci:copy:app"]);
+    assert_eq!(of("store"), of("copy"));
+    for entry in fs::read_dir(store.path().join("blobs/sha256")).expect("blobs").flatten() {
+        let sum = store.tool("sha256sum", &[entry.path()]).stdout;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(sum.starts_with(&name), "{name}: {sum}");
+    }
+    assert!(listing(&store.path().join("partial")).is_empty());
+}
+
+/// DIST-PULL-04: what is there is not pulled again, and what is missing is.
+#[test]
+fn pulls_what_is_missing_only() {
+    let (store, registry) = scene();
+    let name = registry.name("team/app:v1");
+    store.call(&["pull", &name]).succeeds();
+    let before = listing(&store.path());
+    let again = store.call(&["pull", &name]).succeeds();
+    assert!(
+        again.stdout.contains(&format!("Status: Image is up to date for {name}\n")),
+        "{again:?}"
+    );
+    assert_eq!(listing(&store.path()), before);
+    // A blob that has gone comes back.
+    let layers = fs::read_dir(store.path().join("blobs/sha256")).expect("blobs").flatten();
+    let largest =
+        layers.max_by_key(|e| e.metadata().map(|m| m.len()).unwrap_or(0)).expect("a blob");
+    fs::remove_file(largest.path()).expect("a blob");
+    store.call(&["pull", &name]).succeeds();
+    assert_eq!(
+        listing(&store.path().join("blobs")).len() + 1,
+        before.iter().filter(|l| l.starts_with("blobs")).count()
+    );
+}
+
+/// DIST-PULL-05: without a tag `latest` is meant, and said so.
+#[test]
+fn the_default_tag_is_latest() {
+    let (store, registry) = scene();
+    let missing = store.call(&["pull", &registry.name("team/app")]);
+    assert!(
+        missing.stdout.starts_with("Using default tag: latest\nlatest: Pulling"),
+        "{missing:?}"
+    );
+    missing.fails_naming(&["team/app:latest", "404", "MANIFEST_UNKNOWN"]);
+    registry.push(&layout(&store), "team/app:latest");
+    let name = registry.name("team/app");
+    let quiet = store.call(&["pull", "-q", &name]).succeeds();
+    assert_eq!(quiet.stdout, format!("{name}:latest\n"));
+}
+
+/// DIST-PULL-06: of an index the image for this machine is taken, or the one that is asked for; attestations
+/// are none, and a platform that is not there is an error that names those that are.
+#[test]
+fn chooses_by_platform() {
+    let store = ImageStore::new();
+    busybox_layout(&store);
+    for (tag, platform) in [("arm", "arm64"), ("riscv", "riscv64")] {
+        store.tool(
+            "umoci",
+            &["config", "--image", "layout:app", "--tag", tag, "--architecture", platform],
+        );
+    }
+    let registry = Registry::start(Protection::None);
+    let mut entries = Vec::new();
+    let own = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    for (tag, architecture) in
+        [("riscv", "riscv64"), ("app", own), ("arm", if own == "arm64" { "arm" } else { "arm64" })]
+    {
+        registry.push(
+            &format!("oci:{}:{tag}", store.beside("layout").display()),
+            &format!("app:{tag}"),
+        );
+        let raw = store.tool("skopeo", &["inspect", "--raw", &format!("oci:layout:{tag}")]);
+        let digest = store.tool(
+            "skopeo",
+            &[
+                "inspect",
+                "--format",
+                "{{.Digest}}",
+                "--override-arch",
+                architecture,
+                &format!("oci:layout:{tag}"),
+            ],
+        );
+        entries.push(serde_json::json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest.stdout.trim(), "size": raw.stdout.len(),
+            "platform": { "os": "linux", "architecture": architecture },
+        }));
+    }
+    let mut attestation = entries[0].clone();
+    attestation["platform"] = serde_json::json!({ "os": "unknown", "architecture": "unknown" });
+    attestation["annotations"] =
+        serde_json::json!({ "vnd.docker.reference.type": "attestation-manifest" });
+    entries.insert(0, attestation);
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries,
+    });
+    fs::write(store.beside("index"), index.to_string()).expect("an index");
+    let url = format!("http://{}/v2/app/manifests/all", registry.address());
+    let kind = "Content-Type: application/vnd.oci.image.index.v1+json";
+    store.tool("curl", &["-sf", "-X", "PUT", "-H", kind, "--data-binary", "@index", &url]);
+    let name = registry.name("app:all");
+    let architecture = |store: &ImageStore| {
+        let inspected = store.call(&["inspect", &name]).succeeds().json();
+        inspected[0]["Architecture"].as_str().unwrap_or_default().to_owned()
+    };
+    store.call(&["pull", &name]).succeeds();
+    assert_eq!(architecture(&store), own);
+    store.call(&["pull", "--platform", "linux/riscv64", &name]).succeeds();
+    assert_eq!(architecture(&store), "riscv64");
+    store.call(&["pull", "--platform", "linux/s390x", &name]).fails_naming(&[
+        "app:all",
+        "linux/s390x",
+        "linux/riscv64",
+        "--platform",
+    ]);
+}
