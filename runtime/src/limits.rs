@@ -57,6 +57,10 @@ pub const CRIU_LOG_BYTES_MAX: u64 = 1 << 20;
 /// Largest list of descriptors of a checkpoint that is read, in bytes: three short texts.
 pub const DESCRIPTORS_BYTES_MAX: usize = 64 << 10;
 
+/// How many trees of the host are open at once for a container's mounts, at most: a quarter of what a process
+/// may have open by default. The others are opened when it is their turn.
+pub const OPEN_TREES_MAX: usize = 256;
+
 /// How deep directories may be nested that a tmpfs begins with: each level holds two descriptors and a
 /// buffer on the stack. Package trees stay below 40.
 pub const COPY_DEPTH_MAX: u32 = 128;

@@ -270,3 +270,44 @@ fn leaves_no_helper_and_leaks_no_mount() {
     let outside = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     assert!(!outside.contains(container.id()), "{outside}");
 }
+
+/// RT-IDMAP-10: a source in the rootfs is what the mounts before it have put there, with a user namespace or
+/// without.
+#[test]
+fn maps_what_is_mounted_in_the_rootfs() {
+    for own_users in [false, true] {
+        let host = source();
+        let container = Container::new(|_| ());
+        if !requires(container.runtime().is("keel"), NEWER) || without_mount_setattr() {
+            return;
+        }
+        fs::create_dir_all(container.rootfs().join("earlier")).expect("a folder");
+        let rootfs = container.rootfs();
+        container.change(|config| {
+            let mut mount = mapped_bind(&rootfs.join("earlier"), json!(["rbind", "idmap"]));
+            if own_users {
+                user_namespace(config);
+            } else {
+                mount["destination"] = json!(rootfs.join("data"));
+            }
+            let mut earlier = bind(&host, json!(["bind"]));
+            earlier["destination"] = json!("/earlier");
+            add(config, earlier);
+            add(config, mount);
+            show_owner(config, "/data/file");
+        });
+        if own_users {
+            give_rootfs(&container);
+        }
+        let seen = if own_users { "3:4\n" } else { "100003:200004\n" };
+        assert_eq!(container.run().succeeds().stdout, seen);
+        // What cannot be mapped there is told by its field, and leaves nothing.
+        container.change(|config| {
+            let mounts = config["mounts"].as_array_mut().expect("an array");
+            let last = mounts.last_mut().expect("a mount");
+            last["source"] = json!(rootfs.join("proc/sys"));
+        });
+        container.create().fails_naming(&["mounts[8]", "does not support id-mapped mounts"]);
+        container.assert_nothing_left();
+    }
+}

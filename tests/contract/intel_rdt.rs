@@ -43,3 +43,21 @@ fn refuses_what_leads_elsewhere() {
         }
     }
 }
+
+/// RT-RDT-03: a restored container is put into its groups, as a created one: where there are none, it is an error
+/// that names the field.
+#[test]
+fn restore_needs_the_resctrl_file_system() {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("procfs");
+    if !requires(!mounts.contains(" - resctrl "), "the machine has a resctrl file system") {
+        return;
+    }
+    let container = Container::new(|config| {
+        config["linux"]["intelRdt"] = json!({"closID": "x", "l3CacheSchema": "L3:0=f"});
+    });
+    if requires(container.runtime().is("keel"), "the packaged runc looks at the images first") {
+        let outcome = container.call(&["restore", "--image-path", ".", container.id()]);
+        outcome.fails_naming(&["intelRdt", "no resctrl file system is mounted"]);
+        container.assert_nothing_left();
+    }
+}

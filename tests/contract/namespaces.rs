@@ -481,3 +481,40 @@ fn one_group(config: &mut Value) {
         }
     }
 }
+
+/// RT-NS-15: exec has the clocks of the container, whether its time namespace is its own or joined, in a user
+/// namespace too.
+#[test]
+fn exec_has_the_containers_clocks() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--time", "--boottime", "500000000", "--fork", "sleep", "100000"]);
+    let container = Container::sleeping(|_| ());
+    if !requires(container.runtime().is("keel"), "time namespaces are newer than the packaged runc")
+    {
+        return;
+    }
+    let holder = Child::start(unshare);
+    let sleeper = Sleeper(first_child(holder.pid()));
+    let joined = format!("/proc/{}/ns/time", sleeper.0);
+    for (path, own_users) in [(Some(joined.as_str()), false), (None, false), (None, true)] {
+        let container = Container::sleeping(|config| {
+            set(config, "time", path);
+            if path.is_none() {
+                config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 500_000_000}});
+            }
+            if own_users {
+                mapped(config);
+            }
+        });
+        if own_users {
+            chown_all(&container);
+        }
+        let pid = container.up();
+        let uptime = container.exec(&["cat", "/proc/uptime"]).succeeds().stdout;
+        let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse::<u64>().ok());
+        assert!(seconds.is_some_and(|seconds| seconds >= 500_000_000), "{path:?}: {uptime}");
+        let wanted = fs::read_link(format!("/proc/{pid}/ns/time")).expect("a namespace");
+        let own = container.exec(&["readlink", "/proc/self/ns/time"]).succeeds().stdout;
+        assert_eq!(own.trim(), wanted.display().to_string());
+    }
+}

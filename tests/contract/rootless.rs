@@ -502,3 +502,27 @@ fn cgroups_are_read_only() {
     });
     outside(&["unshare", "--user", "--map-root-user"]);
 }
+
+/// RT-ROOTLESS-21: hooks of an ordinary user's container without a pid namespace of its own see and enter its
+/// other namespaces.
+#[test]
+fn hooks_need_no_pid_namespace() {
+    let container = Container::rootless(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        for mount in config["mounts"].as_array_mut().expect("an array") {
+            if mount["type"] == "proc" {
+                // A procfs of its own would take a pid namespace of its own.
+                *mount = json!({"destination": "/proc", "type": "bind", "source": "/proc",
+                    "options": ["rbind"]});
+            }
+        }
+        config["linux"].as_object_mut().expect("an object").remove("maskedPaths");
+        config["linux"].as_object_mut().expect("an object").remove("readonlyPaths");
+    });
+    let report = container.path("io/hook");
+    let script = format!("readlink /proc/self/ns/user /proc/self/ns/net > {}", report.display());
+    let (seen, told) = observe_with_hook(&container, "createContainer", script, &report);
+    let wanted = ["user", "net"].map(|kind| seen["namespaces"][kind].as_str().unwrap_or_default());
+    assert_eq!(told.lines().collect::<Vec<_>>(), wanted);
+}

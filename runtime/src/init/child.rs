@@ -1,6 +1,7 @@
 //! What the child does from the clone to execve: it walks the plan. It allocates nothing, takes no
 //! lock and never unwinds; all it has are the plan, descriptors and its stack.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::entrance::Entrances;
@@ -9,7 +10,7 @@ use super::plan::{Plan, Step};
 use super::protocol::Message;
 use crate::container::state_dir::Gate;
 use crate::decimal::Decimal;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Finding, Result};
 use crate::hooks;
 use crate::limits::DESCRIPTORS_LOOKED_FOR;
 use crate::process::command::Program;
@@ -31,8 +32,8 @@ pub struct Inherited {
     pub parent_socket: OwnedFd,
     /// Namespaces to join, in the order of the plan.
     pub namespaces: Vec<OwnedFd>,
-    /// Trees of the host, in the order of the plan.
-    pub trees: Vec<OwnedFd>,
+    /// Trees of the host, in the order of the plan, as far as they are open.
+    pub trees: Vec<Option<OwnedFd>>,
     /// How the child comes into its cgroups.
     pub entrances: Entrances,
     /// Where the master of the terminal goes.
@@ -63,6 +64,7 @@ pub fn run(plan: &mut Plan, inherited: &Inherited) -> i32 {
             entered: false,
             listener: None,
         },
+        placed: Cell::new(false),
         committed: false,
         released_at: None,
         hook_output: hooks::apply::Output::default(),
@@ -97,6 +99,8 @@ struct Child<'a> {
     /// The root of the container whose namespaces were joined.
     own_root: Option<Root>,
     process: process::apply::Live<'a>,
+    /// Whether the parent has told that this process is in its cgroup.
+    placed: Cell<bool>,
     committed: bool,
     /// The first step after `start`, once it has come.
     released_at: Option<usize>,
@@ -159,9 +163,14 @@ impl Child<'_> {
                 namespaces::apply::apply(step, &plan.arena, &inherited.namespaces, procfs, live)
             }
             Step::Rootfs(step) => {
-                rootfs::apply::apply(step, &plan.arena, &inherited.trees, &mut self.rootfs)
+                let ask = |source, tree: Option<BorrowedFd<'_>>| {
+                    ask_for_tree(&inherited.socket, source, tree, &self.placed)
+                };
+                let trees = rootfs::apply::Trees { open: &inherited.trees, ask: &ask };
+                rootfs::apply::apply(step, &plan.arena, &trees, &mut self.rootfs)
             }
             Step::JoinCgroups => Ok(inherited.entrances.enter()?),
+            Step::AwaitCgroups if self.placed.get() => Ok(()),
             Step::AwaitCgroups => Message::Placed.expect(&inherited.socket),
             Step::Hooks { visible } => while_visible(*visible, || {
                 Message::Hooks.send(&inherited.socket)?;
@@ -220,6 +229,27 @@ fn while_visible(visible: bool, wait: impl FnOnce() -> Result<()>) -> Result<()>
     set_dumpable(true)?;
     wait()?;
     Ok(set_dumpable(false)?)
+}
+
+/// Has the parent open a tree, or map the ids of `tree`.
+fn ask_for_tree(
+    socket: &OwnedFd,
+    source: u16,
+    tree: Option<BorrowedFd<'_>>,
+    placed: &Cell<bool>,
+) -> Result<Option<OwnedFd>> {
+    let message = Message::Tree { source };
+    match tree {
+        Some(tree) => message.send_with(socket, tree)?,
+        None => message.send(socket)?,
+    }
+    loop {
+        match Message::receive_descriptor(socket)? {
+            (Some(Message::TreeDone), tree) => return Ok(tree),
+            (Some(Message::Placed), _) => placed.set(true),
+            _ => return Err(Finding::ParentGone.into()),
+        }
+    }
 }
 
 /// The parent gets the listener: the calls that this process makes from here on may wait for whoever

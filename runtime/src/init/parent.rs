@@ -11,7 +11,7 @@ use super::excursion::Excursion;
 use super::id_maps;
 use super::plan::{Plan, Step};
 use super::protocol::Message;
-use super::trees::open_trees;
+use super::trees::{Namespaces, open_trees};
 use crate::config::linux::NamespaceKind;
 use crate::config::process::Rlimit;
 use crate::container::state_dir::Gate;
@@ -62,6 +62,8 @@ pub struct Started {
     procfs: Option<Procfs>,
     /// The network namespace it joins, kept where devices are to be moved there.
     network: Option<OwnedFd>,
+    /// For trees that the child asks for.
+    mappings: Namespaces,
 }
 
 /// Opens what the plan needs and makes the child.
@@ -70,7 +72,7 @@ pub struct Started {
 /// [`InitError::Parent`], naming the field.
 pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError> {
     let namespaces = open_namespaces(plan)?;
-    let trees = open_trees(plan)?;
+    let (trees, mappings) = open_trees(plan)?;
     let needs_procfs = needs_procfs(plan);
     let open_procfs = || match needs_procfs {
         true => Procfs::open().map(Some).map_err(parent_failure("/proc")),
@@ -137,7 +139,8 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
     // What is dropped here are the parent's copies: the child has its own.
     let procfs = inherited.procfs.take();
     let network = joined_network(plan, &mut inherited);
-    let started = Started { child, socket: inherited.parent_socket, procfs, network };
+    let socket = inherited.parent_socket;
+    let started = Started { child, socket, procfs, network, mappings };
     if let Err(failure) = returned {
         started.abandon();
         return Err(parent_failure("linux.namespaces: coming back from the clone")(failure));
@@ -303,8 +306,8 @@ impl Started {
         self.listen(plan, 0).err()
     }
 
-    /// Waits until the child is ready, runs `hooks` when it asks for them, and gives the listener of its
-    /// seccomp filter to `agent`.
+    /// Waits until the child is ready, opens trees and runs `hooks` when it asks for them, and gives the
+    /// listener of its seccomp filter to `agent`.
     ///
     /// # Errors
     /// What the child says, or how it ended.
@@ -325,6 +328,15 @@ impl Started {
                     })?;
                     agent(listener)?;
                     self.tell(Message::FilterKnown)?;
+                }
+                Some(Message::Tree { source }) => {
+                    match self.mappings.tree(plan, source, descriptor)? {
+                        None => self.tell(Message::TreeDone)?,
+                        Some(tree) => match Message::TreeDone.send_with(&self.socket, tree) {
+                            Ok(()) => {}
+                            Err(_) => return Err(self.died()),
+                        },
+                    }
                 }
                 Some(Message::Hooks) => {
                     hooks()?;

@@ -108,10 +108,8 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
         steps.push((Origin::field("linux.netDevices"), Step::AwaitNetDevices));
     }
     // An ordinary user's hooks and exec find the namespaces in procfs, where a process that may not be
-    // looked at hides them. Nobody else is in the pid namespace to use it then.
-    let visible = context.ordinary_user
-        && spec.linux.creates(NamespaceKind::User)
-        && spec.linux.creates(NamespaceKind::Pid);
+    // looked at hides them. Only who is in its user namespace, or above, may look then: nobody else yet.
+    let visible = context.ordinary_user && spec.linux.creates(NamespaceKind::User);
     let namespace = |(origin, step)| (origin, Step::Namespace(step));
     let of_rootfs = |(origin, step)| (origin, Step::Rootfs(step));
     let of_process = |(origin, step)| (origin, Step::Process(step));

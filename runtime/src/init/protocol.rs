@@ -6,6 +6,8 @@
 //!     │ ── Mapped ───────────────────────────▶ │   only with a new user namespace
 //!     │ ── Devices ──────────────────────────▶ │   only with network devices to move
 //!     │                                        │   builds the file system …
+//!     │ ◀──────────────────────────────── Tree │   for each tree that is not open yet, or is to
+//!     │ ── TreeDone ─────────────────────────▶ │   be mapped, which then comes along
 //!     │ ── Placed ───────────────────────────▶ │   only where systemd makes the cgroup
 //!     │ ◀─────────────────────────────── Hooks │   only where hooks are to run
 //!     │ ── HooksDone ────────────────────────▶ │
@@ -21,7 +23,8 @@
 //! At any point the child may send `Failed` instead, its last message, with what a hook wrote behind
 //! it. Messages are one fixed frame over a socket that keeps their borders; they are read and written with read(2) and write(2), which
 //! no seccomp profile that lets a program run can deny. A listener comes with its message where the
-//! profile permits that; where it does not, its number says which descriptor to fetch.
+//! profile permits that; where it does not, its number says which descriptor to fetch. `Placed` may come
+//! while a tree is waited for.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -54,6 +57,13 @@ pub enum Message {
     Commit,
     /// To the child: it is in its cgroup.
     Placed,
+    /// To the parent: open the tree with this index in the plan, or map the ids of the one that comes along.
+    Tree {
+        /// The index.
+        source: u16,
+    },
+    /// To the child: here it is, or it is mapped.
+    TreeDone,
     /// To the parent: a step failed.
     Failed {
         /// The index of the step in the plan.
@@ -81,6 +91,8 @@ impl Message {
             Self::Devices => (7, 0, (0, 0, 0)),
             Self::Filter { listener } => (8, 0, (0, 0, listener)),
             Self::FilterKnown => (9, 0, (0, 0, 0)),
+            Self::Tree { source } => (11, source, (0, 0, 0)),
+            Self::TreeDone => (12, 0, (0, 0, 0)),
         };
         let mut frame = [0; FRAME];
         frame[0..2].copy_from_slice(&u16::to_ne_bytes(kind));
@@ -108,6 +120,8 @@ impl Message {
             7 => Some(Self::Devices),
             8 => Some(Self::Filter { listener: number }),
             9 => Some(Self::FilterKnown),
+            11 => Some(Self::Tree { source: word(2) }),
+            12 => Some(Self::TreeDone),
             _ => None,
         }
     }
@@ -149,6 +163,18 @@ impl Message {
             Err(error) if error.errno == libc::ECONNRESET => Ok((None, None, String::new())),
             Err(error) => Err(error),
         }
+    }
+
+    /// Receives a message and the descriptor that came with it. Allocates nothing.
+    ///
+    /// # Errors
+    /// The errno of recvmsg(2).
+    pub fn receive_descriptor(
+        socket: impl AsFd,
+    ) -> std::result::Result<(Option<Self>, Option<OwnedFd>), SyscallError> {
+        let mut frame = [0; FRAME];
+        let (length, descriptor) = receive_descriptor(socket, &mut frame)?;
+        Ok(((length == FRAME).then(|| Self::decode(frame)).flatten(), descriptor))
     }
 
     fn decode_with_text(packet: &[u8]) -> (Option<Self>, String) {
@@ -239,6 +265,8 @@ mod tests {
             Message::Filter { listener: 9 },
             Message::FilterKnown,
             Message::Placed,
+            Message::Tree { source: 1234 },
+            Message::TreeDone,
             Message::Failed { step: 300, failure },
             Message::Failed { step: 0, failure: Failure::Found(Finding::OnProcfs) },
         ];
@@ -268,7 +296,7 @@ mod tests {
 
     #[test]
     fn takes_no_other_frame_for_a_message() {
-        for first in [0_u8, 11, 255] {
+        for first in [0_u8, 13, 255] {
             let mut frame = [0; FRAME];
             frame[0] = first;
             assert_eq!(Message::decode(frame), None);

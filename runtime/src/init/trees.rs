@@ -4,7 +4,7 @@
 //! one, its maps are written, its namespace is opened, and it is ended: the open file keeps the
 //! namespace. All that happens before the container's process is made.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -12,6 +12,7 @@ use super::error::InitError;
 use super::plan::Plan;
 use crate::config::linux::NamespaceKind;
 use crate::failure::{Failure, Origin};
+use crate::limits::OPEN_TREES_MAX;
 use crate::namespaces::apply::check_kind;
 use crate::procfs::Procfs;
 use crate::rootfs::plan::{Source, TreeMap, UserNamespace};
@@ -22,11 +23,12 @@ use crate::sys::mount::{
 use crate::sys::open::{CWD, OpenFlags, close_borrowed, openat, pipe, read};
 use crate::sys::process::{Clone3, clone3, pidfd_send_signal, wait_child};
 
-/// Opens the trees of a plan, in its order.
+/// Opens the trees of a plan, in its order, as far as that is done before there is a child; with them comes
+/// what those take that follow.
 ///
 /// # Errors
 /// [`InitError::Parent`], naming the field and the path.
-pub(super) fn open_trees(plan: &Plan) -> Result<Vec<OwnedFd>, InitError> {
+pub(super) fn open_trees(plan: &Plan) -> Result<(Vec<Option<OwnedFd>>, Namespaces), InitError> {
     let mut namespaces = Vec::new();
     for namespace in &plan.user_namespaces {
         namespaces.push(user_namespace(namespace).map_err(|source| InitError::Parent {
@@ -34,7 +36,38 @@ pub(super) fn open_trees(plan: &Plan) -> Result<Vec<OwnedFd>, InitError> {
             source,
         })?);
     }
-    plan.sources.iter().map(|source| open_tree(plan, source, &namespaces)).collect()
+    let open = |(index, source): (usize, &Source)| match source.inside || index >= OPEN_TREES_MAX {
+        true => Ok(None),
+        false => open_tree(plan, source, &namespaces).map(Some),
+    };
+    let trees = plan.sources.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
+    let is_whole = trees.iter().all(Option::is_some);
+    Ok((trees, Namespaces(if is_whole { Vec::new() } else { namespaces })))
+}
+
+/// The user namespaces of a plan's mappings.
+#[derive(Debug)]
+pub(super) struct Namespaces(Vec<OwnedFd>);
+
+impl Namespaces {
+    /// Opens a tree that the child asks for, or maps the ids of the one that it has opened itself.
+    ///
+    /// # Errors
+    /// [`InitError::Parent`], naming the field and the path.
+    pub(super) fn tree(
+        &self,
+        plan: &Plan,
+        source: u16,
+        opened: Option<OwnedFd>,
+    ) -> Result<Option<OwnedFd>, InitError> {
+        let unknown = || InitError::Died("it asked for a tree that is not in the plan".to_owned());
+        let source = plan.sources.get(usize::from(source)).ok_or_else(unknown)?;
+        match (opened, source.idmap) {
+            (None, _) => open_tree(plan, source, &self.0).map(Some),
+            (Some(tree), Some(map)) => map_tree(plan, source, tree, map, &self.0).map(|_| None),
+            (Some(_), None) => Err(unknown()),
+        }
+    }
 }
 
 /// Where in the config a namespace is first used.
@@ -46,15 +79,12 @@ fn first_use(plan: &Plan, index: usize) -> Origin {
 
 fn open_tree(plan: &Plan, source: &Source, namespaces: &[OwnedFd]) -> Result<OwnedFd, InitError> {
     let path = plan.arena.c_str(source.path);
-    let place = || format!("{} ({})", source.origin, path.to_string_lossy());
-    let failed = |error: SyscallError| InitError::Parent { what: place(), source: error.into() };
+    let failed =
+        |error: SyscallError| InitError::Parent { what: place(plan, source), source: error.into() };
     let open = if source.link { open_tree_clone_link } else { open_tree_clone };
     let mut tree = open(CWD, path, source.recursive).map_err(failed)?;
     if let Some(map) = source.idmap {
-        tree = mapped(tree, map, namespaces).map_err(|error| InitError::Parent {
-            what: format!("{}: {}", place(), why_not_mapped(error, path)),
-            source: error.into(),
-        })?;
+        tree = map_tree(plan, source, tree, map, namespaces)?;
     }
     if source.propagation != 0 {
         let attributes = Attributes { propagation: source.propagation, ..Attributes::default() };
@@ -67,13 +97,38 @@ fn open_tree(plan: &Plan, source: &Source, namespaces: &[OwnedFd]) -> Result<Own
     Ok(tree)
 }
 
-fn mapped(tree: OwnedFd, map: TreeMap, namespaces: &[OwnedFd]) -> Result<OwnedFd, SyscallError> {
+fn place(plan: &Plan, source: &Source) -> String {
+    format!("{} ({})", source.origin, plan.arena.show(source.path))
+}
+
+fn map_tree(
+    plan: &Plan,
+    source: &Source,
+    tree: OwnedFd,
+    map: TreeMap,
+    namespaces: &[OwnedFd],
+) -> Result<OwnedFd, InitError> {
+    mapped(tree, map, namespaces, !source.inside).map_err(|error| {
+        // On the host something else may be there.
+        let path = (!source.inside).then(|| plan.arena.c_str(source.path));
+        let why = why_not_mapped(error, path);
+        InitError::Parent { what: format!("{}: {why}", place(plan, source)), source: error.into() }
+    })
+}
+
+fn mapped(
+    tree: OwnedFd,
+    map: TreeMap,
+    namespaces: &[OwnedFd],
+    may_copy: bool,
+) -> Result<OwnedFd, SyscallError> {
     // The plan made the index together with the namespaces.
     let Some(namespace) = namespaces.get(usize::from(map.namespace)) else { return Ok(tree) };
     match map_ids(&tree, namespace, map.recursive) {
         Ok(()) => Ok(tree),
-        // The ids of the source are mapped already; a newer call may give a copy another mapping.
-        Err(error) if error.errno == libc::EPERM => {
+        // The ids of the source are mapped already; a newer call may give a copy another mapping. What the
+        // child has opened can be copied by the child alone.
+        Err(error) if error.errno == libc::EPERM && may_copy => {
             copy_with_other_ids(&tree, namespace, map.recursive).map_err(|_| error)
         }
         Err(error) => Err(error),
@@ -81,10 +136,10 @@ fn mapped(tree: OwnedFd, map: TreeMap, namespaces: &[OwnedFd]) -> Result<OwnedFd
 }
 
 /// Words for the common reasons: an old kernel, a file system that cannot, a mapping over another.
-fn why_not_mapped(error: SyscallError, path: &std::ffi::CStr) -> String {
+fn why_not_mapped(error: SyscallError, path: Option<&CStr>) -> String {
     match error.errno {
         libc::ENOSYS => "id-mapped mounts need Linux 5.12 or later".to_owned(),
-        libc::EINVAL => match file_system(path) {
+        libc::EINVAL => match path.and_then(file_system) {
             Some(kind) => format!("{kind} does not support id-mapped mounts on this kernel"),
             None => "the file system does not support id-mapped mounts on this kernel".to_owned(),
         },
@@ -94,7 +149,7 @@ fn why_not_mapped(error: SyscallError, path: &std::ffi::CStr) -> String {
 }
 
 /// The type of the file system that holds a path, as mountinfo names it.
-fn file_system(path: &std::ffi::CStr) -> Option<String> {
+fn file_system(path: &CStr) -> Option<String> {
     let procfs = Procfs::open().ok()?;
     let file = openat(CWD, path, OpenFlags::O_PATH, 0).ok()?;
     let info = CString::new(format!("self/fdinfo/{}", file.as_raw_fd())).ok()?;

@@ -10,7 +10,7 @@ use crate::config::spec::Spec;
 use crate::failure::Failure;
 use crate::init::error::InitError;
 use crate::limits::CHILD_WAIT_MS;
-use crate::rootfs::apply::{Live, apply};
+use crate::rootfs::apply::{Live, Trees, apply};
 use crate::rootfs::mount_points::mount_points;
 use crate::rootfs::show::Shown;
 use crate::sys::open::{pipe, read, write_all};
@@ -29,7 +29,7 @@ pub(super) fn make(spec: &Spec, bundle: &str) -> Result<(), RuntimeError> {
     let walk = || {
         let mut live = Live::default();
         for (index, (_, step)) in steps.iter().enumerate() {
-            if let Err(failure) = apply(step, &arena, &[], &mut live) {
+            if let Err(failure) = apply(step, &arena, &Trees::NONE, &mut live) {
                 // Who does not hear it sees the status.
                 let _ = write_all(&theirs, &frame(index, failure));
                 return 1;

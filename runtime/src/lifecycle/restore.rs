@@ -19,8 +19,7 @@ use super::outside::{self, Directories, Resolver, number};
 use super::request::{self, Loaded, load_config};
 use super::run::{After, Outcome, end, prepare};
 use super::systemd::{self, Scope};
-use super::{hooks, mount_points};
-use crate::cgroup;
+use super::{hooks, intel_rdt, mount_points};
 use crate::config::linux::NamespaceKind;
 use crate::config::spec::Spec;
 use crate::container::process::ProcessIdentity;
@@ -39,6 +38,7 @@ use crate::sys::process::{
     Child, Clone3, Ended, clone3, pidfd_open, pidfd_send_signal, wait_child,
 };
 use crate::sys::socket::{loopback_up, send_descriptor};
+use crate::{cgroup, resctrl};
 
 /// What a restore is asked for.
 #[derive(Debug, Clone)]
@@ -66,18 +66,17 @@ pub fn restore(
     if let Some(text) = plan::refuse(&loaded.spec) {
         return Err(RuntimeError::Refused(text));
     }
-    if loaded.spec.linux.intel_rdt.is_some() {
-        let text = "linux.intelRdt: a restored container cannot be put into a group yet";
-        return Err(RuntimeError::Refused(text.to_owned()));
-    }
+    let resctrl = intel_rdt::plan(&loaded.spec, request.container.id.as_str())?;
+    let groups = resctrl.as_ref();
     let directories = Directories::open(&request.images, request.work.as_deref(), "restore.log")?;
     let streams = read_descriptors(&directories.images)?;
     let terminal = loaded.spec.process.as_ref().is_some_and(|process| process.terminal);
     let (foreground, console) = prepare(after, terminal, console_socket)?;
     let mut host = Host::look(&request.container, &loaded.spec)?;
     let mut state = initial_state(&request.container, &loaded.spec, &host);
+    intel_rdt::note(groups, &mut state, false);
     let directory = StateDir::create(&request.container.root, &request.container.id)?;
-    let applied = match begin(&directory, &loaded, &state, &host, None) {
+    let applied = match begin(&directory, &loaded, &state, &host, groups) {
         Ok(applied) => applied,
         // No cgroup of this container is left; what is there may be another's.
         Err(error) => {
@@ -86,7 +85,8 @@ pub fn restore(
         }
     };
     let scope = host.scope.take();
-    let draft = Draft { request, loaded: &loaded, host: &host, directory: &directory, console };
+    let draft =
+        Draft { request, loaded: &loaded, host: &host, directory: &directory, groups, console };
     let child = match draft.make(applied, scope, &mut state, &directories, streams) {
         Ok(child) => child,
         Err(error) => return Err(undo(&directory, &state, &loaded.spec.hooks, error)),
@@ -105,6 +105,7 @@ struct Draft<'a> {
     loaded: &'a Loaded,
     host: &'a Host,
     directory: &'a StateDir,
+    groups: Option<&'a resctrl::plan::Plan>,
     console: Option<OwnedFd>,
 }
 
@@ -137,6 +138,8 @@ impl Draft<'_> {
         let kind = NamespaceKind::Mount.flag();
         let criu = Criu::start(kind, &fds, directories.log.clone(), enter)?;
         let placed = scope.map_or(Ok(()), |scope| self.place(scope, state, criu.pid()));
+        // The processes that criu makes begin in its groups.
+        let placed = placed.and_then(|()| intel_rdt::enter(state, criu.pid()));
         if let Err(error) = placed {
             // It has done nothing yet, so that how it ends tells nothing.
             let _ = criu.finish();
@@ -177,6 +180,7 @@ impl Draft<'_> {
                 }
                 // What criu has killed may still be on its way out of the cgroups.
                 state.restoring = true;
+                intel_rdt::note(self.groups, state, false);
                 Err(error)
             }
         }
@@ -255,6 +259,7 @@ impl Draft<'_> {
                     // Clocks go on where they stopped, which takes a namespace; exec joins it too.
                     state.namespaces.push(NamespaceKind::Time);
                 }
+                intel_rdt::note(self.groups, state, true);
                 Ok(self.directory.write_state(state)?)
             }
             _ => Ok(()),

@@ -60,18 +60,41 @@ fn missing() -> SyscallError {
     SyscallError { call: Call::Open, errno: libc::EBADF }
 }
 
-/// Does one step. `prepared` are the trees that the parent opened.
+/// How the parent is asked for a tree.
+pub type Ask<'a> = dyn Fn(u16, Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> + 'a;
+
+/// The trees that the parent opens.
+#[expect(missing_debug_implementations, reason = "a function has nothing to show")]
+pub struct Trees<'a> {
+    /// Those that it has opened, in the order of the plan.
+    pub open: &'a [Option<OwnedFd>],
+    /// Asks it for the one with this index in the plan's sources; or to map the ids of one that is open here,
+    /// and then there is none to get.
+    pub ask: &'a Ask<'a>,
+}
+
+impl Trees<'_> {
+    /// For steps that take none.
+    pub const NONE: Trees<'static> = Trees { open: &[], ask: &|_, _| Ok(None) };
+
+    fn prepared(&self, index: u16) -> Result<BorrowedFd<'_>> {
+        let tree = self.open.get(usize::from(index)).and_then(Option::as_ref);
+        tree.map(AsFd::as_fd).ok_or_else(|| missing().into())
+    }
+}
+
+/// Does one step. `trees` are those that the parent opens.
 ///
 /// # Errors
 /// The failure of the step.
-pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) -> Result<()> {
+pub fn apply(step: &Step, arena: &Arena, trees: &Trees<'_>, live: &mut Live) -> Result<()> {
     let text = |text: Text| arena.c_str(text);
     match *step {
         Step::PropagateHost(flags) => Ok(mount::mount_propagation(c"/", propagation(flags))?),
         Step::PropagateHostAt { target, flags } => {
             Ok(mount::mount_propagation(text(target), propagation(flags))?)
         }
-        Step::AttachRoot { tree, path } => attach_root(tree, text(path), prepared, live),
+        Step::AttachRoot { tree, path } => attach_root(tree, text(path), trees, live),
         Step::OpenRoot(path) => {
             let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
             live.root = Some(Root::new(openat(CWD, text(path), flags, 0)?));
@@ -113,13 +136,13 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             remount(live.root()?, text(target), flags, text(data))
         }
         Step::Bind { tree, recursive, target, link, procfs } => {
-            with_tree(tree, recursive, arena, prepared, |tree| {
+            with_tree(tree, recursive, arena, trees, |tree| {
                 bind(live, tree, text(target), last(link), procfs)
             })
         }
         Step::BindInto { tree, name, optional } => {
             mkdirat(live.directory()?, text(name), 0o755)?;
-            let bound = with_tree(tree, false, arena, prepared, |tree| {
+            let bound = with_tree(tree, false, arena, trees, |tree| {
                 Ok(mount::move_mount_below(tree, live.directory()?, text(name))?)
             });
             match bound {
@@ -128,7 +151,7 @@ pub fn apply(step: &Step, arena: &Arena, prepared: &[OwnedFd], live: &mut Live) 
             }
         }
         Step::BindIfThere { tree, target } => {
-            let bound = with_tree(tree, false, arena, prepared, |tree| {
+            let bound = with_tree(tree, false, arena, trees, |tree| {
                 bind(live, tree, text(target), Links::Follow, OnProcfs::Nowhere)
             });
             match bound {
@@ -216,11 +239,20 @@ fn with_tree(
     tree: Tree,
     recursive: bool,
     arena: &Arena,
-    prepared: &[OwnedFd],
+    trees: &Trees<'_>,
     attach: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<()> {
     match tree {
-        Tree::Prepared(index) => attach(prepared_tree(prepared, index)?),
+        Tree::Prepared(index) => match trees.prepared(index) {
+            Ok(tree) => attach(tree),
+            Err(_) => attach_own((trees.ask)(index, None)?.ok_or_else(missing)?, attach),
+        },
+        Tree::Mapped { source, path, link } => {
+            let open = if link { mount::open_tree_clone_link } else { mount::open_tree_clone };
+            let tree = open(CWD, arena.c_str(path), recursive)?;
+            (trees.ask)(source, Some(tree.as_fd()))?;
+            attach_own(tree, attach)
+        }
         Tree::Path(path) => {
             attach_own(mount::open_tree_clone(CWD, arena.c_str(path), recursive)?, attach)
         }
@@ -242,10 +274,6 @@ fn last(link: bool) -> Links {
 
 fn propagation(flags: u64) -> MountFlags {
     MountFlags::from_bits_retain(flags)
-}
-
-fn prepared_tree(prepared: &[OwnedFd], index: u16) -> Result<BorrowedFd<'_>> {
-    prepared.get(usize::from(index)).map(AsFd::as_fd).ok_or_else(|| missing().into())
 }
 
 /// Whether the kernel does not let this process mount a file system: it shows what is not its own, or lies

@@ -124,11 +124,9 @@ impl Compiler<'_> {
     /// The child opens a tree itself where it can: what it copies has then already left the peer
     /// groups of the host. In a user namespace the path may be out of its reach.
     fn tree(&mut self, origin: Origin, path: &str, recursive: bool) -> Tree {
-        // What lies in the rootfs is looked for there once the mounts before it are made.
-        let root = self.absolute(&self.spec.root_path);
-        let is_inside = path.strip_prefix(&root).is_some_and(|rest| rest.starts_with('/'));
+        let inside = self.is_inside(path);
         let path = self.arena.add(path);
-        if !self.context.prepare_trees || is_inside {
+        if !self.context.prepare_trees || inside {
             return Tree::Path(path);
         }
         self.prepared(Source {
@@ -137,14 +135,24 @@ impl Compiler<'_> {
             link: false,
             propagation: self.source_propagation(),
             idmap: None,
+            inside,
             origin,
         })
     }
 
+    /// What lies in the rootfs is looked for there once the mounts before it are made.
+    fn is_inside(&self, path: &str) -> bool {
+        let root = self.absolute(&self.spec.root_path);
+        path.strip_prefix(&root).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     fn prepared(&mut self, source: Source) -> Tree {
-        let index = self.plan.sources.len();
+        let index = u16::try_from(self.plan.sources.len()).unwrap_or(u16::MAX);
         self.plan.sources.push(source);
-        Tree::Prepared(u16::try_from(index).unwrap_or(u16::MAX))
+        match source.inside {
+            true => Tree::Mapped { source: index, path: source.path, link: source.link },
+            false => Tree::Prepared(index),
+        }
     }
 
     fn source_propagation(&self) -> u64 {

@@ -19,7 +19,9 @@ impl fmt::Display for Shown<'_> {
         let Self(step, arena, sources) = self;
         let text = |text: Text| arena.show(text);
         let tree = |tree: &Tree| match tree {
-            Tree::Path(path) | Tree::LinkPath(path) => arena.show(*path),
+            Tree::Path(path) | Tree::LinkPath(path) | Tree::Mapped { path, .. } => {
+                arena.show(*path)
+            }
             Tree::Prepared(index) => {
                 sources.get(usize::from(*index)).map_or("?".into(), |s| arena.show(s.path))
             }

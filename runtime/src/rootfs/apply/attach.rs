@@ -1,10 +1,10 @@
 //! Bringing mounts to their places: the root, new file systems, trees of the host. Allocates nothing.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::attributes::set_attributes;
-use super::{Live, prepared_tree};
+use super::{Live, Trees};
 use crate::failure::{Finding, Result};
 use crate::root::{Links, Make, Place, Root, is_on_procfs};
 use crate::rootfs::attributes::attributes;
@@ -20,13 +20,13 @@ use crate::sys::text::until_nul;
 pub(super) fn attach_root(
     tree: Tree,
     path: &CStr,
-    prepared: &[OwnedFd],
+    trees: &Trees<'_>,
     live: &mut Live,
 ) -> Result<()> {
     let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY | OpenFlags::O_NOFOLLOW;
     let place = openat(CWD, path, flags, 0);
     let root = match (tree, place) {
-        (Tree::Path(_) | Tree::LinkPath(_), place) => {
+        (Tree::Path(_) | Tree::LinkPath(_) | Tree::Mapped { .. }, place) => {
             let place = place?;
             let copy = mount::open_tree_clone(&place, c"", true)?;
             mount::move_mount(&copy, &place)?;
@@ -34,12 +34,12 @@ pub(super) fn attach_root(
             copy
         }
         (Tree::Prepared(index), Ok(place)) => {
-            let tree = prepared_tree(prepared, index)?;
+            let tree = trees.prepared(index)?;
             mount::move_mount(tree, &place)?;
             openat(tree, c".", flags, 0)?
         }
         (Tree::Prepared(index), Err(_)) => {
-            let tree = prepared_tree(prepared, index)?;
+            let tree = trees.prepared(index)?;
             mount::move_mount_onto_root(tree)?;
             openat(tree, c".", flags, 0)?
         }

@@ -125,9 +125,10 @@ impl Compiler<'_> {
             (None, true) if !self.context.prepare_trees => Tree::LinkPath(self.arena.add(&path)),
             (idmap, link) => {
                 let idmap = idmap.as_ref().map(|idmap| self.tree_map(idmap));
+                let inside = idmap.is_some() && self.is_inside(&path);
                 let path = self.arena.add(&path);
                 let propagation = self.source_propagation();
-                self.prepared(Source { path, recursive, link, propagation, idmap, origin })
+                self.prepared(Source { path, recursive, link, propagation, idmap, inside, origin })
             }
         };
         let link = entry.options.destination_link;
@@ -138,8 +139,12 @@ impl Compiler<'_> {
     }
 
     fn flags(&mut self, origin: Origin, entry: &MountEntry, target: Text) {
-        let attributes = attributes(entry.options.set, entry.options.clear);
-        if attributes != Attributes::default() {
+        let options = &entry.options;
+        // As in runc `norelatime` takes away none of the other settings, and relatime is what the kernel
+        // chooses by itself. But as every word it asks for exactly the flags that are named.
+        let norelatime = options.clear & libc::MS_RELATIME;
+        let attributes = attributes(options.set, options.clear & !norelatime);
+        if attributes != Attributes::default() || norelatime != 0 {
             let link = entry.options.destination_link;
             let keep = self.new_user_namespace;
             let source = self.arena.add(&entry.source);

@@ -5,7 +5,7 @@ use crate::failure::Origin;
 use crate::sys::mount::Attributes;
 use crate::sys::open::Node;
 
-/// A host tree that the parent opens, because the child's user namespace could not.
+/// A tree that the parent opens, because the child's user namespace could not, or whose ids it maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
     /// The tree.
@@ -18,6 +18,8 @@ pub struct Source {
     pub propagation: u64,
     /// How its ids are mapped.
     pub idmap: Option<TreeMap>,
+    /// It lies in the rootfs, so that mounts before it may cover it: the child opens it in its turn.
+    pub inside: bool,
     /// Where in the config it comes from.
     pub origin: Origin,
 }
@@ -63,8 +65,17 @@ pub enum Tree {
     Path(Text),
     /// The child opens what the path itself names, a symbolic link too.
     LinkPath(Text),
-    /// The parent has opened it: the index of its [`Source`].
+    /// The parent has opened it, or opens it when it is asked: the index of its [`Source`].
     Prepared(u16),
+    /// The child opens it, and has the parent map its ids.
+    Mapped {
+        /// The index of its [`Source`].
+        source: u16,
+        /// The path.
+        path: Text,
+        /// A last symbolic link is the tree.
+        link: bool,
+    },
 }
 
 /// One step in building the file system.
