@@ -294,6 +294,19 @@ mod tests {
             ("a__b/c---d/e.f", "docker.io/a__b/c---d/e.f", "a__b/c---d/e.f"),
             ("docker.io/library/a/b", "docker.io/library/a/b", "library/a/b"),
             ("docker.io/b.io/c", "docker.io/b.io/c", "docker.io/b.io/c"),
+            ("docker.io/library/busybox", "docker.io/library/busybox", "busybox"),
+            ("index.docker.io/library/x", "docker.io/library/x", "x"),
+            ("index.docker.io/x", "docker.io/library/x", "x"),
+            ("a:5000", "docker.io/library/a:5000", "a:5000"),
+            ("a:5000/b", "a:5000/b", "a:5000/b"),
+            ("a.b/c", "a.b/c", "a.b/c"),
+            ("10.0.0.1:5000/c", "10.0.0.1:5000/c", "10.0.0.1:5000/c"),
+            ("[2001:db8::1]/a", "[2001:db8::1]/a", "[2001:db8::1]/a"),
+            ("[2001:DB8::1]:443/a:t", "[2001:DB8::1]:443/a:t", "[2001:DB8::1]:443/a:t"),
+            ("a/b-----c", "docker.io/a/b-----c", "a/b-----c"),
+            ("a_b", "docker.io/library/a_b", "a_b"),
+            ("a:T-0._x", "docker.io/library/a:T-0._x", "a:T-0._x"),
+            ("xn--n3h.com/a", "xn--n3h.com/a", "xn--n3h.com/a"),
             ("docker.io/localhost/c:t", "docker.io/localhost/c:t", "docker.io/localhost/c:t"),
             (
                 "docker.io/index.docker.io/c",
@@ -334,13 +347,88 @@ mod tests {
             "[fe80::1%eth0]/a",
             "[::ffff:1.2.3.4]/a",
             "ex_ample.com/a",
+            "[]/a",
+            "[::1/a",
+            "[::1]x/a",
+            "[::1]:/a",
+            "[::1]:x/a",
+            "[::1]",
+            "-a.com/b",
+            "a-.com/b",
+            "a..com/b",
+            "a.com./b",
+            ".com/b",
+            "a.com:/b",
+            "a.com/",
+            "a.com/b_",
+            "a.com/_b",
+            "a.com/b._c",
+            "a.com/b_-c",
+            "a:t:u",
+            "a:t/u:v w",
+            "a:.t",
+            "a@",
+            "a@sha256",
+            "@sha256:00",
+            "a@md5:d41d8cd98f00b204e9800998ecf8427e",
+            &format!("a@{}0", DIGEST),
+            &format!("a@{}", DIGEST.to_uppercase()),
+            &format!("a@{DIGEST}:t"),
+            "\u{e4}/b",
+            "a\n",
             "a.b:x/c",
             "a b",
             &DIGEST[7..],
             &format!("a:{}", "t".repeat(129)),
             "a/".repeat(130).trim_end_matches('/'),
+            "https://a.com/b",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_has_255_bytes_at_most() {
+        let fits = format!("a.b/{}", "c".repeat(251));
+        assert_eq!(fits.parse::<Reference>().unwrap().name().len(), 255);
+        assert_eq!(format!("{fits}c").parse::<Reference>(), Err(ReferenceError::Long));
+        // What is completed counts.
+        let bare = "c".repeat(255 - "docker.io/library/".len());
+        assert_eq!(bare.parse::<Reference>().unwrap().name().len(), 255);
+        assert_eq!(format!("{bare}c").parse::<Reference>(), Err(ReferenceError::Long));
+        // Tag and digest do not.
+        assert!(format!("{fits}:{}@{DIGEST}", "t".repeat(128)).parse::<Reference>().is_ok());
+    }
+
+    #[test]
+    fn sixty_four_digits_are_an_id() {
+        let id = &DIGEST[7..];
+        assert!(matches!(id.parse::<Reference>(), Err(ReferenceError::Id { .. })));
+        for name in [format!("{id}0"), id[1..].to_owned(), format!("a/{id}"), format!("{id}:t")] {
+            assert!(name.parse::<Reference>().is_ok(), "{name}");
+        }
+        for (text, prefix) in [
+            (id, Some(id)),
+            (DIGEST, Some(id)),
+            ("abc", Some("abc")),
+            ("sha256:abc", Some("abc")),
+            ("", None),
+            ("sha256:", None),
+            ("xyz", None),
+            ("ABC", None),
+        ] {
+            assert_eq!(id_prefix(text), prefix, "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_are_of_two_kinds() {
+        let sha512 = format!("sha512:{}", "ab".repeat(64));
+        let reference: Reference = format!("a@{sha512}").parse().unwrap();
+        assert_eq!(reference.to_string(), format!("docker.io/library/a@{sha512}"));
+        assert!(format!("a@sha512:{}", "ab".repeat(32)).parse::<Reference>().is_err());
+        let error = format!("a@blake3:{}", "ab".repeat(32)).parse::<Reference>().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("unsupported digest algorithm"), "{cause}");
     }
 }

@@ -68,7 +68,8 @@ impl OldImage {
             let file = contents.file(path).ok_or_else(|| missing(path))?;
             // The media type must say what the bytes are.
             let compression = Decoder::new(contents.open(file)?)?.compression();
-            let media_type = layer_media_type(compression);
+            let media_type = layer_media_type(compression)
+                .ok_or(StoreError::Compression { name: compression.name() })?;
             let descriptor = Descriptor::new(media_type, file.digest.clone(), file.size);
             layers.push(Layer { diff_id, descriptor });
         }

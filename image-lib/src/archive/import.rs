@@ -5,13 +5,13 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 
 use super::ArchiveError;
-use crate::blob::{Meter, Tee};
+use crate::blob::{Decoder, Meter, Tee, peek};
 use crate::fsroot::Root;
 use crate::identity::{Algorithm, ImageId};
 use crate::layer;
 use crate::reference::Reference;
 use crate::spec::{Config, Descriptor, History, ImageConfig, Platform, Timestamp};
-use crate::store::{Layer, Store, layer_media_type};
+use crate::store::{Layer, Store, StoreError, layer_media_type};
 
 /// How a root file system becomes an image.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +28,9 @@ pub struct ImportOptions {
     pub created: Option<Timestamp>,
 }
 
-/// Makes an image of the tar that `stream` gives, compressed or not. Its bytes are kept as they are.
-/// It is unpacked in the same pass in which it is stored.
+/// Makes an image of the tar that `stream` gives, compressed or not. Its bytes are kept as they are,
+/// but for compressions that no media type says, which are undone. It is unpacked in the same pass in
+/// which it is stored.
 ///
 /// # Errors
 /// The archive is damaged or cannot be unpacked; then nothing of it is in the store.
@@ -41,6 +42,11 @@ pub fn import(
     let _hold = store.hold()?;
     let scratch = store.scratch()?;
     let failed = |source| ArchiveError::Entry { entry: "the root file system".to_owned(), source };
+    let (compression, stream) = peek(stream).map_err(failed)?;
+    let stream: Box<dyn Read + '_> = match layer_media_type(compression) {
+        Some(_) => Box::new(stream),
+        None => Box::new(Decoder::new(stream)?),
+    };
     let blob = scratch.path().join("blob");
     let mut file = BufWriter::with_capacity(128 << 10, File::create(&blob).map_err(failed)?);
     let mut source = Meter::new(Tee::new(stream, &mut file), Algorithm::Sha256);
@@ -66,7 +72,9 @@ pub fn import(
     if let Some((container, extracted)) = extracted {
         store.adopt_base(&container, extracted, &diff_id, &digest, &scratch)?;
     }
-    let descriptor = Descriptor::new(layer_media_type(compression), digest, size);
+    let media_type = layer_media_type(compression)
+        .ok_or(StoreError::Compression { name: compression.name() })?;
+    let descriptor = Descriptor::new(media_type, digest, size);
     store.publish_file(&blob, &descriptor)?;
     let created = options.created.unwrap_or_else(Timestamp::now);
     let mut config = ImageConfig::new(&options.platform.clone().unwrap_or_else(Platform::host));

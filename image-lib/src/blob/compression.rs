@@ -3,8 +3,10 @@
 
 use std::io::{self, BufReader, Chain, Cursor, Read, Write};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use lzma_rust2::XzReader;
 
 /// The level of gzip: the default of most tools, so that sizes surprise nobody. It is fixed,
 /// because the bytes of a layer, and so its digest, depend on it.
@@ -14,6 +16,8 @@ const ZSTD_LEVEL: i32 = 3;
 /// The largest window of a zstd frame, as a power of two: 128 MiB, so that a frame's header cannot
 /// ask for all memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// The most memory of an xz stream, in KiB: twice what `xz -9` asks for.
+const XZ_MEMORY_KIB_MAX: u32 = 130 << 10;
 const BUFFER: usize = 128 << 10;
 
 /// A way to compress.
@@ -26,31 +30,46 @@ pub enum Compression {
     Gzip,
     /// Zstandard, which is several times faster.
     Zstd,
+    /// Bzip2, which is read and not written.
+    Bzip2,
+    /// Xz, which is read and not written.
+    Xz,
 }
 
-/// Why compressed bytes cannot be read.
+impl Compression {
+    /// The name that people know.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+        }
+    }
+}
+
+/// Why compressed bytes cannot be read: the beginning could not be, or the decoder not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The compression is known by its first bytes, and not supported.
-    #[error("{name} compression is not supported (known: gzip, zstd, none)")]
-    Unsupported {
-        /// The compression's name.
-        name: &'static str,
-    },
-    /// The beginning could not be read, or the decoder not be made.
-    #[error("cannot read compressed data")]
-    Read(#[source] io::Error),
-}
+#[error("cannot read compressed data")]
+pub struct DecodeError(#[source] pub io::Error);
 
-type Source<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
+/// A reader whose first bytes have been looked at.
+pub type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// A reader that undoes gzip (all members) and zstd (all frames, skippable ones skipped).
+type Source<R> = BufReader<Peeked<R>>;
+
+/// A reader that undoes gzip (all members), zstd (all frames, skippable ones skipped), xz and bzip2
+/// (all streams).
 pub struct Decoder<R: Read>(Inner<R>);
 
 enum Inner<R: Read> {
     None(Source<R>),
     Gzip(Box<MultiGzDecoder<Source<R>>>),
     Zstd(zstd::stream::read::Decoder<'static, Source<R>>),
+    Bzip2(Box<MultiBzDecoder<Source<R>>>),
+    Xz(Box<XzReader<Source<R>>>),
 }
 
 impl<R: Read> std::fmt::Debug for Decoder<R> {
@@ -59,39 +78,51 @@ impl<R: Read> std::fmt::Debug for Decoder<R> {
     }
 }
 
-fn detect(magic: &[u8]) -> Result<Compression, DecodeError> {
+fn detect(magic: &[u8]) -> Compression {
     // A stream may begin with one of zstd's sixteen skippable frames.
     let skippable =
         magic.len() >= 4 && magic[0] & 0xf0 == 0x50 && magic[1..4] == [0x2a, 0x4d, 0x18];
     match magic {
-        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
-        _ if skippable => Ok(Compression::Zstd),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(DecodeError::Unsupported { name: "xz" }),
-        [b'B', b'Z', b'h', ..] => Err(DecodeError::Unsupported { name: "bzip2" }),
-        _ => Ok(Compression::None),
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        _ if skippable => Compression::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Compression::Xz,
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Compression::Bzip2,
+        _ => Compression::None,
     }
+}
+
+/// Looks at the first bytes of `reader`, which the returned reader gives again.
+///
+/// # Errors
+/// The reader's.
+pub fn peek<R: Read>(mut reader: R) -> io::Result<(Compression, Peeked<R>)> {
+    let mut magic = Vec::with_capacity(6);
+    // A pipe may give one byte at a time.
+    (&mut reader).take(6).read_to_end(&mut magic)?;
+    Ok((detect(&magic), Cursor::new(magic).chain(reader)))
 }
 
 impl<R: Read> Decoder<R> {
     /// Looks at the first bytes of `reader` and decompresses accordingly.
     ///
     /// # Errors
-    /// The reader's, or that the compression is not supported.
-    pub fn new(mut reader: R) -> Result<Self, DecodeError> {
-        let mut magic = Vec::with_capacity(6);
-        // A pipe may give one byte at a time.
-        (&mut reader).take(6).read_to_end(&mut magic).map_err(DecodeError::Read)?;
-        let compression = detect(&magic)?;
-        let source = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(reader));
+    /// The reader's, or that the decoder cannot be made.
+    pub fn new(reader: R) -> Result<Self, DecodeError> {
+        let (compression, reader) = peek(reader).map_err(DecodeError)?;
+        let source = BufReader::with_capacity(BUFFER, reader);
         Ok(Self(match compression {
             Compression::None => Inner::None(source),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(source))),
             Compression::Zstd => {
                 let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(source).map_err(DecodeError::Read)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(DecodeError::Read)?;
+                    zstd::stream::read::Decoder::with_buffer(source).map_err(DecodeError)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(DecodeError)?;
                 Inner::Zstd(decoder)
+            }
+            Compression::Bzip2 => Inner::Bzip2(Box::new(MultiBzDecoder::new(source))),
+            Compression::Xz => {
+                Inner::Xz(Box::new(XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB_MAX)))
             }
         }))
     }
@@ -103,6 +134,8 @@ impl<R: Read> Decoder<R> {
             Inner::None(_) => Compression::None,
             Inner::Gzip(_) => Compression::Gzip,
             Inner::Zstd(_) => Compression::Zstd,
+            Inner::Bzip2(_) => Compression::Bzip2,
+            Inner::Xz(_) => Compression::Xz,
         }
     }
 
@@ -112,6 +145,8 @@ impl<R: Read> Decoder<R> {
             Inner::None(source) => source,
             Inner::Gzip(decoder) => decoder.get_ref(),
             Inner::Zstd(decoder) => decoder.get_ref(),
+            Inner::Bzip2(decoder) => decoder.get_ref(),
+            Inner::Xz(decoder) => decoder.inner(),
         };
         source.get_ref().get_ref().1
     }
@@ -123,6 +158,8 @@ impl<R: Read> Decoder<R> {
             Inner::None(source) => source,
             Inner::Gzip(decoder) => decoder.into_inner(),
             Inner::Zstd(decoder) => decoder.finish(),
+            Inner::Bzip2(decoder) => decoder.into_inner(),
+            Inner::Xz(decoder) => decoder.into_inner(),
         };
         source.into_inner().into_inner().1
     }
@@ -134,6 +171,8 @@ impl<R: Read> Read for Decoder<R> {
             Inner::None(source) => source.read(buffer),
             Inner::Gzip(decoder) => decoder.read(buffer),
             Inner::Zstd(decoder) => decoder.read(buffer),
+            Inner::Bzip2(decoder) => decoder.read(buffer),
+            Inner::Xz(decoder) => decoder.read(buffer),
         }
     }
 }
@@ -157,7 +196,7 @@ impl<W: Write> Encoder<W> {
     /// Compresses to `writer`.
     ///
     /// # Errors
-    /// The compressor could not be made.
+    /// The compressor could not be made; the compression is one that is read only.
     pub fn new(writer: W, compression: Compression) -> io::Result<Self> {
         Ok(Self(match compression {
             Compression::None => Outer::None(writer),
@@ -166,6 +205,10 @@ impl<W: Write> Encoder<W> {
             }
             Compression::Zstd => {
                 Outer::Zstd(zstd::stream::write::Encoder::new(writer, ZSTD_LEVEL)?)
+            }
+            Compression::Bzip2 | Compression::Xz => {
+                let reason = format!("{} is read and not written", compression.name());
+                return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
             }
         }))
     }
@@ -239,10 +282,31 @@ mod tests {
         }
     }
 
+    /// Two streams each of `hello ` and `world`, by the programs xz and bzip2.
+    const XZ: &[u8] = include_bytes!("testdata/two-streams.xz");
+    const BZIP2: &[u8] = include_bytes!("testdata/two-streams.bz2");
+
     #[test]
-    fn refuses_what_it_does_not_know() {
-        for magic in [&b"\xfd7zXZ\0"[..], b"BZh91A"] {
-            assert!(matches!(Decoder::new(magic), Err(DecodeError::Unsupported { .. })));
+    fn reads_what_it_does_not_write() {
+        for (bytes, compression) in [(XZ, Compression::Xz), (BZIP2, Compression::Bzip2)] {
+            assert_eq!(Decoder::new(bytes).unwrap().compression(), compression);
+            assert_eq!(decode(bytes).unwrap(), b"hello world", "{compression:?}");
+            assert!(decode(&bytes[..bytes.len() - 8]).is_err(), "{compression:?}");
+            let mut damaged = bytes.to_vec();
+            damaged[bytes.len() / 4] ^= 1;
+            assert!(decode(&damaged).is_err(), "{compression:?}");
+            assert!(Encoder::new(Vec::new(), compression).is_err(), "{compression:?}");
         }
+        assert_eq!(decode(b"BZh is how a text may begin").unwrap(), b"BZh is how a text may begin");
+    }
+
+    #[test]
+    fn bounds_the_memory_of_xz() {
+        // The dictionary's size stands in the block's header: 4 GiB less one byte.
+        let mut greedy = include_bytes!("testdata/large-dictionary.xz").to_vec();
+        let error = decode(&greedy).unwrap_err();
+        assert_ne!(error.kind(), io::ErrorKind::InvalidData, "the header is a good one: {error}");
+        greedy.truncate(12);
+        assert!(decode(&greedy).is_err());
     }
 }

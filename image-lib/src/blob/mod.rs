@@ -5,6 +5,6 @@ mod compression;
 mod meter;
 mod verified_reader;
 
-pub use compression::{Compression, DecodeError, Decoder, Encoder};
+pub use compression::{Compression, DecodeError, Decoder, Encoder, Peeked, peek};
 pub use meter::{Meter, Tee};
 pub use verified_reader::{Mismatch, VerifiedReader};

@@ -189,8 +189,13 @@ impl Store {
             let digest = descriptor.digest.clone();
             return Err(StoreError::Large { digest, size: descriptor.size, limit: bytes_max });
         }
+        let (path, mut reader) = match self.open_staged(descriptor, staged) {
+            Err(missing @ StoreError::NoSuchBlob { .. }) => {
+                return descriptor.inline().ok_or(missing);
+            }
+            opened => opened?,
+        };
         let mut bytes = Vec::new();
-        let (path, mut reader) = self.open_staged(descriptor, staged)?;
         reader.read_to_end(&mut bytes).map_err(|error| reading(error, &path))?;
         Ok(bytes)
     }

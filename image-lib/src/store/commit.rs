@@ -24,12 +24,13 @@ pub struct CommitOptions {
     pub epoch: Option<Timestamp>,
 }
 
-/// The media type of a layer compressed so.
-pub(crate) fn layer_media_type(compression: Compression) -> &'static str {
+/// The media type of a layer compressed so; nothing for what is read only.
+pub(crate) fn layer_media_type(compression: Compression) -> Option<&'static str> {
     match compression {
-        Compression::None => media_type::OCI_LAYER,
-        Compression::Gzip => media_type::OCI_LAYER_GZIP,
-        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+        Compression::None => Some(media_type::OCI_LAYER),
+        Compression::Gzip => Some(media_type::OCI_LAYER_GZIP),
+        Compression::Zstd => Some(media_type::OCI_LAYER_ZSTD),
+        Compression::Bzip2 | Compression::Xz => None,
     }
 }
 
@@ -51,6 +52,8 @@ impl Store {
             return Ok(None);
         }
         let failed = |source| StoreError::Commit { path: upper.to_owned(), source };
+        let media_type = layer_media_type(options.compression)
+            .ok_or(StoreError::Compression { name: options.compression.name() })?;
         let ingest = self.ingest(Algorithm::Sha256)?;
         let encoder = Encoder::new(ingest, options.compression).at("write", upper)?;
         let buffered = std::io::BufWriter::with_capacity(128 << 10, encoder);
@@ -64,7 +67,7 @@ impl Store {
         let (digest, size) = self.commit_ingest(ingest, None)?;
         let diff_id = DiffId::new(diff_id);
         self.adopt(upper, &diff_id, contents)?;
-        let descriptor = Descriptor::new(layer_media_type(options.compression), digest, size);
+        let descriptor = Descriptor::new(media_type, digest, size);
         Ok(Some(Layer { diff_id, descriptor }))
     }
 

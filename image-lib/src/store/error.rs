@@ -92,6 +92,18 @@ pub enum StoreError {
         /// The manifest.
         digest: Digest,
     },
+    /// A layer is compressed in a way that no media type says.
+    #[error("{name} compression is read and not written, and layers of images have no name for it")]
+    Compression {
+        /// The compression.
+        name: &'static str,
+    },
+    /// A layer is encrypted.
+    #[error("layer {digest} is encrypted, which is not supported; decrypt the image elsewhere")]
+    Encrypted {
+        /// The layer's blob.
+        digest: Digest,
+    },
     /// Manifest and configuration name different numbers of layers.
     #[error("image {manifest} has {layers} layers but its configuration names {diff_ids}")]
     LayerCount {

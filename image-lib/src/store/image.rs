@@ -102,6 +102,9 @@ fn pair_layers(
     let pairs = manifest.layers.iter().zip(diff_ids);
     pairs
         .map(|(descriptor, diff_id)| {
+            if media_type::is_encrypted(&descriptor.media_type) {
+                return Err(StoreError::Encrypted { digest: descriptor.digest.clone() });
+            }
             if !media_type::is_layer(&descriptor.media_type) {
                 let media_type = descriptor.media_type.clone();
                 return Err(StoreError::MediaType {
@@ -120,7 +123,7 @@ impl Documents for Store {
     }
 
     fn is_present(&self, descriptor: &Descriptor) -> bool {
-        self.has_blob(&descriptor.digest, descriptor.size)
+        self.has_blob(&descriptor.digest, descriptor.size) || descriptor.inline().is_some()
     }
 }
 

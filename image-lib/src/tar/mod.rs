@@ -19,5 +19,6 @@ mod tests;
 pub use entry::{Entry, EntryKind};
 pub use error::{Problem, TarError};
 pub use limits::Limits;
+pub(crate) use pax::base64_decoded;
 pub use reader::Reader;
 pub use writer::Writer;

@@ -162,7 +162,8 @@ pub(super) fn base64_encoded(bytes: &[u8]) -> Vec<u8> {
     encoded
 }
 
-fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
+/// Base 64 with padding or without.
+pub(crate) fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0_u32);
     // Libarchive leaves the padding out; others write it.
