@@ -89,9 +89,10 @@ impl From<StoreError> for Failure {
             StoreError::Layer { .. } if !rustix::process::geteuid().is_root() => {
                 failure.with_hint("unpacking the layers of an image needs root")
             }
-            StoreError::Mismatch(_) => {
-                failure.with_hint("the image was damaged on its way or on the disk; load it again")
-            }
+            StoreError::Mismatch(_) => failure.with_hint(
+                "the image was damaged on its way or on the disk: keel-image fsck --repair removes \
+                     what is damaged in the store, and then it can be fetched or loaded again",
+            ),
             _ => failure,
         }
     }

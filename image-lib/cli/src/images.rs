@@ -44,6 +44,8 @@ struct Row {
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let filters = filters(store, arguments)?;
+    // What the index says now is still there when it is looked at.
+    let _hold = store.hold()?;
     let mut rows = Vec::new();
     for record in store.records()? {
         // An entry that is no image for this host, or damaged, does not hide the others.

@@ -5,11 +5,13 @@ mod build;
 mod bundle;
 mod container_flags;
 mod failure;
+mod fsck;
 mod history;
 mod images;
 mod import;
 mod inspect;
 mod interrupt;
+mod lease;
 mod load;
 mod login;
 mod logout;
@@ -57,6 +59,8 @@ enum Command {
     },
     /// Make a bundle that an OCI runtime starts
     Bundle(bundle::Arguments),
+    /// Examine the store: blobs, documents, unpacked layers
+    Fsck(fsck::Arguments),
     /// Show the steps that made an image
     History(history::Arguments),
     /// List images
@@ -66,6 +70,8 @@ enum Command {
     Import(import::Arguments),
     /// Show all that is known of images
     Inspect(inspect::Arguments),
+    /// Keep images and blobs until a time, whatever else is removed
+    Lease(lease::Arguments),
     /// Load images from an archive
     Load(load::Arguments),
     /// Keep the credentials for a registry
@@ -130,10 +136,12 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
     match command {
         Command::Build { .. } | Command::Login(_) | Command::Logout(_) => {}
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
+        Command::Fsck(arguments) => fsck::run(&store, &arguments)?,
         Command::History(arguments) => history::run(&store, &arguments)?,
         Command::Images(arguments) => images::run(&store, &arguments)?,
         Command::Import(arguments) => import::run(&store, &arguments)?,
         Command::Inspect(arguments) => inspect::run(&store, &arguments)?,
+        Command::Lease(arguments) => lease::run(&store, &arguments)?,
         Command::Load(arguments) => load::run(&store, &arguments)?,
         Command::Prune(arguments) => prune::run(&store, &arguments)?,
         Command::Pull(arguments) => pull::run(&store, &arguments)?,

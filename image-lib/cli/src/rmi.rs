@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use keel_image::identity::Digest;
 use keel_image::reference::Reference;
-use keel_image::store::{Image, Store, StoreError};
+use keel_image::store::{Garbage, Store, StoreError};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -17,6 +18,9 @@ pub(crate) struct Arguments {
     /// Remove an image with all its names, and do not mind images that do not exist
     #[arg(short, long)]
     force: bool,
+    /// Keep blobs and layers that no image has any more; prune removes them
+    #[arg(long)]
+    no_prune: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -31,13 +35,16 @@ enum Change {
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let mut changes = Vec::new();
     let mut failures = Vec::new();
+    let mut parts = BTreeSet::new();
     for name in &arguments.images {
-        match remove(store, name, arguments.force) {
+        match remove(store, name, arguments.force, &mut parts) {
             Ok(removed) => changes.extend(removed),
             Err(failure) => failures.push(failure),
         }
     }
-    if let Some(collected) = store.collect()? {
+    let garbage = Garbage::older_than(Garbage::GRACE).and(parts);
+    let kept = if arguments.no_prune { None } else { store.collect_garbage(&garbage)? };
+    if let Some(collected) = kept {
         let layers: BTreeSet<String> = collected.layers.iter().map(ToString::to_string).collect();
         changes.extend(layers.into_iter().map(Change::Deleted));
     }
@@ -61,7 +68,12 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     Err(last)
 }
 
-fn remove(store: &Store, name: &str, force: bool) -> Result<Vec<Change>, Failure> {
+fn remove(
+    store: &Store,
+    name: &str,
+    force: bool,
+    parts: &mut BTreeSet<Digest>,
+) -> Result<Vec<Change>, Failure> {
     let image = match store.find(name) {
         Ok(Some(image)) => image,
         Ok(None) if force => return Ok(Vec::new()),
@@ -69,32 +81,38 @@ fn remove(store: &Store, name: &str, force: bool) -> Result<Vec<Change>, Failure
         // An image whose parts are damaged can still lose its name.
         Err(error) => return remove_unreadable(store, name, force).unwrap_or(Err(error.into())),
     };
+    let records = store.records_of(&image)?;
+    for record in &records {
+        parts.extend(store.reachable(&record.descriptor));
+    }
     let references = store.references(&image)?;
-    let named = name.parse::<Reference>().ok().map(Reference::or_latest);
-    let named = named.filter(|name| references.contains(name));
-    match named {
-        Some(name) if references.len() > 1 => {
-            store.untag(&name)?;
-            Ok(vec![Change::Untagged(name.familiar())])
-        }
+    let meant = name.parse::<Reference>().ok().map(Reference::or_latest);
+    let meant = meant.filter(|name| references.contains(name));
+    let taken = match &meant {
+        Some(name) => std::slice::from_ref(name),
         None if references.len() > 1 && !force => {
             let id = image.id().digest().short();
-            Err(Failure::new(format!(
+            return Err(Failure::new(format!(
                 "conflict: unable to delete {id} (must be forced) - image is referenced in \
                  multiple repositories"
-            )))
+            )));
         }
-        _ => forget(store, &image, &references),
+        None => &references[..],
+    };
+    let mut changes = Vec::new();
+    for name in taken {
+        // Another process may have been faster.
+        if store.untag(name)? {
+            changes.push(Change::Untagged(name.familiar()));
+        }
     }
-}
-
-fn forget(store: &Store, image: &Image, references: &[Reference]) -> Result<Vec<Change>, Failure> {
-    for record in store.records_of(image)? {
-        store.forget(&record.descriptor)?;
+    // Whoever has named the image meanwhile keeps it.
+    for record in &records {
+        store.forget_nameless(&record.descriptor)?;
     }
-    let mut changes: Vec<Change> =
-        references.iter().map(|name| Change::Untagged(name.familiar())).collect();
-    changes.push(Change::Deleted(image.id().to_string()));
+    if store.records_of(&image)?.is_empty() {
+        changes.push(Change::Deleted(image.id().to_string()));
+    }
     Ok(changes)
 }
 

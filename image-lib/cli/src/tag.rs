@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
+    // What is resolved is still there when it gets its name.
+    let _hold = store.hold()?;
     let image = store.resolve(&arguments.source)?;
     let target: Reference = arguments.target.parse().map_err(|error| Failure::of(&error))?;
     if target.digest().is_some() {

@@ -1,5 +1,7 @@
 //! Sizes and times as people read them, in docker's words.
 
+use std::time::Duration;
+
 use keel_image::spec::Timestamp;
 
 use crate::failure::Failure;
@@ -79,6 +81,49 @@ pub(crate) fn parse_cpus(text: &str) -> Result<u64, Failure> {
     whole.checked_mul(1_000_000_000).and_then(|n| n.checked_add(fraction)).ok_or_else(refused)
 }
 
+/// Reads a duration as Go writes it: `1h30m`, `10m`, `1.5s`, `0`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, Failure> {
+    let refused = || Failure::new(format!("invalid duration: {text:?}")).with_code(125);
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (mut rest, mut sum) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refused)?;
+        let (number, after) = rest.split_at(digits);
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let seconds = match &after[..end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return Err(refused()),
+        };
+        let number: f64 = number.parse().map_err(|_| refused())?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| refused())?;
+        sum = sum.checked_add(part).ok_or_else(refused)?;
+        rest = &after[end..];
+    }
+    if text.is_empty() { Err(refused()) } else { Ok(sum) }
+}
+
+/// Reads a point in time: one of RFC 3339, a date, seconds since 1970, or how long ago it was.
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, Failure> {
+    let zoned = [text.to_owned(), format!("{text}Z"), format!("{text}T00:00:00Z")];
+    if let Some(time) = zoned.iter().find_map(|text| text.parse().ok()) {
+        return Ok(time);
+    }
+    if let Ok(seconds) = text.parse() {
+        return Ok(Timestamp::from_seconds(seconds));
+    }
+    let ago = parse_duration(text)?;
+    let now = Timestamp::now();
+    let seconds = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+    Ok(Timestamp { seconds: now.seconds.saturating_sub(seconds), ..now })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -97,6 +142,33 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn reads_durations_and_times() {
+        for (text, milliseconds) in
+            [("0", 0), ("10m", 600_000), ("1h30m", 5_400_000), ("1.5s", 1500), ("2ms", 2)]
+        {
+            assert_eq!(
+                parse_duration(text).unwrap(),
+                Duration::from_millis(milliseconds),
+                "{text}"
+            );
+        }
+        for text in ["", "x", "10", "m", "1d", "-1s", "1h2", "999999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        for (text, seconds) in [
+            ("1970-01-02T00:00:00Z", 86_400),
+            ("1970-01-02T00:00:01", 86_401),
+            ("1970-01-02", 86_400),
+            ("86400", 86_400),
+        ] {
+            assert_eq!(parse_time(text).unwrap().seconds, seconds, "{text}");
+        }
+        let hour_ago = Timestamp::now().seconds - parse_time("1h").unwrap().seconds;
+        assert!((3599..=3601).contains(&hour_ago));
+        assert!(parse_time("yesterday").is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::layer::Bounded;
 use crate::reference::Reference;
 use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Preferences, media_type};
 use crate::store::{
-    Documents, Hold, Layer, Progress, StagedBlob, Store, Wanted, read_image, reference_of,
+    Documents, Garbage, Hold, Layer, Progress, StagedBlob, Store, Wanted, read_image, reference_of,
 };
 
 /// An image that was loaded.
@@ -64,11 +64,12 @@ fn take_or_nothing(
     progress: &dyn Progress,
     hold: Hold,
 ) -> Result<Vec<Loaded>, ArchiveError> {
-    let taken = take(store, contents, progress);
+    let mut begun = BTreeSet::new();
+    let taken = take(store, contents, progress, &mut begun);
     drop(hold);
     if taken.is_err() {
         // Whatever prevents it here is found by the next collection.
-        let _ = store.collect();
+        let _ = store.collect_garbage(&Garbage::older_than(Garbage::GRACE).and(begun));
     }
     taken
 }
@@ -90,6 +91,7 @@ fn take(
     store: &Store,
     contents: &Contents<'_>,
     progress: &dyn Progress,
+    begun: &mut BTreeSet<Digest>,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let items = docker::items(contents)?;
     let candidates = match (layout::index(contents)?, &items) {
@@ -98,6 +100,10 @@ fn take(
         (None, None) => return Err(ArchiveError::Form),
     };
     let staged = contents.staged();
+    for candidate in &candidates {
+        begun.extend(candidate.layers.iter().map(|layer| layer.diff_id.digest().clone()));
+        begun.extend(candidate.blobs.iter().map(|blob| blob.digest.clone()));
+    }
     // All layers are verified before anything of any image becomes visible.
     for candidate in &candidates {
         if store.can_unpack() {

@@ -43,7 +43,7 @@ impl<'s> Spool<'s> {
         let failed = |source| ArchiveError::Entry { entry: entry.to_owned(), source };
         let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
         // What the store has is only compared, so that loading an image again writes nothing.
-        let known = expected.is_some_and(|digest| self.store.has_blob(digest, size));
+        let known = expected.is_some_and(|digest| self.store.keep_blob(digest, size));
         let path = self.scratch.path().join(format!("file-{}", self.files.len()));
         let (digest, size) = if known {
             copy(content, io::sink(), algorithm).map_err(failed)?

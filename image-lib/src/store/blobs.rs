@@ -133,7 +133,7 @@ impl Store {
     pub fn put_bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, StoreError> {
         let digest = Digest::of(bytes);
         let size = bytes.len() as u64;
-        if !self.has_blob(&digest, size) {
+        if !self.keep_blob(&digest, size) {
             self.put_blob(&mut &bytes[..])?;
         }
         Ok(Descriptor::new(media_type, digest, size))
@@ -143,6 +143,20 @@ impl Store {
     #[must_use]
     pub fn has_blob(&self, digest: &Digest, size: u64) -> bool {
         fs::metadata(self.blob_path(digest)).is_ok_and(|m| m.is_file() && m.len() == size)
+    }
+
+    /// As [`Store::has_blob`]; the blob counts as new for garbage collection then, since somebody who
+    /// need not write it begins to rely on it.
+    #[must_use]
+    pub fn keep_blob(&self, digest: &Digest, size: u64) -> bool {
+        if !self.has_blob(digest, size) {
+            return false;
+        }
+        // In a store of another user the time stays.
+        if let Ok(file) = File::open(self.blob_path(digest)) {
+            let _ = file.set_modified(std::time::SystemTime::now());
+        }
+        true
     }
 
     /// Is a layer's blob there, so that the layer can be unpacked if it is not yet?

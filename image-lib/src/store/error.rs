@@ -170,6 +170,9 @@ pub enum StoreError {
         /// The refused name.
         name: String,
     },
+    /// Something is made in the store just now.
+    #[error("the store is in use by another program just now")]
+    InUse,
     /// A document could not be put into JSON.
     #[error("cannot encode a document")]
     Encode(#[source] serde_json::Error),

@@ -175,6 +175,8 @@ impl Store {
     /// # Errors
     /// Several ids begin so; documents cannot be read.
     pub fn find(&self, name: &str) -> Result<Option<Image>, StoreError> {
+        // What the index says now is still there when its documents are read.
+        let _hold = self.hold()?;
         let records = self.records()?;
         if let Ok(reference) = name.parse::<Reference>() {
             let reference = reference.or_latest();

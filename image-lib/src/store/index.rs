@@ -28,6 +28,19 @@ pub struct Record {
     pub descriptor: Descriptor,
 }
 
+impl Record {
+    /// Does the entry have a name of whatever kind? Other tools give names that are no references,
+    /// such as a tag alone.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.reference.is_some() || has_any_name(&self.descriptor)
+    }
+}
+
+fn has_any_name(entry: &Descriptor) -> bool {
+    reference_of(entry).is_some() || entry.annotations.contains_key(REF_NAME)
+}
+
 /// The name that an entry gives to its image.
 pub(crate) fn reference_of(descriptor: &Descriptor) -> Option<Reference> {
     let annotation = |key| descriptor.annotations.get(key).map(String::as_str);
@@ -127,6 +140,19 @@ impl Store {
     /// The index cannot be read or written.
     pub fn untag(&self, reference: &Reference) -> Result<bool, StoreError> {
         self.update_index(|index| release_name(index, reference, None))
+    }
+
+    /// Removes the entries of the image whose manifest or index is `descriptor`, but for those that
+    /// give it a name.
+    ///
+    /// # Errors
+    /// The index cannot be read or written.
+    pub fn forget_nameless(&self, descriptor: &Descriptor) -> Result<(), StoreError> {
+        self.update_index(|index| {
+            index
+                .manifests
+                .retain(|entry| entry.digest != descriptor.digest || reference_of(entry).is_some());
+        })
     }
 
     /// Removes all entries of the image whose manifest or index is `descriptor`.

@@ -130,7 +130,9 @@ impl Store {
     /// Gives the file `name` of the store new content: all of it or none, also after a power cut.
     pub(super) fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path.join(name);
-        let temporary = self.path.join("tmp").join(format!("{}.new", scratch::random_name()?));
+        // What a killed process leaves is removed with its directory.
+        let scratch = self.scratch()?;
+        let temporary = scratch.path().join("new");
         let written = (|| {
             let mut options = fs::OpenOptions::new();
             let mut file = options.write(true).create_new(true).mode(0o644).open(&temporary)?;
@@ -139,10 +141,6 @@ impl Store {
             fs::rename(&temporary, &path)?;
             fs::File::open(path.parent().unwrap_or(&self.path))?.sync_all()
         })();
-        if written.is_err() {
-            // Not there any more if the rename succeeded.
-            let _ = fs::remove_file(&temporary);
-        }
         written.at("write", &path)
     }
 }

@@ -5,7 +5,7 @@
 //! oci-layout, index.json, blobs/<algorithm>/<hex>   image-spec image-layout.md; other tools read it
 //! layers/<diff id>/fs                               a layer unpacked in overlayfs form
 //! layers/chain-<chain id>/fs                        one that depends on the layers below it
-//! retained/<name>                                   digests that a build cache needs
+//! retained/<name>                                   leases: digests that something else needs
 //! cache/                                            what a build remembers; its own affair
 //! partial/<algorithm>-<hex>                       what has come of a blob; kept when a pull is killed
 //! tmp/<random>/                                     work in progress, locked by its process
@@ -29,6 +29,7 @@ mod blobs;
 mod collect;
 mod commit;
 mod error;
+mod fsck;
 mod image;
 mod index;
 mod layers;
@@ -43,10 +44,11 @@ mod unpack;
 
 pub use blobs::Ingest;
 pub(crate) use blobs::check;
-pub use collect::Collected;
+pub use collect::{Collected, Garbage};
 pub use commit::CommitOptions;
 pub(crate) use commit::layer_media_type;
 pub use error::StoreError;
+pub use fsck::{Damage, Finding, FsckOptions, Report};
 pub(crate) use image::read_image;
 pub use image::{Image, Layer};
 pub use index::Record;
@@ -56,6 +58,7 @@ pub use layout::Store;
 pub use lock::Hold;
 pub(crate) use partial::{Arriving, Partial};
 pub use progress::{Event, Progress, Silent};
+pub use retain::Lease;
 pub use scratch::Scratch;
 pub(crate) use select::{Documents, Wanted};
 pub(crate) use unpack::{Staged, StagedBlob};
