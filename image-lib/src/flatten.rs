@@ -1,5 +1,5 @@
 //! Layers as one plain directory: a copy that needs no mount, for bundles that outlive this program
-//! and for file systems that overlayfs cannot stand on.
+//! and for file systems that overlayfs cannot stand on. And single files of them for people.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -59,6 +59,100 @@ pub fn flatten(layers: &[PathBuf], target: &Path) -> Result<(), FlattenError> {
         to.set_times(path, Times::both(*mtime)).map_err(copied)?;
     }
     set_root_attributes(layers, target).map_err(copied)
+}
+
+/// Whom copied files belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// The user that copies.
+    Own,
+    /// Whom they belong to in the image.
+    Kept,
+}
+
+/// Copies the file or directory at `path` of `tree` to `target`, whose parent exists. A directory is
+/// copied into one that is there; a file takes the place of another one.
+///
+/// # Errors
+/// The kernel's; what was copied so far stays.
+pub fn copy_out(
+    tree: &Root,
+    path: &Path,
+    target: &Path,
+    ownership: Ownership,
+) -> Result<(), FlattenError> {
+    let copied = |error| FlattenError::Copy(error);
+    let place = match target.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => target,
+    };
+    let host = Root::open(place).map_err(copied)?;
+    let name = PathBuf::from(target.file_name().unwrap_or_else(|| OsStr::new(".")));
+    let owned = |mut metadata: Metadata| {
+        if ownership == Ownership::Own {
+            metadata.uid = rustix::process::geteuid().as_raw();
+            metadata.gid = rustix::process::getegid().as_raw();
+        }
+        metadata
+    };
+    let is_root = path.as_os_str().is_empty() || path == Path::new(".");
+    let mut directories = Vec::new();
+    let below = if is_root {
+        if host.symlink_metadata(&name).map_err(copied)?.is_none() {
+            host.create_directory(&name, 0o755).map_err(copied)?;
+        }
+        Path::new("")
+    } else {
+        let (parent, own) = tree.parent(path).map_err(copied)?;
+        let metadata = parent.stat(own).map_err(copied)?;
+        let missing = || FsError::new("copy", path, rustix::io::Errno::NOENT);
+        let metadata = metadata.ok_or_else(missing).map_err(copied)?;
+        place_one(&host, &name, &parent, own, owned(metadata)).map_err(copied)?;
+        if metadata.kind != FileKind::Directory {
+            return Ok(());
+        }
+        directories.push((name.clone(), metadata.mtime));
+        path
+    };
+    for entry in tree.walk(below).map_err(copied)? {
+        let entry = entry.map_err(copied)?;
+        if entry.metadata.is_whiteout() {
+            continue;
+        }
+        let inside = name.join(&entry.path);
+        place_one(&host, &inside, &entry.parent, &entry.name, owned(entry.metadata))
+            .map_err(copied)?;
+        if entry.metadata.kind == FileKind::Directory {
+            directories.push((inside, entry.metadata.mtime));
+        }
+    }
+    for (path, mtime) in directories.iter().rev() {
+        host.set_times(path, Times::both(*mtime)).map_err(copied)?;
+    }
+    Ok(())
+}
+
+/// Copies one file to `path`, whatever is there; a directory is joined with one that is there.
+fn place_one(
+    host: &Root,
+    path: &Path,
+    from: &Directory,
+    name: &OsStr,
+    metadata: Metadata,
+) -> Result<(), FsError> {
+    let (to, own) = host.parent(path)?;
+    match to.stat(own)? {
+        Some(there) if there.kind == FileKind::Directory => {
+            if metadata.kind == FileKind::Directory {
+                return Ok(());
+            }
+            return Err(FsError::new("replace", path, rustix::io::Errno::ISDIR));
+        }
+        Some(_) => to.unlink(own)?,
+        None => {}
+    }
+    copy(from, name, &to, own, metadata)
 }
 
 fn set_root_attributes(layers: &[PathBuf], target: &Path) -> Result<(), FsError> {

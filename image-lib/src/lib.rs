@@ -28,6 +28,7 @@
 //! - [`snapshot::Overlay`] mounts layers, with an upper directory or read-only.
 //! - [`fsroot::Root`] is all work inside a tree that is not trusted.
 //! - [`tar::Reader`] reads the entries of an archive, [`blob::Decoder`] undoes its compression.
+//! - [`copy::copy`] takes images from one place to another without compressing anew.
 //! - [`archive`] imports, loads and saves; [`flatten::flatten`] copies layers into a plain directory.
 //! - [`bundle::Spec`] makes the `config.json` of a container of an image; its
 //!   [`bundle::Options`] are `docker run`'s flags.
@@ -97,6 +98,9 @@ pub mod spec;
 pub mod archive;
 pub mod blob;
 pub mod bundle;
+pub mod compare;
+pub mod copy;
+pub mod export;
 pub mod flatten;
 pub mod fsroot;
 pub mod layer;

@@ -5,6 +5,8 @@ use std::error::Error;
 use keel_image::archive::ArchiveError;
 use keel_image::auth::AuthError;
 use keel_image::bundle::BundleError;
+use keel_image::copy::CopyError;
+use keel_image::export::ExportError;
 use keel_image::flatten::FlattenError;
 use keel_image::registry::RegistryError;
 use keel_image::snapshot::MountError;
@@ -140,6 +142,23 @@ impl From<RegistryError> for Failure {
 
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Archive(error) => error.into(),
+            CopyError::Store(error) => error.into(),
+            CopyError::Mismatch(error) => StoreError::Mismatch(error).into(),
+            error => Self::of(&error),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
         Self::of(&error)
     }
 }

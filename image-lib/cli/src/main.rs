@@ -4,6 +4,10 @@
 mod build;
 mod bundle;
 mod container_flags;
+mod copy;
+mod cp;
+mod diff;
+mod export;
 mod failure;
 mod fsck;
 mod history;
@@ -59,6 +63,14 @@ enum Command {
     },
     /// Make a bundle that an OCI runtime starts
     Bundle(bundle::Arguments),
+    /// Copy an image between store, layouts, archives and directories
+    Copy(copy::Arguments),
+    /// Copy files of an image to this host
+    Cp(cp::Arguments),
+    /// Show which files two images, or an image and its parent, have different
+    Diff(diff::Arguments),
+    /// Write the files of an image as one tar
+    Export(export::Arguments),
     /// Examine the store: blobs, documents, unpacked layers
     Fsck(fsck::Arguments),
     /// Show the steps that made an image
@@ -136,6 +148,10 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
     match command {
         Command::Build { .. } | Command::Login(_) | Command::Logout(_) => {}
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
+        Command::Copy(arguments) => copy::run(&store, &arguments)?,
+        Command::Cp(arguments) => cp::run(&store, &arguments)?,
+        Command::Diff(arguments) => diff::run(&store, &arguments)?,
+        Command::Export(arguments) => export::run(&store, &arguments)?,
         Command::Fsck(arguments) => fsck::run(&store, &arguments)?,
         Command::History(arguments) => history::run(&store, &arguments)?,
         Command::Images(arguments) => images::run(&store, &arguments)?,

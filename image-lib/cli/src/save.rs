@@ -1,13 +1,13 @@
 //! `keel-image save`: images into an archive.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use keel_image::archive::save;
 use keel_image::reference::Reference;
 use keel_image::store::{Image, Store};
 
+use crate::export::to_file;
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let _hold = store.hold()?;
     let images = select(store, &arguments.images)?;
     if let Some(path) = arguments.output.as_deref().filter(|path| path.as_os_str() != "-") {
-        return to_file(store, &images, path);
+        return to_file(path, |file| Ok(save(store, &images, file)?));
     }
     if io::stdout().is_terminal() {
         return Err(Failure::new(
@@ -71,29 +71,4 @@ fn select(store: &Store, names: &[String]) -> Result<Vec<(Image, Vec<Reference>)
         all.into_iter().for_each(|(image, reference)| add(image, reference));
     }
     Ok(images)
-}
-
-/// A file appears when it is complete.
-fn to_file(store: &Store, images: &[(Image, Vec<Reference>)], path: &Path) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::at("write", path, &error);
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        // A device or a pipe cannot be replaced.
-        let mut file = File::options().write(true).open(path).map_err(failed)?;
-        return Ok(save(store, images, &mut file)?);
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.partial", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let write = || -> Result<(), Failure> {
-        let file = File::create(&temporary).map_err(failed)?;
-        let mut file = BufWriter::with_capacity(128 << 10, file);
-        save(store, images, &mut file)?;
-        file.flush().map_err(failed)?;
-        fs::rename(&temporary, path).map_err(failed)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

@@ -11,10 +11,13 @@ mod error;
 mod import;
 mod layout;
 mod load;
+mod opened;
 mod save;
 mod spool;
 
 pub use error::ArchiveError;
 pub use import::{ImportOptions, import};
 pub use load::{Loaded, load, load_directory};
+pub use opened::Archive;
+pub(crate) use save::docker_documents;
 pub use save::save;

@@ -9,7 +9,7 @@ use super::ArchiveError;
 use super::docker::Item;
 use crate::identity::Digest;
 use crate::reference::Reference;
-use crate::spec::{Descriptor, Index};
+use crate::spec::{Descriptor, Index, Manifest};
 use crate::store::{CONTAINERD_NAME, Image, REF_NAME, Store, StoreError};
 use crate::tar::{Entry, EntryKind, Writer};
 
@@ -25,7 +25,6 @@ pub fn save(
     let mut blobs = BTreeMap::new();
     let mut manifests = Vec::new();
     let mut items = Vec::new();
-    let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (image, references) in images {
         let manifest = image.manifest().value();
         let parts = [image.descriptor(), &manifest.config].into_iter().chain(&manifest.layers);
@@ -33,16 +32,7 @@ pub fn save(
             blobs.insert(part.digest.clone(), part.clone());
         }
         manifests.extend(entries(image, references));
-        items.push(Item {
-            config: blob_path(image.id().digest()),
-            repo_tags: Some(references.iter().map(Reference::familiar).collect()),
-            layers: Some(image.layers().iter().map(|l| blob_path(&l.descriptor.digest)).collect()),
-        });
-        for reference in references {
-            let tags = repositories.entry(reference.familiar_name()).or_default();
-            let top = image.layers().last().map(|l| l.diff_id.digest().hex().to_owned());
-            tags.insert(reference.tag().unwrap_or_default().to_owned(), top.unwrap_or_default());
-        }
+        items.push((manifest.clone(), references.clone()));
     }
     let json = |value: Result<Vec<u8>, serde_json::Error>| value.map_err(StoreError::Encode);
     // The documents stand first, so that a reader of a pipe knows at once what comes.
@@ -51,12 +41,11 @@ pub fn save(
         let entry = Entry::new(directory.as_bytes(), EntryKind::Directory, 0o755);
         writer.append(&entry).map_err(ArchiveError::Write)?;
     }
-    let documents = [
+    let mut documents = vec![
         ("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}".to_vec()),
         ("index.json", json(serde_json::to_vec(&Index::new(manifests)))?),
-        ("manifest.json", json(serde_json::to_vec(&items))?),
-        ("repositories", json(serde_json::to_vec(&repositories))?),
     ];
+    documents.extend(docker_documents(&items)?);
     for (name, bytes) in documents {
         append(&mut writer, name, bytes.len() as u64, &mut bytes.as_slice())?;
     }
@@ -68,6 +57,30 @@ pub fn save(
     }
     writer.finish().map_err(ArchiveError::Write)?;
     Ok(())
+}
+
+/// The files by which Docker finds images, each with its names, in an archive: `manifest.json` and the
+/// older `repositories`.
+pub(crate) fn docker_documents(
+    images: &[(Manifest, Vec<Reference>)],
+) -> Result<Vec<(&'static str, Vec<u8>)>, StoreError> {
+    let mut items = Vec::new();
+    let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for (manifest, references) in images {
+        items.push(Item {
+            config: blob_path(&manifest.config.digest),
+            repo_tags: Some(references.iter().map(Reference::familiar).collect()),
+            layers: Some(manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect()),
+        });
+        for reference in references {
+            let tags = repositories.entry(reference.familiar_name()).or_default();
+            let top = manifest.layers.last().map(|layer| layer.digest.hex().to_owned());
+            tags.insert(reference.tag().unwrap_or_default().to_owned(), top.unwrap_or_default());
+        }
+    }
+    let items = serde_json::to_vec(&items).map_err(StoreError::Encode)?;
+    let repositories = serde_json::to_vec(&repositories).map_err(StoreError::Encode)?;
+    Ok(vec![("manifest.json", items), ("repositories", repositories)])
 }
 
 fn append(

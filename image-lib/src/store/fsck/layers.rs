@@ -8,7 +8,7 @@ use super::trees::first_difference;
 use super::{Checked, Damage, Finding, FsckOptions, Report, reason};
 use crate::identity::{ChainId, DiffId, Digest};
 use crate::store::layers::{TREE, dependent_name, independent_name};
-use crate::store::{Layer, Silent, Staged, Store, StoreError};
+use crate::store::{Layer, Silent, Staged, StagedBlob, Store, StoreError};
 
 impl Store {
     pub(super) fn check_layers(
@@ -76,7 +76,7 @@ impl Look<'_> {
         let place = |layer: &Layer| {
             let digest = layer.descriptor.digest.clone();
             let path = self.store.blob_file(&digest);
-            (digest, path)
+            (digest, StagedBlob::File(path))
         };
         let staged: Staged = image.layers.iter().map(place).collect();
         let trees = match again.unpack_staged(&image.layers, &staged, &Silent) {

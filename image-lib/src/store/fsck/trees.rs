@@ -1,8 +1,8 @@
 //! Two trees of one layer, file by file.
 
-use std::io::{self, Read};
 use std::path::Path;
 
+use crate::compare::same_content;
 use crate::fsroot::{FileKind, FsError, Root, WalkEntry, Xattr};
 use crate::store::StoreError;
 
@@ -82,20 +82,4 @@ fn xattrs(entry: &WalkEntry) -> Result<Vec<Xattr>, FsError> {
     });
     xattrs.sort();
     Ok(xattrs)
-}
-
-fn same_content(wanted: &WalkEntry, found: &WalkEntry) -> Result<bool, FsError> {
-    let failed = |error: io::Error| FsError::new("read", &found.path, error);
-    let mut left = wanted.parent.open_file(&wanted.name)?;
-    let mut right = found.parent.open_file(&found.name)?;
-    let (mut a, mut b) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        let count = left.read(&mut a).map_err(failed)?;
-        if count == 0 {
-            return Ok(right.read(&mut b).map_err(failed)? == 0);
-        }
-        if right.read_exact(&mut b[..count]).is_err() || a[..count] != b[..count] {
-            return Ok(false);
-        }
-    }
 }

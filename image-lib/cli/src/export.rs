@@ -1,0 +1,66 @@
+//! `keel-image export`: the files of an image as one flat tar.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use keel_image::export::export;
+use keel_image::store::Store;
+
+use crate::failure::Failure;
+use crate::progress::Bars;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A name or an id
+    image: String,
+    /// Write to a file instead of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
+    let _hold = store.hold()?;
+    let image = store.resolve(&arguments.image)?;
+    let output = arguments.output.as_deref().filter(|path| path.as_os_str() != "-");
+    if output.is_none() && io::stdout().is_terminal() {
+        return Err(Failure::new(
+            "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+        ));
+    }
+    let layers = store.unpack(image.layers(), &Bars::new(true))?;
+    match output {
+        None => {
+            let stdout = BufWriter::with_capacity(128 << 10, io::stdout().lock());
+            export(&layers, stdout)?.flush().map_err(|error| Failure::of(&error))
+        }
+        Some(path) => to_file(path, |file| Ok(export(&layers, file).map(drop)?)),
+    }
+}
+
+/// A file appears when it is complete; a device or a pipe is written as it is.
+pub(crate) fn to_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::at("write", path, &error);
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let mut file = File::options().write(true).open(path).map_err(failed)?;
+        return write(&mut file);
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.partial", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let finish = || -> Result<(), Failure> {
+        let file = File::create(&temporary).map_err(failed)?;
+        let mut file = BufWriter::with_capacity(128 << 10, file);
+        write(&mut file)?;
+        file.flush().map_err(failed)?;
+        fs::rename(&temporary, path).map_err(failed)
+    };
+    let finished = finish();
+    if finished.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    finished
+}

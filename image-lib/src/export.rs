@@ -1,0 +1,120 @@
+//! A tree as one flat tar, as `docker export` writes it: no whiteouts, nothing of overlayfs.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root};
+use crate::snapshot::{MountError, Overlay};
+use crate::tar::{Entry, EntryKind, TarError, Writer};
+
+/// Why files cannot be written to a tar.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The layers cannot be seen as one.
+    #[error("cannot put the layers together")]
+    Layers(#[source] MountError),
+    /// A file cannot be read.
+    #[error("cannot read the root file system")]
+    Read(#[source] FsError),
+    /// The tar cannot be written.
+    #[error("cannot write the archive")]
+    Write(#[source] TarError),
+}
+
+/// Writes all files of `layers` (lowest first) to `stream`; returns it. The same layers always give
+/// the same bytes.
+///
+/// # Errors
+/// A file cannot be read; the stream's.
+pub fn export<W: Write>(layers: &[PathBuf], stream: W) -> Result<W, ExportError> {
+    if layers.is_empty() {
+        return Writer::new(stream).finish().map_err(ExportError::Write);
+    }
+    let tree = Overlay::open(layers).map_err(ExportError::Layers)?;
+    export_path(&tree, Path::new(""), stream)
+}
+
+/// Writes the file or directory at `path` of `tree`, called by its last name, to `stream`.
+///
+/// # Errors
+/// A file cannot be read; the stream's.
+pub fn export_path<W: Write>(tree: &Root, path: &Path, stream: W) -> Result<W, ExportError> {
+    let mut export = Export { writer: Writer::new(stream), links: HashMap::new() };
+    let base = PathBuf::from(path.file_name().unwrap_or_default());
+    let mut is_directory = true;
+    if !base.as_os_str().is_empty() {
+        let (parent, name) = tree.parent(path).map_err(ExportError::Read)?;
+        if let Some(metadata) = parent.stat(name).map_err(ExportError::Read)? {
+            export.file(&parent, name, &base, metadata)?;
+            is_directory = metadata.kind == FileKind::Directory;
+        }
+    }
+    if is_directory {
+        for entry in tree.walk(path).map_err(ExportError::Read)? {
+            let entry = entry.map_err(ExportError::Read)?;
+            if !entry.metadata.is_whiteout() {
+                export.file(&entry.parent, &entry.name, &base.join(&entry.path), entry.metadata)?;
+            }
+        }
+    }
+    export.writer.finish().map_err(ExportError::Write)
+}
+
+struct Export<W> {
+    writer: Writer<W>,
+    /// The first path of every file with several names.
+    links: HashMap<(u64, u64), Vec<u8>>,
+}
+
+impl<W: Write> Export<W> {
+    fn file(
+        &mut self,
+        parent: &Directory,
+        name: &OsStr,
+        path: &Path,
+        metadata: Metadata,
+    ) -> Result<(), ExportError> {
+        let kind = match metadata.kind {
+            // A socket is of no use without the process behind it.
+            FileKind::Socket => return Ok(()),
+            FileKind::File => EntryKind::File,
+            FileKind::Directory => EntryKind::Directory,
+            FileKind::Symlink => EntryKind::Symlink,
+            FileKind::CharacterDevice => EntryKind::CharacterDevice,
+            FileKind::BlockDevice => EntryKind::BlockDevice,
+            FileKind::Fifo => EntryKind::Fifo,
+        };
+        let mut entry = Entry::new(path.as_os_str().as_bytes(), kind, metadata.mode);
+        (entry.uid, entry.gid, entry.mtime) = (metadata.uid, metadata.gid, metadata.mtime);
+        if kind != EntryKind::Directory && metadata.links > 1 {
+            if let Some(first) = self.links.get(&metadata.inode) {
+                entry.kind = EntryKind::HardLink;
+                entry.link.clone_from(first);
+                return self.writer.append(&entry).map_err(ExportError::Write);
+            }
+            self.links.insert(metadata.inode, entry.path.clone());
+        }
+        entry.xattrs = parent.xattrs(name).map_err(ExportError::Read)?;
+        entry.xattrs.retain(|(name, _)| {
+            let hidden: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"security.selinux"];
+            !hidden.iter().any(|prefix| name.starts_with(prefix))
+        });
+        match kind {
+            EntryKind::File => {
+                entry.size = metadata.size;
+                let mut file = parent.open_file(name).map_err(ExportError::Read)?;
+                return self.writer.append_content(&entry, &mut file).map_err(ExportError::Write);
+            }
+            EntryKind::Symlink => {
+                entry.mode = 0o777;
+                entry.link = parent.read_link(name).map_err(ExportError::Read)?.into_vec();
+            }
+            EntryKind::CharacterDevice | EntryKind::BlockDevice => entry.device = metadata.device,
+            _ => {}
+        }
+        self.writer.append(&entry).map_err(ExportError::Write)
+    }
+}
