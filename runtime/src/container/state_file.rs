@@ -58,6 +58,28 @@ pub struct State {
     /// Those directories of the resctrl file system that end with the container, in the order of their
     /// removal.
     pub resctrl_made: Vec<String>,
+    /// Where its mounts are, if it has no mount namespace. Written before anything is mounted.
+    pub host_mounts: Option<HostMounts>,
+}
+
+/// Mounts of a container in the mount namespace of its maker: all of them in one, which lies over the rootfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostMounts {
+    /// The inode of that mount namespace.
+    pub namespace: u64,
+    /// The id of the mount that the rootfs lies on without them.
+    pub below: u64,
+}
+
+impl HostMounts {
+    fn to_json(self) -> Value {
+        json!({ "namespace": self.namespace, "below": self.below })
+    }
+
+    /// Nothing where there are none.
+    fn from_json(json: &Value) -> Option<Self> {
+        Some(Self { namespace: json["namespace"].as_u64()?, below: json["below"].as_u64()? })
+    }
 }
 
 /// A unit of systemd.
@@ -141,6 +163,7 @@ impl State {
                 "systemd_unit": self.systemd_unit.as_ref().map(SystemdUnit::to_json),
                 "monitoring_path": self.monitoring_path,
                 "resctrl_made": self.resctrl_made,
+                "host_mounts": self.host_mounts.map(HostMounts::to_json),
                 "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             },
         });
@@ -206,6 +229,7 @@ impl State {
             intel_rdt_path: json["intel_rdt_path"].as_str().unwrap_or_default().to_owned(),
             monitoring_path: own["monitoring_path"].as_str().unwrap_or_default().to_owned(),
             resctrl_made: strings(&own["resctrl_made"]),
+            host_mounts: HostMounts::from_json(&own["host_mounts"]),
         })
     }
 
@@ -267,6 +291,7 @@ mod tests {
             config: Map::from_iter([("hostname".to_owned(), json!("web"))]),
             external_descriptors: vec!["/dev/null".to_owned(), "pipe:[7]".to_owned()],
             resctrl_made: vec!["/sys/fs/resctrl/web".to_owned()],
+            host_mounts: Some(HostMounts { namespace: 4_026_531_841, below: 27 }),
         }
     }
 

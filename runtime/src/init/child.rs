@@ -19,7 +19,7 @@ use crate::root::Root;
 use crate::sys::credentials::{set_dumpable, set_name};
 use crate::sys::namespace::{Kind, setns};
 use crate::sys::open::{self, OpenFlags, close_others_on_exec, read, write_all};
-use crate::sys::process::{execve, set_umask};
+use crate::sys::process::{chroot_here, execve, fchdir, set_umask};
 use crate::sys::signal::{end_on_termination, stop_ignoring, unblock_all};
 use crate::{namespaces, process, rootfs};
 
@@ -44,6 +44,8 @@ pub struct Inherited {
     pub gate: Option<Gate>,
     /// A process whose namespaces are joined before anything else: what exec does.
     pub join: Option<(OwnedFd, Kind)>,
+    /// The root to go to after that.
+    pub root: Option<OwnedFd>,
     /// Whether the namespaces that were joined include a user namespace.
     pub in_user_namespace: bool,
 }
@@ -141,6 +143,10 @@ impl Child<'_> {
                     Err(failure) if failure.errno() == Some(libc::EINVAL) => {}
                     other => other?,
                 }
+            }
+            if let Some(root) = &self.inherited.root {
+                fchdir(root)?;
+                chroot_here()?;
             }
             let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY;
             self.own_root = Some(Root::new(open::openat(open::CWD, c"/", flags, 0)?));

@@ -43,6 +43,8 @@ pub struct Resources {
     /// A process whose namespaces are joined, but for the pid namespace, which is among these flags
     /// too: the parent's thread enters it for the clone.
     pub join: Option<(OwnedFd, Kind)>,
+    /// The root to go to, where none of the namespaces that are joined brings one along.
+    pub root: Option<OwnedFd>,
 }
 
 impl Resources {
@@ -102,6 +104,7 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
         procfs: open_procfs()?,
         gate: resources.gate,
         join: resources.join.map(|(fd, kinds)| (fd, kinds & !before)),
+        root: resources.root,
         in_user_namespace: joined & user != 0,
     };
     trace::step(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::RuntimeError;
 use super::hooks;
+use super::host_mounts;
 use super::state::{Container, kill_in, paths_of};
 use super::systemd;
 use super::wait::reap;
@@ -69,13 +70,13 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
     }
     if state.process.pid == 0 {
         if !systemd::stop_own(state, directory.root())? {
-            return Ok(directory.remove()?);
+            return give_up(directory, state);
         }
         // It was being created: what runs in a cgroup of that name, if it was there before, is not
         // this container's; its own child has ended with its parent.
         cgroups.remove()?;
         resctrl::apply::remove(&state.resctrl_made)?;
-        return Ok(directory.remove()?);
+        return give_up(directory, state);
     }
     if !state.owns_pid_namespace || state.process.is_alive() {
         kill_in(&cgroups)?;
@@ -89,6 +90,11 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
     }
     stopped?;
     resctrl::apply::remove(&state.resctrl_made)?;
-    directory.remove()?;
-    Ok(())
+    give_up(directory, state)
+}
+
+/// The last of it: mounts, when nothing runs in them any more, and the record.
+fn give_up(directory: &StateDir, state: &State) -> Result<(), RuntimeError> {
+    host_mounts::undo(state)?;
+    Ok(directory.remove()?)
 }

@@ -1,5 +1,6 @@
 //! exec: a further process in a running container.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -18,12 +19,13 @@ use crate::config::load::{LoadError, load};
 use crate::config::process::Process as Described;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
-use crate::container::state_file::SystemdUnit;
+use crate::container::state_file::{State, SystemdUnit};
 use crate::init::entrance::Entrances;
 use crate::init::parent::{self, Resources, Started};
 use crate::init::plan::{Plan, compile_exec};
 use crate::process;
 use crate::sys::credentials::capget;
+use crate::sys::open::{CWD, OpenFlags, openat};
 use crate::sys::process::{Child, pidfd_send_signal};
 use crate::trace;
 
@@ -212,8 +214,9 @@ fn start(
     };
     let mut plan = compile_exec(&process, context, attached.is_some(), request.preserve_fds);
     let kinds = container.state.namespaces.iter().fold(0, |all, kind| all | kind.flag());
-    let resources =
-        Resources { entrances, console, join: Some((init, kinds)), ..Resources::default() };
+    let root = own_root(&container.state, &init)?;
+    let join = Some((init, kinds));
+    let resources = Resources { entrances, console, root, join, ..Resources::default() };
     let started = parent::spawn(&mut plan, resources).map_err(RuntimeError::Init)?;
     if let Some(processors) = &plan.process.affinity.initial {
         trace::step(
@@ -254,6 +257,19 @@ fn start(
         return Err(error);
     }
     Ok((started.into_child(), foreground))
+}
+
+/// The root of a container that has no mount namespace, which would bring it along.
+fn own_root(state: &State, init: &OwnedFd) -> Result<Option<OwnedFd>, RuntimeError> {
+    if state.namespaces.contains(&NamespaceKind::Mount) {
+        return Ok(None);
+    }
+    let path = CString::new(format!("/proc/{}/root", state.process.pid)).unwrap_or_default();
+    let flags = OpenFlags::O_PATH | OpenFlags::O_DIRECTORY;
+    let root = openat(CWD, &path, flags, 0);
+    // If that process lives, the pid was not another's.
+    pidfd_send_signal(init, 0).map_err(RuntimeError::system("the container process"))?;
+    root.map(Some).map_err(RuntimeError::system("the root of the container process"))
 }
 
 /// Has systemd put the process into its cgroup, where it cannot go by itself.

@@ -9,7 +9,7 @@ use super::filter::{self, Filtered, tell_agent};
 use super::host::{Host, check_label, plan_cgroups};
 use super::request::{Loaded, Request, load_config};
 use super::systemd::{self, Scope};
-use super::{hooks, intel_rdt, mounts, notify};
+use super::{hooks, host_mounts, intel_rdt, mounts, notify};
 use crate::config::hooks::Hooks;
 use crate::config::linux::NamespaceKind;
 use crate::config::spec::Spec;
@@ -111,6 +111,7 @@ pub fn launch(
     }
     let console = console(spec.process.as_ref().is_some_and(|process| process.terminal))?;
     let mut state = initial_state(request, spec, &host);
+    state.host_mounts = host_mounts::look(spec, &request.bundle.join(&spec.root_path))?;
     intel_rdt::note(resctrl.as_ref(), &mut state, false);
     let hook_state = state.for_hooks(Status::Created.name(), 0);
     let split = hook_state.find("\"pid\":0").map_or(0, |at| at + "\"pid\":".len());
@@ -223,7 +224,7 @@ impl Draft<'_> {
             Mode::GoOn => None,
         };
         let entrances = applied.map(Entrances::of).unwrap_or_default();
-        let resources = Resources { entrances, console, gate, join: None };
+        let resources = Resources { entrances, console, gate, ..Resources::default() };
         let started = spawn(plan, resources).map_err(RuntimeError::Init)?;
         let moved = started
             .map_ids(plan, self.host.privileged)
@@ -406,5 +407,6 @@ pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> Stat
         config: recorded_config::members(spec, request.id.as_str(), &request.bundle),
         external_descriptors: streams(),
         resctrl_made: Vec::new(),
+        host_mounts: None,
     }
 }

@@ -16,6 +16,7 @@ pub mod foreground;
 pub mod gc;
 mod hooks;
 mod host;
+mod host_mounts;
 mod intel_rdt;
 pub mod kill;
 pub mod launch;

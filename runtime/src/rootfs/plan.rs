@@ -71,11 +71,14 @@ pub fn compile(spec: &Spec, context: &Context<'_>, arena: &mut Arena) -> Plan {
         propagation: spec.linux.rootfs_propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC),
         plan: Plan::default(),
     };
-    if spec.linux.namespace(NamespaceKind::Mount).is_none() {
-        compiler.root_without_namespace();
+    if mounts_on_host(spec) {
+        compiler.root_on_host();
+    } else if spec.linux.namespace(NamespaceKind::Mount).is_none() {
+        compiler.root_without_mounts();
         return compiler.plan;
+    } else {
+        compiler.root();
     }
-    compiler.root();
     for (index, mount) in spec.mounts.iter().enumerate() {
         compiler.mount(index, mount);
     }
@@ -83,6 +86,14 @@ pub fn compile(spec: &Spec, context: &Context<'_>, arena: &mut Arena) -> Plan {
     compiler.protect();
     compiler.enter();
     compiler.plan
+}
+
+/// Whether the container's mounts are made in the mount namespace of its maker, because it has none and is
+/// to share it: they are on the host, below the rootfs, until it is deleted.
+#[must_use]
+pub fn mounts_on_host(spec: &Spec) -> bool {
+    spec.linux.namespace(NamespaceKind::Mount).is_none()
+        && (!spec.mounts.is_empty() || spec.root_readonly)
 }
 
 struct Compiler<'a> {
@@ -159,12 +170,23 @@ impl Compiler<'_> {
         if self.is_shared() { 0 } else { self.propagation & !libc::MS_REC }
     }
 
-    fn root_without_namespace(&mut self) {
+    fn root_without_mounts(&mut self) {
         let origin = Origin::field("root.path");
         let path = self.absolute(&self.spec.root_path);
         let text = self.arena.add(path);
         self.step(origin, Step::OpenRoot(text));
         self.late_step(origin, Step::Chroot);
+    }
+
+    fn root_on_host(&mut self) {
+        let origin = Origin::field("root.path");
+        let path = self.absolute(&self.spec.root_path);
+        let tree = self.tree(origin, &path, true);
+        let path = self.arena.add(path);
+        self.step(origin, Step::AttachRoot { tree, path });
+        // Where the mount below is shared, the copy is, too; what is mounted in it is nobody else's.
+        let flags = libc::MS_PRIVATE | libc::MS_REC;
+        self.step(origin, Step::PropagateHostAt { target: path, flags });
     }
 
     fn root(&mut self) {
@@ -206,7 +228,9 @@ impl Compiler<'_> {
 
     fn enter(&mut self) {
         let origin = Origin::field("root.path");
-        if self.context.no_pivot {
+        if self.spec.linux.namespace(NamespaceKind::Mount).is_none() {
+            self.late_step(origin, Step::Chroot);
+        } else if self.context.no_pivot {
             for place in self.context.kernel_mounts {
                 let place = self.arena.add(place);
                 self.late_step(origin, Step::Forget(place));

@@ -44,7 +44,7 @@ calls! {
     IoprioSet = "ioprio_set", Setns = "setns", Setresgid = "setresgid", Setresuid = "setresuid",
     Setsid = "setsid", Setxattr = "fsetxattr", Getxattr = "fgetxattr", Listxattr = "flistxattr", SetMempolicy = "set_mempolicy",
     Signalfd = "signalfd4", Sigprocmask = "rt_sigprocmask", Socket = "socket",
-    Socketpair = "socketpair", Symlink = "symlinkat", Tcsetattr = "tcsetattr",
+    Socketpair = "socketpair", Statx = "statx", Symlink = "symlinkat", Tcsetattr = "tcsetattr",
     Tcgetattr = "tcgetattr", Umount = "umount2", Unlink = "unlinkat", Unshare = "unshare", Utimens = "utimensat",
     Wait = "waitid", Write = "write",
 }

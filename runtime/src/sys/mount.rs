@@ -49,6 +49,26 @@ pub fn umount_detach(target: &CStr) -> Result<()> {
     nix::mount::umount2(target, MntFlags::MNT_DETACH).named(Call::Umount)
 }
 
+/// umount2(2) with `MNT_DETACH`, of what is mounted at `target` itself: a link is not followed.
+///
+/// # Errors
+/// The errno of the call: EINVAL where nothing is mounted.
+pub fn umount_detach_here(target: &CStr) -> Result<()> {
+    nix::mount::umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+        .named(Call::Umount)
+}
+
+/// The id of the mount on which `path` lies, by statx(2); a last link is not followed.
+///
+/// # Errors
+/// The errno of the call.
+pub fn mount_id(path: &CStr) -> Result<u64> {
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::statx(rustix::fs::CWD, path, flags, rustix::fs::StatxFlags::MNT_ID)
+        .map(|status| status.stx_mnt_id)
+        .named(Call::Statx)
+}
+
 /// pivot_root(2).
 ///
 /// # Errors
