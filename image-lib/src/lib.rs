@@ -23,6 +23,8 @@
 //! - [`store::Store::commit_upper`] turns an upper directory into a layer: it writes the blob and
 //!   moves the directory to be the unpacked layer. [`store::Store::put_blob`] stores other bytes,
 //!   [`store::Store::put_image`] a configuration with its layers and tags.
+//! - [`registry::Client::pull`] brings an image of a registry into the store: resumable, all layers at
+//!   once, with what [`auth::Keyring`] finds of the user's credentials. [`cancel::Cancellation`] ends it.
 //! - [`store::Store::retain`] and [`store::Store::release`] protect digests (of a build cache) from
 //!   garbage collection by a name.
 //! - [`snapshot::Overlay`] mounts layers, with an upper directory or read-only.
@@ -56,6 +58,22 @@
 //! # }
 //! ```
 //!
+//! An image of a registry:
+//!
+//! ```no_run
+//! use keel_image::registry::{Client, Options, PullOptions};
+//! use keel_image::store::{Silent, Store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::open(&Store::default_root())?;
+//! let client = Client::new(Options::of_environment())?;
+//! let pulled = client.pull(&store, &"debian:12".parse()?, &PullOptions::default(), &Silent)?;
+//! let image = store.resolve(&pulled.id.to_string())?;
+//! println!("{} layers", store.unpack(image.layers(), &Silent)?.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A changed upper directory to an image:
 //!
 //! ```no_run
@@ -81,7 +99,8 @@
 //!
 //! # What it does not do
 //!
-//! It starts no process except through the build's executor, changes no state of the process that
+//! It starts no process except through the build's executor and the credential helpers that the user's
+//! files name, changes no state of the process that
 //! uses it (no signal handlers, no working directory, no umask) and prints nothing.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

@@ -430,10 +430,11 @@ impl Shared {
 
     fn send_counted(&self, mut stream: &TcpStream, target: &str, bytes: &[u8]) -> bool {
         for piece in bytes.chunks(16 << 10) {
+            // Before it is sent: who has all of it may look at once.
+            *self.state().sent.entry(target.to_owned()).or_default() += piece.len() as u64;
             if stream.write_all(piece).is_err() {
                 return false;
             }
-            *self.state().sent.entry(target.to_owned()).or_default() += piece.len() as u64;
         }
         true
     }

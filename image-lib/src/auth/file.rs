@@ -109,6 +109,12 @@ impl AuthFile {
         headers.filter_map(|(name, v)| Some((name.clone(), v.as_str()?.to_owned()))).collect()
     }
 
+    /// Does the file say where credentials for a repository are to be had?
+    #[must_use]
+    pub fn has_credential(&self, registry: &str, repository: &str) -> bool {
+        !self.sources(registry, repository).is_empty()
+    }
+
     fn object(&self, name: &str) -> Option<&Map<String, Value>> {
         self.document.get(name).and_then(Value::as_object)
     }

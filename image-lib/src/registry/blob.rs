@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::error::TransportError;
-use super::repository::{Part, Repository, Selector};
+use super::repository::{Asked, Part, Repository, Selector};
 use super::{RegistryError, host};
 use crate::blob::Mismatch;
 use crate::spec::Descriptor;
@@ -160,7 +160,7 @@ impl<'a> Fetch<'a> {
     /// Opens the blob at its registry or a mirror, or else where its descriptor says.
     fn open(&self, first: u64, tag: Option<&str>) -> Result<Part, RegistryError> {
         let at = |endpoint: &_| self.repository.open_blob(endpoint, self.blob, first, tag);
-        let error = match self.repository.anywhere(at) {
+        let error = match self.repository.anywhere(Asked::Digest, at) {
             Err(error)
                 if !self.blob.urls.is_empty() && !matches!(error, RegistryError::Cancelled) =>
             {

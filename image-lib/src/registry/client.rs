@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, Method};
 
@@ -40,7 +41,7 @@ pub struct Client(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) options: Options,
     trust: Trust,
-    hosts: Mutex<HashMap<(String, Plain, bool), Arc<Host>>>,
+    hosts: Mutex<HashMap<(String, Plain, HostTls), Arc<Host>>>,
     warnings: Mutex<BTreeSet<String>>,
     /// What the user's configuration adds to every request to a registry.
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -52,6 +53,8 @@ pub(super) struct Request<'a> {
     /// Path and query at the host, or another URL that the host named.
     pub(super) target: Target<'a>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers that are meant for the host alone.
+    pub(super) own_headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) payload: Payload<'a>,
     pub(super) scopes: Scopes,
     /// The repository at the host.
@@ -102,11 +105,13 @@ impl Client {
     /// # Errors
     /// It does not; it cannot be asked.
     pub fn log_in(&self, registry: &str) -> Result<(), RegistryError> {
-        let host = self.0.host(&Endpoint::of(registry, ""))?;
+        let endpoint = Endpoint::of(registry, "");
+        let host = self.0.host(&endpoint)?;
         let request = Request {
             method: Method::GET,
             target: Target::Path("/v2/"),
             headers: Vec::new(),
+            own_headers: Vec::new(),
             payload: Payload::None,
             scopes: Scopes::none(),
             repository: "",
@@ -133,23 +138,27 @@ impl Client {
 impl Inner {
     /// The host of an endpoint.
     pub(super) fn host(&self, endpoint: &Endpoint) -> Result<Arc<Host>, RegistryError> {
-        let verify = self.options.verify && !endpoint.is_insecure;
-        let plain = if self.options.plain_http {
-            Plain::Only
-        } else if !verify || is_loopback(&endpoint.authority) {
-            Plain::Fallback
-        } else {
-            Plain::Never
+        let mut tls = endpoint.tls.clone();
+        tls.is_unverified |= !self.options.verify || endpoint.is_insecure;
+        let plain = match endpoint.scheme {
+            // The file's own word.
+            Some(Scheme::Http) => Plain::Only,
+            _ if self.options.plain_http => Plain::Only,
+            Some(Scheme::Https) => Plain::Never,
+            None if tls.is_unverified || is_loopback(&endpoint.authority) => Plain::Fallback,
+            None => Plain::Never,
         };
-        self.host_of(&endpoint.authority, &endpoint.registry, plain, verify)
+        let (authority, registry) = (&endpoint.authority, &endpoint.registry);
+        self.host_of(authority, registry, plain, tls, endpoint.dial_timeout)
     }
 
     /// The host of a URL that another server named: a token server, an object store.
     pub(super) fn other_host(&self, url: &Url) -> Result<Arc<Host>, RegistryError> {
-        let verify = self.options.verify;
-        let allowed = self.options.plain_http || !verify || is_loopback(url.authority());
+        let is_unverified = !self.options.verify;
+        let allowed = self.options.plain_http || is_unverified || is_loopback(url.authority());
         let plain = if allowed { Plain::Fallback } else { Plain::Never };
-        self.host_of(url.authority(), url.authority(), plain, verify)
+        let tls = HostTls { is_unverified, ..HostTls::default() };
+        self.host_of(url.authority(), url.authority(), plain, tls, None)
     }
 
     fn host_of(
@@ -157,14 +166,14 @@ impl Inner {
         authority: &str,
         registry: &str,
         plain: Plain,
-        verify: bool,
+        mut tls: HostTls,
+        dial_timeout: Option<Duration>,
     ) -> Result<Arc<Host>, RegistryError> {
-        let key = (authority.to_owned(), plain, verify);
+        let key = (authority.to_owned(), plain, tls.clone());
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.get(&key) {
             return Ok(Arc::clone(host));
         }
-        let mut tls = HostTls { is_unverified: !verify, ..HostTls::default() };
         if plain != Plain::Only {
             for folder in &self.options.certs_d {
                 tls.add_folder(authority, &folder.join(authority))?;
@@ -173,7 +182,9 @@ impl Inner {
                 tls.add_folder(authority, folder)?;
             }
         }
-        let host = Host::new(authority, registry, plain, &tls, &self.trust, &self.options)?;
+        let dial_timeout = dial_timeout.unwrap_or(self.options.connect_timeout);
+        let tls = self.trust.config(authority, &tls)?;
+        let host = Host::new(authority, registry, plain, tls, dial_timeout, &self.options)?;
         let host = Arc::new(host);
         hosts.insert(key, Arc::clone(&host));
         Ok(host)
@@ -254,7 +265,7 @@ impl Inner {
                 Target::Url(url) => url.clone(),
             };
             let mut headers = self.headers.clone();
-            headers.extend(request.headers.iter().cloned());
+            headers.extend(request.headers.iter().chain(&request.own_headers).cloned());
             if let Some(header) = proof.header() {
                 if !host.is_private(&url) {
                     let registry = host.registry.clone();
@@ -307,7 +318,7 @@ impl Inner {
             let answered = if is_own {
                 // Without a proof nothing was meant for this server only.
                 let own = self.headers.iter().filter(|_| !request.repository.is_empty());
-                headers.extend(own.cloned());
+                headers.extend(own.chain(&request.own_headers).cloned());
                 headers.extend(proof.header());
                 host.exchange(request.subject, &request.method, &url, &headers, &Payload::None)?
             } else {
@@ -349,6 +360,7 @@ impl Inner {
             method: Method::GET,
             target: Target::Url(&url),
             headers,
+            own_headers: Vec::new(),
             payload: Payload::None,
             scopes: Scopes::none(),
             repository: "",

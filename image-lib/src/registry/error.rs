@@ -131,8 +131,9 @@ pub enum RegistryError {
         /// Those that there are.
         available: String,
     },
-    /// So many documents lead to an image that nobody can have meant it.
-    #[error("{subject}: more than {limit} documents would have to be fetched to find an image")]
+    /// So many documents lead to an image, or so many pages to the end of a list, that nobody can have
+    /// meant it.
+    #[error("{subject}: more than {limit} documents would have to be fetched")]
     Documents {
         /// What was asked for.
         subject: String,

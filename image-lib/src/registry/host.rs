@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 use super::error::{Refusal, TransportError, TransportKind};
 use super::header::retry_after;
-use super::tls::HostTls;
 use super::token::Authorizer;
 use super::url::{Scheme, Url, is_loopback};
 use super::{Options, RegistryError};
@@ -173,8 +173,8 @@ impl Host {
         authority: &str,
         registry: &str,
         plain: Plain,
-        tls: &HostTls,
-        trust: &super::tls::Trust,
+        tls: TlsConfig,
+        dial_timeout: Duration,
         options: &Options,
     ) -> Result<Self, RegistryError> {
         let scheme = if plain == Plain::Only { Scheme::Http } else { Scheme::Https };
@@ -190,11 +190,11 @@ impl Host {
             // A blob's bytes are what its digest is of.
             .accept_encoding("identity")
             .max_idle_connections_per_host(options.parallel + 1)
-            .timeout_connect(Some(options.connect_timeout))
+            .timeout_connect(Some(dial_timeout))
             .timeout_per_read(Some(options.silence_timeout))
             .timeout_per_write(Some(options.silence_timeout))
             .proxy(proxy)
-            .tls_config(trust.config(authority, tls)?)
+            .tls_config(tls)
             .build();
         let agent = config.new_agent();
         let for_cancel = agent.clone();
@@ -262,13 +262,12 @@ impl Host {
     pub(super) fn falls_back(&self, error: &RegistryError) -> bool {
         let RegistryError::Transport { failure, url, .. } = error else { return false };
         let speaks_none = matches!(failure.kind(), TransportKind::NotTls | TransportKind::Ended);
-        url.scheme() == Scheme::Https
-            && self.plain == Plain::Fallback
-            && speaks_none
-            && self
-                .scheme
-                .compare_exchange(HTTPS, HTTP, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        if url.scheme() != Scheme::Https || self.plain != Plain::Fallback || !speaks_none {
+            return false;
+        }
+        let known = self.scheme.compare_exchange(HTTPS, HTTP, Ordering::Relaxed, Ordering::Relaxed);
+        // Another thread may have found out at the same time.
+        known.is_ok() || known == Err(HTTP)
     }
 
     /// What the registry wants its users to be told.

@@ -1,6 +1,6 @@
 //! How registries are reached.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{ProxyRules, RetryPolicy};
@@ -20,6 +20,11 @@ pub struct Options {
     pub certs_d: Vec<PathBuf>,
     /// A folder with certificates for every host.
     pub cert_dir: Option<PathBuf>,
+    /// Files and folders in the form of containers' `registries.conf`, later ones over earlier ones.
+    pub registries_conf: Vec<PathBuf>,
+    /// Folders in the form of containerd's `certs.d`, which have a folder with a `hosts.toml` for a
+    /// registry.
+    pub hosts_d: Vec<PathBuf>,
     /// The proxies.
     pub proxies: ProxyRules,
     /// How often a request is sent again.
@@ -43,13 +48,34 @@ impl Options {
             [home.join(".config/containers/certs.d"), home.join(".config/docker/certs.d")]
         });
         let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+        let config = home.as_ref().map(|home| home.join(".config"));
+        let hosts_d = config.iter().map(|config| config.join("containerd/certs.d"));
+        let hosts_d =
+            hosts_d.chain(["/etc/containerd/certs.d", "/etc/docker/certs.d"].map(Into::into));
         Self {
             keyring: Keyring::of_environment(),
             certs_d: own.chain(system).collect(),
+            registries_conf: registries_conf(config.as_deref()),
+            hosts_d: hosts_d.collect(),
             proxies: ProxyRules::of_environment(),
             ..Self::default()
         }
     }
+}
+
+/// `$CONTAINERS_REGISTRIES_CONF` alone if it is set; otherwise the user's file or the system's, and the
+/// folders of both.
+fn registries_conf(config: Option<&Path>) -> Vec<PathBuf> {
+    let named = std::env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|path| !path.is_empty());
+    if let Some(path) = named {
+        return vec![PathBuf::from(path)];
+    }
+    let system = PathBuf::from("/etc/containers/registries.conf");
+    let own = config.map(|config| config.join("containers/registries.conf"));
+    let file = own.filter(|path| path.exists()).unwrap_or_else(|| system.clone());
+    let mut files = vec![file, system.with_extension("conf.d")];
+    files.extend(config.map(|config| config.join("containers/registries.conf.d")));
+    files
 }
 
 impl Default for Options {
@@ -61,6 +87,8 @@ impl Default for Options {
             keyring: Keyring::empty(),
             certs_d: Vec::new(),
             cert_dir: None,
+            registries_conf: Vec::new(),
+            hosts_d: Vec::new(),
             proxies: ProxyRules::default(),
             retry: RetryPolicy::default(),
             connect_timeout: Duration::from_secs(30),

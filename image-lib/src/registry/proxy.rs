@@ -48,7 +48,9 @@ impl ProxyRules {
         Self::of(&|name| std::env::var(name).ok())
     }
 
-    fn of(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+    /// What an environment says whose variables `variable` tells.
+    #[must_use]
+    pub fn of(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let either = |name: &str| {
             let value = variable(name).filter(|v| !v.is_empty());
             value.or_else(|| variable(&name.to_ascii_lowercase()).filter(|v| !v.is_empty()))
@@ -103,7 +105,8 @@ impl ProxyRules {
         let Some(text) = self.proxy_of(scheme, authority, port) else { return Ok(None) };
         // Go takes a proxy without a scheme for one of http.
         let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let text = text.replace("socks5h://", "socks5://");
+        // The proxy looks up names, as for Go: it may know some that this machine does not.
+        let text = text.replacen("socks5://", "socks5h://", 1);
         let variable = match scheme {
             Scheme::Http => "HTTP_PROXY",
             Scheme::Https => "HTTPS_PROXY",

@@ -8,9 +8,10 @@ use ureq::http::{HeaderName, HeaderValue, Method};
 
 use super::client::{Client, Request, Target};
 use super::endpoint::Endpoint;
-use super::header::{content_range, media_type};
+use super::header::{content_range, media_type, next_link};
 use super::host::{self, Payload, Response, Slot};
 use super::scope::Scopes;
+use super::url::Url;
 use super::{RegistryError, document};
 use crate::blob::Mismatch;
 use crate::identity::{Digest, Hasher};
@@ -26,6 +27,9 @@ const MANIFEST_KINDS: [&str; 6] = [
     kinds::DOCKER_SCHEMA1_SIGNED,
     kinds::DOCKER_SCHEMA1,
 ];
+
+/// The most pages of a list: a registry that never ends is not listened to for ever.
+const PAGES_MAX: usize = 10_000;
 
 /// A repository at a registry. Clones share the client.
 #[derive(Debug, Clone)]
@@ -55,12 +59,26 @@ impl Selector {
         }
     }
 
+    fn asked(&self) -> Asked {
+        match self {
+            Self::Tag(_) => Asked::Tag,
+            Self::Digest(_) => Asked::Digest,
+        }
+    }
+
     fn word(&self) -> String {
         match self {
             Self::Tag(tag) => tag.clone(),
             Self::Digest(digest) => digest.to_string(),
         }
     }
+}
+
+/// What a place is asked for; not every one is trusted to say what a tag means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Tag,
+    Digest,
 }
 
 /// A manifest or an index: its own bytes and what they are.
@@ -118,22 +136,29 @@ impl Repository {
     /// that is told.
     pub(super) fn anywhere<T>(
         &self,
+        what: Asked,
         ask: impl Fn(&Endpoint) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        let mut mirrors = Vec::new();
-        for endpoint in &self.endpoints {
+        let mut failures = Vec::new();
+        let serves = |endpoint: &&Endpoint| match what {
+            Asked::Tag => endpoint.has_tags,
+            Asked::Digest => endpoint.has_digests,
+        };
+        for endpoint in self.endpoints.iter().filter(serves) {
             match ask(endpoint) {
                 Err(error @ RegistryError::Cancelled) => return Err(error),
-                Err(error) if endpoint.is_mirror => mirrors.push(error.to_string()),
-                Err(error) if mirrors.is_empty() => return Err(error),
-                Err(error) => {
-                    let (mirrors, source) = (mirrors.join("; "), Box::new(error));
-                    return Err(RegistryError::Everywhere { mirrors, source });
-                }
+                Err(error) => failures.push(error),
                 done => return done,
             }
         }
-        Err(RegistryError::Name { name: self.name.clone() })
+        let Some(last) = failures.pop() else {
+            return Err(RegistryError::Name { name: self.name.clone() });
+        };
+        if failures.is_empty() {
+            return Err(last);
+        }
+        let mirrors: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        Err(RegistryError::Everywhere { mirrors: mirrors.join("; "), source: Box::new(last) })
     }
 
     /// Makes a request for this repository at one of its endpoints. `rest` stands behind
@@ -147,11 +172,24 @@ impl Repository {
         subject: &str,
         accepted: &[u16],
     ) -> Result<Response, RegistryError> {
-        let path = format!("/v2/{}/{rest}", endpoint.repository);
+        let path = endpoint.target(rest);
+        self.request_at(endpoint, method, Target::Path(&path), headers, subject, accepted)
+    }
+
+    fn request_at(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        target: Target<'_>,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        subject: &str,
+        accepted: &[u16],
+    ) -> Result<Response, RegistryError> {
         let request = Request {
             method,
-            target: Target::Path(&path),
+            target,
             headers,
+            own_headers: endpoint.own_headers(),
             payload: Payload::None,
             scopes: Scopes::pull(&endpoint.repository),
             repository: &endpoint.repository,
@@ -170,7 +208,7 @@ impl Repository {
     pub fn head(&self, selector: &Selector) -> Result<Option<Digest>, RegistryError> {
         let subject = self.subject(selector);
         let rest = format!("manifests/{}", selector.word());
-        self.anywhere(|endpoint| {
+        self.anywhere(selector.asked(), |endpoint| {
             let accept = vec![accept()];
             let answer = self.request(endpoint, Method::HEAD, &rest, accept, &subject, &[])?;
             Ok(answer.header("docker-content-digest").and_then(|digest| digest.parse().ok()))
@@ -184,7 +222,7 @@ impl Repository {
     pub fn manifest(&self, selector: &Selector) -> Result<Document, RegistryError> {
         let subject = self.subject(selector);
         let rest = format!("manifests/{}", selector.word());
-        self.anywhere(|endpoint| {
+        self.anywhere(selector.asked(), |endpoint| {
             let accept = vec![accept()];
             let answer = self.request(endpoint, Method::GET, &rest, accept, &subject, &[])?;
             let kind = media_type(answer.header("content-type").unwrap_or_default()).to_owned();
@@ -201,6 +239,45 @@ impl Repository {
             let descriptor = Descriptor::new(&kind, digest, bytes.len() as u64);
             Ok(Document { descriptor, bytes })
         })
+    }
+
+    /// The tags of the repository, in the registry's order, page by page.
+    ///
+    /// # Errors
+    /// The registry cannot be asked, or never ends.
+    pub fn tags(&self) -> Result<Vec<String>, RegistryError> {
+        self.anywhere(Asked::Tag, |endpoint| self.tags_of(endpoint))
+    }
+
+    fn tags_of(&self, endpoint: &Endpoint) -> Result<Vec<String>, RegistryError> {
+        let mut tags = Vec::new();
+        let mut next: Option<Url> = None;
+        for _ in 0..PAGES_MAX {
+            let first = endpoint.target("tags/list");
+            let target = next.as_ref().map_or(Target::Path(&first), Target::Url);
+            let subject = &self.familiar;
+            let answer =
+                self.request_at(endpoint, Method::GET, target, Vec::new(), subject, &[])?;
+            let url = answer.url.clone();
+            let link = answer.headers("link").into_iter().find_map(next_link).map(str::to_owned);
+            let bytes = answer.read(subject, MANIFEST_BYTES_MAX)?;
+            tags.extend(page(&bytes).ok_or_else(|| {
+                let failure = super::TransportError::new(
+                    super::TransportKind::Protocol,
+                    "the answer is no list of tags",
+                );
+                host::broken(subject, &Method::GET, &url, failure)
+            })?);
+            let Some(link) = link else { return Ok(tags) };
+            let following = url.resolve(&link).filter(|following| following.is_same_origin(&url));
+            next = Some(following.ok_or_else(|| RegistryError::Redirect {
+                subject: subject.clone(),
+                url: url.clone(),
+                location: link.chars().take(300).collect(),
+                reason: "the next page of a list is at the same server",
+            })?);
+        }
+        Err(RegistryError::Documents { subject: self.familiar.clone(), limit: PAGES_MAX })
     }
 
     /// A manifest that an index or another manifest names: also its size must be the one that is said
@@ -224,7 +301,7 @@ impl Repository {
         let retry = &self.client.0.options.retry;
         let mut attempt = 0;
         let bytes = loop {
-            let fetched = self.anywhere(|endpoint| {
+            let fetched = self.anywhere(Asked::Digest, |endpoint| {
                 self.request(endpoint, Method::GET, &rest, Vec::new(), &subject, &[])?
                     .read(&subject, limit.min(descriptor.size.max(1)))
             });
@@ -293,6 +370,16 @@ impl Repository {
         let (host, answer) = self.client.0.fetch_url(&subject, url, range(first, None))?;
         part(&subject, answer, descriptor, first, host.slot())
     }
+}
+
+/// The tags of one page; Go's encoder writes `null` for none.
+fn page(bytes: &[u8]) -> Option<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        #[serde(default)]
+        tags: Option<Vec<String>>,
+    }
+    serde_json::from_slice::<Page>(bytes).ok().map(|page| page.tags.unwrap_or_default())
 }
 
 fn accept() -> (HeaderName, HeaderValue) {

@@ -23,7 +23,7 @@ const BUNDLES: [&str; 5] = [
 ];
 
 /// What is added for one host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct HostTls {
     /// Files with authorities, in PEM.
     pub authorities: Vec<PathBuf>,
