@@ -78,6 +78,15 @@ fn tries_again_when_refused() {
     scene.pull().succeeds();
     assert_eq!(scene.registry.seen_of("manifests/app").len(), 5);
     assert_eq!(scene.registry.seen_of(&scene.layers[0]).len(), 5);
+    // Answers whose head alone comes; and what does not pass is asked for as often as was said.
+    fs::remove_dir_all(scene.store.path()).expect("a store");
+    scene.registry.fails("manifests/", [Fault::CutAt(100), Fault::CutAt(0)]);
+    scene.pull().succeeds();
+    fs::remove_dir_all(scene.store.path()).expect("a store");
+    let before = scene.registry.seen_of("manifests/").len();
+    scene.registry.fails("manifests/", vec![Fault::Status(503, Vec::new(), String::new()); 9]);
+    scene.pull_with(&["--retry=2"]).fails_naming(&["503", "manifests/app"]);
+    assert_eq!(scene.registry.seen_of("manifests/").len() - before, 3);
 }
 
 /// DIST-RETRY-02: what does not pass is not tried again, and a limit of the rate is told with what the registry says about it.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::io::Read;
 
 use ureq::http::header::{ACCEPT, IF_RANGE, RANGE};
-use ureq::http::{HeaderName, HeaderValue, Method};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::client::{Client, Request, Target};
 use super::endpoint::Endpoint;
@@ -176,6 +176,31 @@ impl Repository {
         self.request_at(endpoint, method, Target::Path(&path), headers, subject, accepted)
     }
 
+    /// Asks for something small and reads all of it: the head of an answer may come without its body.
+    fn whole<'t>(
+        &self,
+        endpoint: &Endpoint,
+        target: impl Fn() -> Target<'t>,
+        headers: &[(HeaderName, HeaderValue)],
+        subject: &str,
+        limit: u64,
+    ) -> Result<(HeaderMap, Vec<u8>), RegistryError> {
+        let client = &self.client.0;
+        let mut attempt = 0;
+        loop {
+            let headers = headers.to_vec();
+            let answer = self.request_at(endpoint, Method::GET, target(), headers, subject, &[])?;
+            let headers = answer.headers.clone();
+            let error = match answer.read(subject, limit) {
+                Ok(bytes) => return Ok((headers, bytes)),
+                Err(error) => error,
+            };
+            client.check_cancelled()?;
+            attempt += 1;
+            client.options.retry.pause(attempt, error, &client.options.cancellation)?;
+        }
+    }
+
     fn request_at(
         &self,
         endpoint: &Endpoint,
@@ -223,12 +248,15 @@ impl Repository {
         let subject = self.subject(selector);
         let rest = format!("manifests/{}", selector.word());
         self.anywhere(selector.asked(), |endpoint| {
-            let accept = vec![accept()];
-            let answer = self.request(endpoint, Method::GET, &rest, accept, &subject, &[])?;
-            let kind = media_type(answer.header("content-type").unwrap_or_default()).to_owned();
+            let path = endpoint.target(&rest);
+            let target = || Target::Path(&path);
+            let (headers, bytes) =
+                self.whole(endpoint, target, &[accept()], &subject, MANIFEST_BYTES_MAX)?;
+            let header =
+                |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            let kind = media_type(header("content-type").unwrap_or_default()).to_owned();
             let said: Option<Digest> =
-                answer.header("docker-content-digest").and_then(|digest| digest.parse().ok());
-            let bytes = answer.read(&subject, MANIFEST_BYTES_MAX)?;
+                header("docker-content-digest").and_then(|digest| digest.parse().ok());
             let digest = match (selector, said) {
                 (Selector::Digest(wanted), _) => checked(&subject, wanted, &bytes)?,
                 // A header that does not fit tells that something on the way has changed the bytes.
@@ -298,23 +326,12 @@ impl Repository {
         let selector = Selector::Digest(descriptor.digest.clone());
         let subject = self.subject(&selector);
         let rest = format!("blobs/{}", descriptor.digest);
-        let retry = &self.client.0.options.retry;
-        let mut attempt = 0;
-        let bytes = loop {
-            let fetched = self.anywhere(Asked::Digest, |endpoint| {
-                self.request(endpoint, Method::GET, &rest, Vec::new(), &subject, &[])?
-                    .read(&subject, limit.min(descriptor.size.max(1)))
-            });
-            match fetched {
-                Ok(bytes) => break bytes,
-                // The head of the answer came, but not all of its body.
-                Err(error) => {
-                    attempt += 1;
-                    self.client.0.check_cancelled()?;
-                    retry.pause(attempt, error, &self.client.0.options.cancellation)?;
-                }
-            }
-        };
+        let bytes = self.anywhere(Asked::Digest, |endpoint| {
+            let path = endpoint.target(&rest);
+            let limit = limit.min(descriptor.size.max(1));
+            let target = || Target::Path(&path);
+            self.whole(endpoint, target, &[], &subject, limit).map(|(_, bytes)| bytes)
+        })?;
         self.check_size(&selector, descriptor, &bytes)?;
         checked(&subject, &descriptor.digest, &bytes)?;
         Ok(bytes)
