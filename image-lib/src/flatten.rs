@@ -159,7 +159,8 @@ fn set_root_attributes(layers: &[PathBuf], target: &Path) -> Result<(), FsError>
     crate::snapshot::adopt_root_attributes(layers, target)
 }
 
-fn copy(
+/// Copies one file with all of its attributes but overlayfs's own.
+pub(crate) fn copy(
     from: &Directory,
     name: &OsStr,
     to: &Directory,

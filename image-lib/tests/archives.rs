@@ -75,7 +75,7 @@ fn loads_what_it_saves() {
 
     // The store is itself a layout that can be loaded.
     let third = Folder::new("roundtrip-third");
-    let loaded = load_directory(&third.store(), store.path(), &Silent).unwrap();
+    let loaded = load_directory(&third.store(), store.path(), None, &Silent).unwrap();
     assert_eq!(loaded[0].references[0].familiar(), "example/a:1");
 }
 

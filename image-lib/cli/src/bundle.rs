@@ -9,6 +9,7 @@ use keel_image::flatten::flatten;
 use keel_image::fsroot::Root;
 use keel_image::store::Store;
 
+use crate::commit;
 use crate::container_flags::ContainerFlags;
 use crate::failure::Failure;
 use crate::output;
@@ -51,7 +52,8 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         let root = Root::open(&rootfs).map_err(|error| Failure::of(&error))?;
         let spec = Spec::new(&config.execution(), &root, &options)?.annotated(config);
         let path = directory.join("config.json");
-        fs::write(&path, spec.to_json()).map_err(|error| Failure::at("write", &path, &error))
+        fs::write(&path, spec.to_json()).map_err(|error| Failure::at("write", &path, &error))?;
+        commit::note_origin(directory, &image, None)
     };
     if let Err(failure) = make() {
         // Half a bundle is of no use.
@@ -68,6 +70,7 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
 fn remove(directory: &Path, keep_itself: bool) {
     let _ = fs::remove_dir_all(directory.join("rootfs"));
     let _ = fs::remove_file(directory.join("config.json"));
+    let _ = fs::remove_file(directory.join(commit::ORIGIN));
     if !keep_itself {
         let _ = fs::remove_dir(directory);
     }

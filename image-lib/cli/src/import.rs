@@ -1,22 +1,16 @@
 //! `keel-image import`: a root file system as an image.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use keel_image::archive::{ImportOptions, import};
-use keel_image::build::arguments::BuildArguments;
-use keel_image::build::dockerfile;
-use keel_image::build::dockerfile::instruction::Command;
-use keel_image::build::metadata;
-use keel_image::build::state::StageState;
 use keel_image::reference::Reference;
-use keel_image::spec::{Config, Platform, Timestamp};
+use keel_image::spec::{ImageConfig, Platform, Timestamp};
 use keel_image::store::Store;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::{changes, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -46,9 +40,11 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let imported_from = format!("Imported from {}", arguments.source);
     // A fixed time makes the same file system the same image.
     let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let mut config = ImageConfig::new(&Platform::host());
+    changes::apply(&mut config, &arguments.change)?;
     let options = ImportOptions {
         reference: reference.map(Reference::or_latest),
-        config: changed(&arguments.change)?,
+        config: config.execution(),
         message: Some(arguments.message.clone().unwrap_or(imported_from)),
         platform: arguments.platform.clone(),
         created: epoch.map(Timestamp::from_seconds),
@@ -68,31 +64,4 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         return output::json(&serde_json::json!({ "Id": id.to_string() }));
     }
     output::line(&id.to_string())
-}
-
-/// The instructions that docker allows here: those that change only the configuration.
-fn changed(changes: &[String]) -> Result<Config, Failure> {
-    let platform = Platform::host();
-    let text = format!("FROM scratch\n{}\n", changes.join("\n"));
-    let parsed = dockerfile::parse("--change", &text).map_err(|error| Failure::of(&error))?;
-    let arguments = BuildArguments::new(&BTreeMap::new(), &parsed, &platform, None)
-        .map_err(|error| Failure::of(&error))?;
-    let mut state = StageState::scratch(&platform);
-    for instruction in parsed.stages.iter().flat_map(|stage| &stage.instructions) {
-        let failed =
-            |reason: &str| Failure::new(format!("--change {:?}: {reason}", instruction.text));
-        if let Command::Workdir(path) = &instruction.command {
-            if !path.starts_with('/') {
-                return Err(failed("the path must be absolute"));
-            }
-            state.config().working_dir.clone_from(path);
-            continue;
-        }
-        match metadata::apply(&mut state, &instruction.command, &arguments, '\\') {
-            Ok(true) => {}
-            Ok(false) => return Err(failed("the instruction changes more than the configuration")),
-            Err(error) => return Err(failed(&error.to_string())),
-        }
-    }
-    Ok(state.image.execution())
 }

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use keel_image::archive::{load, load_directory};
+use keel_image::archive::{load_directory, load_for};
+use keel_image::spec::{Platform, Preferences};
 use keel_image::store::Store;
 use serde_json::json;
 
@@ -17,6 +18,9 @@ pub(crate) struct Arguments {
     /// Read this archive or layout directory instead of the standard input
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Of an image for several platforms only the one for this
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -27,16 +31,18 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let progress = Bars::new(arguments.quiet || arguments.json);
+    let platform = arguments.platform.as_ref().map(Preferences::of);
+    let platform = platform.as_ref();
     let loaded = match arguments.input.as_deref().filter(|path| path.as_os_str() != "-") {
-        Some(path) if path.is_dir() => load_directory(store, path, &progress)?,
+        Some(path) if path.is_dir() => load_directory(store, path, platform, &progress)?,
         Some(path) => {
             let file = File::open(path).map_err(|error| Failure::at("open", path, &error))?;
-            load(store, file, &progress)?
+            load_for(store, file, platform, &progress)?
         }
         None if io::stdin().is_terminal() => {
             return Err(Failure::new("requested load from stdin, but stdin is empty"));
         }
-        None => load(store, io::stdin().lock(), &progress)?,
+        None => load_for(store, io::stdin().lock(), platform, &progress)?,
     };
     if arguments.json {
         let list = loaded.iter().map(|image| {

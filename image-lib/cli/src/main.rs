@@ -3,6 +3,9 @@
 
 mod build;
 mod bundle;
+mod changes;
+mod commit;
+mod completion;
 mod container_flags;
 mod copy;
 mod cp;
@@ -19,6 +22,9 @@ mod lease;
 mod load;
 mod login;
 mod logout;
+mod manifest;
+#[cfg(test)]
+mod manual;
 mod output;
 mod progress;
 mod prune;
@@ -63,6 +69,10 @@ enum Command {
     },
     /// Make a bundle that an OCI runtime starts
     Bundle(bundle::Arguments),
+    /// Make an image of what a container has changed
+    Commit(commit::Arguments),
+    /// Print the script with which a shell completes keel-image
+    Completion(completion::Arguments),
     /// Copy an image between store, layouts, archives and directories
     Copy(copy::Arguments),
     /// Copy files of an image to this host
@@ -90,6 +100,9 @@ enum Command {
     Login(login::Arguments),
     /// Forget the credentials for a registry
     Logout(logout::Arguments),
+    /// Put images for several platforms together, or print an index or a manifest
+    #[command(visible_alias = "index")]
+    Manifest(manifest::Arguments),
     /// Remove images without names, and what nothing needs any more
     Prune(prune::Arguments),
     /// Fetch an image from a registry
@@ -141,13 +154,19 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Logout(arguments) => return logout::run(arguments).map(|()| ExitCode::SUCCESS),
         _ => {}
     }
+    if let Command::Completion(arguments) = command {
+        completion::run(&arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let store = Store::open(root)?;
     if !matches!(command, Command::Run(_)) {
         interrupt::clean_up_on_signals(store.path())?;
     }
     match command {
-        Command::Build { .. } | Command::Login(_) | Command::Logout(_) => {}
+        Command::Build { .. } | Command::Login(_) | Command::Logout(_) | Command::Completion(_) => {
+        }
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
+        Command::Commit(arguments) => commit::run(&store, &arguments)?,
         Command::Copy(arguments) => copy::run(&store, &arguments)?,
         Command::Cp(arguments) => cp::run(&store, &arguments)?,
         Command::Diff(arguments) => diff::run(&store, &arguments)?,
@@ -159,6 +178,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Inspect(arguments) => inspect::run(&store, &arguments)?,
         Command::Lease(arguments) => lease::run(&store, &arguments)?,
         Command::Load(arguments) => load::run(&store, &arguments)?,
+        Command::Manifest(arguments) => manifest::run(&store, &arguments)?,
         Command::Prune(arguments) => prune::run(&store, &arguments)?,
         Command::Pull(arguments) => pull::run(&store, &arguments)?,
         Command::Rmi(arguments) => rmi::run(&store, &arguments)?,

@@ -24,6 +24,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::build;
+use crate::commit;
 use crate::container_flags::ContainerFlags;
 use crate::failure::Failure;
 use crate::output;
@@ -95,6 +96,7 @@ fn start(store: &Store, arguments: &Arguments) -> Result<ExitCode, Failure> {
     options.mounts.splice(0..0, bundle.network_files(&hostname, arguments)?);
     options.hostname = Some(hostname);
     bundle.write_config(&image, &options)?;
+    commit::note_origin(&bundle.path, &image, Some((&id, &runtime)))?;
     let overlay = Overlay { lowers: &layers, upper: Some((&bundle.upper, &bundle.work)) };
     let mount = overlay.mount(&bundle.rootfs)?;
     let container = Container { runtime: &runtime, bundle: &bundle.path, id: &id };

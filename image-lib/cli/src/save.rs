@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use keel_image::archive::save;
 use keel_image::reference::Reference;
+use keel_image::spec::{Platform, Preferences};
 use keel_image::store::{Image, Store};
 
 use crate::export::to_file;
@@ -15,6 +16,9 @@ pub(crate) struct Arguments {
     /// Names or ids; a name without a tag means all its tags
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
+    /// Of an image for several platforms the one for this
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
     /// Write to a file instead of the standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -22,7 +26,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let _hold = store.hold()?;
-    let images = select(store, &arguments.images)?;
+    let mut images = select(store, &arguments.images)?;
+    if let Some(platform) = arguments.platform.as_ref().map(Preferences::of) {
+        for (image, _) in &mut images {
+            *image = store.read_for(image.root(), &platform)?;
+        }
+    }
     if let Some(path) = arguments.output.as_deref().filter(|path| path.as_os_str() != "-") {
         return to_file(path, |file| Ok(save(store, &images, file)?));
     }

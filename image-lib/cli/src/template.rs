@@ -70,7 +70,10 @@ mod tests {
             ("{{json (split .Id \":\")}}", "[\"sha256\",\"ab\"]"),
             ("x  {{- .Size -}}  y", "x12y"),
             ("{{/* nothing */}}{{$.Size}}", "12"),
-            ("{{title \"abc\"}}", "Abc"),
+            ("{{title \"abc d-e it's\"}}", "Abc D-E It's"),
+            ("{{pad .Id 2 1}}|{{pad .Config.User 2 1}}", "  sha256:ab |"),
+            ("{{truncate .Id 3}} {{lower \"AB\"}}", "sha ab"),
+            ("{{if and .Size (ne .Size 3)}}y{{end}}{{if or .Config.User false}}n{{end}}", "y"),
         ] {
             assert_eq!(render(template).unwrap(), expected, "{template}");
         }

@@ -37,10 +37,23 @@ pub fn load(
     stream: impl Read,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, ArchiveError> {
+    load_for(store, stream, None, progress)
+}
+
+/// As [`load`]; of an index only the best image for a platform, without the index.
+///
+/// # Errors
+/// As [`load`]; an index has no image for the platform.
+pub fn load_for(
+    store: &Store,
+    stream: impl Read,
+    platform: Option<&Preferences>,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, ArchiveError> {
     let hold = store.hold()?;
     let mut contents = Contents::new(store)?;
     contents.read(Bounded::new(stream, store.limits())?)?;
-    take_or_nothing(store, &contents, progress, hold)
+    take_or_nothing(store, &contents, platform, progress, hold)
 }
 
 /// Loads all images of the OCI image layout in the directory `path`.
@@ -50,22 +63,24 @@ pub fn load(
 pub fn load_directory(
     store: &Store,
     path: &Path,
+    platform: Option<&Preferences>,
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let hold = store.hold()?;
     let contents = layout::read_directory(store, path)?;
-    take_or_nothing(store, &contents, progress, hold)
+    take_or_nothing(store, &contents, platform, progress, hold)
 }
 
 /// If one of several images is refused, the layers of those before it are not kept either.
 fn take_or_nothing(
     store: &Store,
     contents: &Contents<'_>,
+    platform: Option<&Preferences>,
     progress: &dyn Progress,
     hold: Hold,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let mut begun = BTreeSet::new();
-    let taken = take(store, contents, progress, &mut begun);
+    let taken = take(store, contents, platform, progress, &mut begun);
     drop(hold);
     if taken.is_err() {
         // Whatever prevents it here is found by the next collection.
@@ -90,12 +105,13 @@ struct Candidate {
 fn take(
     store: &Store,
     contents: &Contents<'_>,
+    platform: Option<&Preferences>,
     progress: &dyn Progress,
     begun: &mut BTreeSet<Digest>,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let items = docker::items(contents)?;
     let candidates = match (layout::index(contents)?, &items) {
-        (Some(index), _) => of_layout(contents, &index.manifests, items.as_deref())?,
+        (Some(index), _) => of_layout(contents, &index.manifests, items.as_deref(), platform)?,
         (None, Some(items)) => of_manifest(contents, items)?,
         (None, None) => return Err(ArchiveError::Form),
     };
@@ -164,7 +180,10 @@ fn of_layout(
     contents: &Contents<'_>,
     manifests: &[Descriptor],
     items: Option<&[docker::Item]>,
+    platform: Option<&Preferences>,
 ) -> Result<Vec<Candidate>, ArchiveError> {
+    let host = Preferences::host();
+    let wanted = platform.map_or(Wanted::Rather(&host), Wanted::For);
     let mut candidates: Vec<Candidate> = Vec::new();
     for entry in manifests {
         let references: Vec<Reference> = reference_of(entry).into_iter().collect();
@@ -176,9 +195,10 @@ fn of_layout(
             let missing = (entry.digest.to_string(), "index.json".to_owned());
             return Err(ArchiveError::Missing { entry: missing.0, referrer: missing.1 });
         }
-        let image = read_image(contents, entry, Wanted::Rather(&Preferences::host()))?;
+        let image = read_image(contents, entry, wanted)?;
+        let root = if platform.is_some() { image.descriptor() } else { entry };
         let mut blobs = Vec::new();
-        reachable(contents, entry, &mut blobs)?;
+        reachable(contents, root, &mut blobs)?;
         for layer in image.layers() {
             if !contents.is_present(&layer.descriptor) {
                 return Err(ArchiveError::Missing {
@@ -189,7 +209,7 @@ fn of_layout(
         }
         candidates.push(Candidate {
             id: image.id().clone(),
-            root: entry.clone(),
+            root: root.clone(),
             references,
             layers: image.layers().to_vec(),
             blobs,

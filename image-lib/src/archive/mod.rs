@@ -17,7 +17,7 @@ mod spool;
 
 pub use error::ArchiveError;
 pub use import::{ImportOptions, import};
-pub use load::{Loaded, load, load_directory};
+pub use load::{Loaded, load, load_directory, load_for};
 pub use opened::Archive;
 pub(crate) use save::docker_documents;
 pub use save::save;

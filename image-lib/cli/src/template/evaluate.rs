@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::parse::{Node, Operand, Pipeline};
 
+/// The most spaces that one word is padded with.
+const PAD_MAX: usize = 10_000;
+
 struct Scope<'v> {
     root: &'v Value,
     variables: Vec<(String, Value)>,
@@ -179,10 +182,30 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "lower" => json!(string(0)?.to_lowercase()),
         "upper" => json!(string(0)?.to_uppercase()),
         "title" => {
-            let text = string(0)?;
-            let mut rest = text.chars();
-            let first = rest.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-            json!(format!("{first}{}", rest.as_str()))
+            // As Go: every word begins with a capital.
+            let mut inside = false;
+            let title = |character: char| {
+                let is_letter = character.is_alphanumeric() || matches!(character, '_' | '\'');
+                let was_inside = std::mem::replace(&mut inside, is_letter);
+                if is_letter && !was_inside {
+                    character.to_uppercase().to_string()
+                } else {
+                    character.to_string()
+                }
+            };
+            json!(string(0)?.chars().map(title).collect::<String>())
+        }
+        "pad" => {
+            let spaces = |at: usize| -> Result<String, String> {
+                let count = value(at)?.as_u64().and_then(|n| usize::try_from(n).ok());
+                let count = count.filter(|n| *n <= PAD_MAX).ok_or("pad: not a number of spaces")?;
+                Ok(" ".repeat(count))
+            };
+            match string(0)? {
+                // As docker: nothing is not padded.
+                text if text.is_empty() => json!(text),
+                text => json!(format!("{}{text}{}", spaces(1)?, spaces(2)?)),
+            }
         }
         "truncate" => {
             let most = value(1)?.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);

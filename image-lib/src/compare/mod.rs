@@ -1,9 +1,14 @@
-//! Two trees, file by file: what was added, changed and deleted, as `docker diff` says it.
+//! Two trees, file by file: what was added, changed and deleted, as `docker diff` says it, and the upper
+//! directory that turns the one into the other.
+
+mod uppers;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::fsroot::{FileKind, FsError, Root, Walk, WalkEntry, Xattr};
+
+pub use uppers::{copy_upper, write_changes};
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
