@@ -1,6 +1,6 @@
 //! A registry in the test's own process that serves an OCI layout and can be told to fail: connections that
 //! end early, wrong bytes, refusals, redirections. It remembers every request and every byte it sent.
-//! It is a token server too.
+//! It is a token server too, and takes uploads, in pieces or whole.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -29,6 +29,9 @@ pub enum Fault {
     Header(&'static str, String),
     /// Nothing out of the ordinary, for a sequence.
     None,
+    /// The connection ends when so many bytes of the request's body have come, without an answer; an upload
+    /// keeps them.
+    CutRequestAt(usize),
     /// A slow answer: so many bytes of the body, and the rest when [`FaultyRegistry::release`] is called.
     HeldAt(usize),
 }
@@ -83,6 +86,17 @@ struct State {
     sent: BTreeMap<String, u64>,
     is_released: bool,
     is_over: bool,
+    /// Uploads that are open, with what has come.
+    uploads: BTreeMap<String, Vec<u8>>,
+    /// What was pushed: blobs by digest, manifests by tag or digest.
+    received: BTreeMap<String, Vec<u8>>,
+    /// Repositories from which blobs can be mounted.
+    mountable: Vec<String>,
+    /// What answers to a new upload say with `OCI-Chunk-Min-Length`; smaller chunks are refused.
+    chunk_min: usize,
+    begun: usize,
+    /// Are the layout's own images not served?
+    is_empty: bool,
 }
 
 impl FaultyRegistry {
@@ -122,6 +136,31 @@ impl FaultyRegistry {
     /// From now on tokens are wanted.
     pub fn guard(&self, guard: Guard) {
         self.shared.state().guard = Some(guard);
+    }
+
+    /// From now on the layout's blobs are not there: only what was pushed is.
+    pub fn forget_blobs(&self) {
+        self.shared.state().is_empty = true;
+    }
+
+    /// From now on blobs can be mounted from this repository.
+    pub fn mounts_from(&self, repository: &str) {
+        self.shared.state().mountable.push(repository.to_owned());
+    }
+
+    /// From now on chunks but the last have at least so many bytes.
+    pub fn wants_chunks_of(&self, bytes: usize) {
+        self.shared.state().chunk_min = bytes;
+    }
+
+    /// What was pushed under a digest, or as a manifest under a tag.
+    pub fn received(&self, name: &str) -> Option<Vec<u8>> {
+        self.shared.state().received.get(name).cloned()
+    }
+
+    /// How many uploads were begun and neither closed nor given back.
+    pub fn open_uploads(&self) -> usize {
+        self.shared.state().uploads.len()
     }
 
     /// Answers that are held go on.
@@ -201,8 +240,23 @@ impl Shared {
                 Ok([_, ..]) => {}
                 _ => break,
             }
-            let Some(seen) = request(&mut reader) else { break };
-            let fault = self.note(&seen);
+            let Some(mut seen) = head(&mut reader) else { break };
+            let fault = self.next_fault(&seen.line);
+            let cut = match fault {
+                Fault::CutRequestAt(bytes) => Some(bytes),
+                _ => None,
+            };
+            let Some(body) = body(&mut reader, &seen, cut) else { break };
+            seen.body = String::from_utf8_lossy(&body).into_owned();
+            self.state().seen.push(seen.clone());
+            if matches!(fault, Fault::Status(..)) {
+                // Refused before anything was done.
+            } else if let Some(answer) = self.upload(&seen, &body, cut.is_some()) {
+                if cut.is_some() || !self.send(&stream, &seen, answer, fault) {
+                    break;
+                }
+                continue;
+            }
             let answer = self.answer(&seen, matches!(fault, Fault::WithoutRange));
             if !self.send(&stream, &seen, answer, fault) {
                 break;
@@ -211,13 +265,12 @@ impl Shared {
         let _ = stream.shutdown(Shutdown::Both);
     }
 
-    fn note(&self, seen: &Seen) -> Fault {
+    fn next_fault(&self, line: &str) -> Fault {
         let mut state = self.state();
-        state.seen.push(seen.clone());
         let queue = state
             .faults
             .iter_mut()
-            .find(|(part, queue)| seen.line.contains(part.as_str()) && !queue.is_empty());
+            .find(|(part, queue)| line.contains(part.as_str()) && !queue.is_empty());
         queue.and_then(|(_, queue)| queue.pop_front()).unwrap_or(Fault::None)
     }
 
@@ -238,6 +291,82 @@ impl Shared {
             ["elsewhere", digest] => self.blob(seen, digest, without_range),
             ["v2", .., "tags", "list"] => self.tags(query),
             _ => Answer::error(404, "NAME_UNKNOWN", "no such thing"),
+        }
+    }
+
+    /// Answers what a push asks, but for reading; nothing if it is something else.
+    fn upload(&self, seen: &Seen, body: &[u8], is_cut: bool) -> Option<Answer> {
+        let (method, target) = seen.line.split_once(' ')?;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let is_upload = path.contains("/blobs/uploads/");
+        if !is_upload && (method != "PUT" || !path.contains("/manifests/")) {
+            return None;
+        }
+        if let Some(refusal) = self.refusal(seen, path) {
+            return Some(refusal);
+        }
+        let field = |name: &str| {
+            query.split('&').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        };
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let which = path.rsplit('/').next().unwrap_or_default().to_owned();
+        if !is_upload {
+            state.received.insert(which, body.to_vec());
+            return Some(Answer::new(201, ""));
+        }
+        if method == "POST" {
+            let from = field("from").unwrap_or_default();
+            if let Some(digest) = field("mount")
+                && state.mountable.iter().any(|own| own == from)
+            {
+                state.received.insert(digest.to_owned(), Vec::new());
+                return Some(Answer::new(201, ""));
+            }
+            state.begun += 1;
+            let name = state.begun.to_string();
+            state.uploads.insert(name.clone(), Vec::new());
+            let answer = Answer::new(202, "").with("Location", format!("{name}?state=a%2Fb"));
+            let least = state.chunk_min;
+            return Some(match least {
+                0 => answer,
+                _ => answer.with("OCI-Chunk-Min-Length", least.to_string()),
+            });
+        }
+        let unknown = || Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload");
+        // The query of the location must come back as it was.
+        if field("state") != Some("a%2Fb") {
+            return Some(unknown());
+        }
+        let Some(content) = state.uploads.get_mut(&which) else { return Some(unknown()) };
+        let first =
+            seen.headers.get("content-range").and_then(|r| r.split('-').next()?.parse().ok());
+        if first.is_some_and(|first: usize| first != content.len()) {
+            return Some(Answer::error(416, "RANGE_INVALID", "another part is missing"));
+        }
+        if method == "PATCH" && !is_cut && body.len() < state.chunk_min {
+            let is_last = content.len() % state.chunk_min.max(1) == 0 && !content.is_empty();
+            if !is_last {
+                return Some(Answer::error(416, "SIZE_INVALID", "the chunk is too small"));
+            }
+        }
+        content.extend_from_slice(body);
+        let range = format!("0-{}", content.len().saturating_sub(1));
+        match method {
+            "DELETE" => {
+                state.uploads.remove(&which);
+                Some(Answer::new(204, ""))
+            }
+            "PUT" if !is_cut => {
+                let content = state.uploads.remove(&which).unwrap_or_default();
+                state.received.insert(field("digest").unwrap_or_default().to_owned(), content);
+                Some(Answer::new(201, ""))
+            }
+            _ => {
+                let status = if method == "GET" { 204 } else { 202 };
+                let next = Answer::new(status, "").with("Range", range);
+                Some(next.with("Location", format!("{which}?state=a%2Fb")))
+            }
         }
     }
 
@@ -285,7 +414,7 @@ impl Shared {
     }
 
     fn blob(&self, seen: &Seen, digest: &str, without_range: bool) -> Answer {
-        let Some(bytes) = self.bytes(digest) else {
+        let Some(bytes) = self.bytes(digest).filter(|_| !self.state().is_empty) else {
             return Answer::error(404, "BLOB_UNKNOWN", "blob unknown");
         };
         let (tag, total) = (format!("\"{digest}\""), bytes.len());
@@ -313,13 +442,15 @@ impl Shared {
         let repository = path.trim_start_matches("/v2/");
         let end =
             ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|word| repository.find(word));
-        let scope = end.map(|end| format!("repository:{}:pull", &repository[..end]));
+        let is_writing = !matches!(seen.line.split(' ').next(), Some("GET" | "HEAD"));
+        let actions = if is_writing { "pull,push" } else { "pull" };
+        let scope = end.map(|end| format!("repository:{}:{actions}", &repository[..end]));
         let sent =
             seen.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let uses = sent
             .and_then(|sent| {
                 sent.rsplit_once('|')
-                    .filter(|(s, _)| scope.as_deref().is_none_or(|w| *s == w))
+                    .filter(|(s, _)| scope.as_deref().is_none_or(|w| permits(s, w)))
                     .map(|_| sent)
             })
             .and_then(|sent| state.tokens.get_mut(sent));
@@ -348,6 +479,12 @@ impl Shared {
             let value = form.split('&').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             value.unwrap_or_default().replace("%20", " ").replace("%3A", ":").replace("%2F", "/")
         };
+        let scopes = || {
+            let all = form.split('&').filter_map(|word| word.strip_prefix("scope="));
+            let all =
+                all.map(|word| word.replace("%20", " ").replace("%3A", ":").replace("%2F", "/"));
+            all.collect::<Vec<_>>().join(" ")
+        };
         let mut known = guard.password.is_none() && guard.identity.is_none();
         if let Some(password) = guard.password {
             let wanted = format!("Basic {}", base64(password.as_bytes()));
@@ -362,7 +499,7 @@ impl Shared {
                 json!({ "details": "incorrect username or password" }).to_string(),
             );
         }
-        let mut token = field("scope");
+        let mut token = scopes();
         let _ = write!(token, "|{}", state.tokens.len());
         state.tokens.insert(token.clone(), guard.uses.unwrap_or(usize::MAX));
         let mut body = json!({ "token": token });
@@ -440,7 +577,16 @@ impl Shared {
     }
 }
 
-fn request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
+/// Has a token's scope, of several words, all that is wanted?
+fn permits(scope: &str, wanted: &str) -> bool {
+    let Some((resource, actions)) = wanted.rsplit_once(':') else { return false };
+    scope.split(' ').filter_map(|word| word.rsplit_once(':')).any(|(own, granted)| {
+        own == resource && actions.split(',').all(|a| granted.split(',').any(|g| g == a))
+    })
+}
+
+/// The line and the headers of a request.
+fn head(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
@@ -451,10 +597,16 @@ fn request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
         let Some((name, value)) = header.trim_end().split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let length: u64 = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
+    Some(Seen { line, headers, body: String::new() })
+}
+
+/// The body of a request, or so many bytes of it.
+fn body(reader: &mut BufReader<TcpStream>, seen: &Seen, cut: Option<usize>) -> Option<Vec<u8>> {
+    let length = seen.headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
     let mut body = Vec::new();
+    let length = cut.map_or(length, |cut| length.min(cut as u64));
     reader.take(length).read_to_end(&mut body).ok()?;
-    Some(Seen { line, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    Some(body)
 }
 
 fn base64(bytes: &[u8]) -> String {

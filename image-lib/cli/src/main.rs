@@ -29,6 +29,7 @@ mod output;
 mod progress;
 mod prune;
 mod pull;
+mod push;
 mod registry_flags;
 mod rmi;
 mod run;
@@ -107,6 +108,8 @@ enum Command {
     Prune(prune::Arguments),
     /// Fetch an image from a registry
     Pull(pull::Arguments),
+    /// Send an image to a registry
+    Push(push::Arguments),
     /// Remove images
     Rmi(rmi::Arguments),
     /// Run a command in a new container
@@ -181,6 +184,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Manifest(arguments) => manifest::run(&store, &arguments)?,
         Command::Prune(arguments) => prune::run(&store, &arguments)?,
         Command::Pull(arguments) => pull::run(&store, &arguments)?,
+        Command::Push(arguments) => push::run(&store, &arguments)?,
         Command::Rmi(arguments) => rmi::run(&store, &arguments)?,
         Command::Run(arguments) => return run::run(&store, &arguments),
         Command::Save(arguments) => save::run(&store, &arguments)?,

@@ -22,6 +22,7 @@ pub(crate) struct Bars {
 enum Stage {
     Fetch,
     Unpack,
+    Push,
 }
 
 fn bar(all: &MultiProgress, verb: &str, blob: &Digest, bytes: u64) -> ProgressBar {
@@ -39,6 +40,14 @@ impl Bars {
     pub(crate) fn new(quiet: bool) -> Self {
         let shown = !quiet && io::stderr().is_terminal();
         Self { all: shown.then(MultiProgress::new), by_blob: Mutex::default() }
+    }
+
+    /// Does something that prints, with the bars out of its way.
+    pub(crate) fn suspended<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.all {
+            Some(all) => all.suspend(print),
+            None => print(),
+        }
     }
 }
 
@@ -79,6 +88,20 @@ impl Progress for Bars {
             }
             Event::End { blob } => {
                 if let Some(bar) = bars.remove(&(Stage::Unpack, blob.clone())) {
+                    bar.finish_and_clear();
+                }
+            }
+            Event::BeginPush { blob, bytes } => {
+                let bar = bar(all, "pushing", blob, bytes);
+                bars.insert((Stage::Push, blob.clone()), bar);
+            }
+            Event::AdvancePush { blob, bytes } => {
+                if let Some(bar) = bars.get(&(Stage::Push, blob.clone())) {
+                    bar.inc(bytes);
+                }
+            }
+            Event::EndPush { blob, .. } => {
+                if let Some(bar) = bars.remove(&(Stage::Push, blob.clone())) {
                     bar.finish_and_clear();
                 }
             }

@@ -217,6 +217,36 @@ impl Inner {
         }
     }
 
+    /// Makes a request once, however it ends: for what must not be sent again unseen.
+    pub(super) fn send_once(
+        &self,
+        host: &Host,
+        request: &Request<'_>,
+    ) -> Result<Response, RegistryError> {
+        self.attempt(host, request)
+    }
+
+    /// Makes a request once at another server, which the registry has named: it gets no proof.
+    pub(super) fn send_elsewhere(
+        &self,
+        url: &Url,
+        request: &Request<'_>,
+    ) -> Result<Response, RegistryError> {
+        let host = self.other_host(url)?;
+        if !host.is_private(url) {
+            let registry = url.authority().to_owned();
+            return Err(RegistryError::Clear { registry, url: url.clone() });
+        }
+        let response = host.exchange(
+            request.subject,
+            &request.method,
+            url,
+            &request.headers,
+            &request.payload,
+        )?;
+        self.judge(&host, request, response, false)
+    }
+
     /// One attempt: the host is convinced if it wants to be, and redirections are followed.
     fn attempt(&self, host: &Host, request: &Request<'_>) -> Result<Response, RegistryError> {
         let asking = Asking {

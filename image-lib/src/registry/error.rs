@@ -201,6 +201,29 @@ pub enum RegistryError {
         #[source]
         source: Box<Self>,
     },
+    /// A blob that was to be sent cannot be read.
+    #[error("{subject}: cannot read blob {digest}")]
+    Content {
+        /// What was to be sent.
+        subject: String,
+        /// The blob.
+        digest: Digest,
+        /// Why not; a damaged blob is a [`Mismatch`] inside.
+        #[source]
+        source: io::Error,
+    },
+    /// The answer is none that the specification knows here.
+    #[error("{subject}: {method} {url:?}: the answer {status} is none that can be gone on with")]
+    Unexpected {
+        /// What was to be done.
+        subject: String,
+        /// The request's method.
+        method: String,
+        /// The request's URL.
+        url: Url,
+        /// The answer's status.
+        status: u16,
+    },
     /// Credentials could not be had.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -463,6 +486,7 @@ impl Refusal {
                 Some("the user that is logged in may not do this".to_owned())
             }
             403 => Some(format!("it may help to log in with: {login}")),
+            413 => Some("send it in smaller pieces with --chunk-size".to_owned()),
             404 if !self.had_credentials => Some(format!("if it is private, log in with: {login}")),
             429 if !self.had_credentials => {
                 Some(format!("users who log in often have a higher limit: {login}"))

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ureq::http::header::CONTENT_LENGTH;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ureq::tls::TlsConfig;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 use super::error::{Refusal, TransportError, TransportKind};
 use super::header::retry_after;
@@ -54,6 +55,17 @@ pub(super) struct Host {
 pub(super) enum Payload<'a> {
     None,
     Bytes(&'a [u8]),
+    /// A part of a blob, read while it is sent.
+    Piece(&'a dyn Outgoing),
+}
+
+/// Bytes that are read while they are sent, perhaps more than once.
+pub(super) trait Outgoing {
+    /// How many there are.
+    fn bytes(&self) -> u64;
+
+    /// Begins with the first one.
+    fn reader(&self) -> Box<dyn Read + '_>;
 }
 
 /// An answer with its body still to be read.
@@ -246,6 +258,14 @@ impl Host {
             }
             Payload::Bytes(bytes) => {
                 let request = request.body(*bytes).map_err(|error| failed(&error.into()))?;
+                self.agent.run(request)
+            }
+            Payload::Piece(piece) => {
+                let mut reader = piece.reader();
+                let request = request
+                    .header(CONTENT_LENGTH, piece.bytes())
+                    .body(SendBody::from_reader(&mut reader))
+                    .map_err(|error| failed(&error.into()))?;
                 self.agent.run(request)
             }
         };

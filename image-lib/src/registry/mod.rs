@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Client`] makes every request ([`client`](self)), `host` is one server and one exchange,
 //! `token` what convinces it, [`Repository`] its manifests and blobs, `pull` brings an image into a
-//! store. `challenge`, `header`, `url`, `scope`, `document` and `proxy` are pure.
+//! store, `push` out of it; `upload` sends one blob. `challenge`, `header`, `url`, `scope`, `document` and `proxy` are pure.
 
 mod blob;
 mod challenge;
@@ -17,6 +17,7 @@ mod hosts_toml;
 mod options;
 mod proxy;
 mod pull;
+mod push;
 mod registries_conf;
 mod remote;
 mod repository;
@@ -24,6 +25,7 @@ mod retry;
 mod scope;
 mod tls;
 mod token;
+mod upload;
 mod url;
 
 pub use challenge::Challenge;
@@ -34,6 +36,7 @@ pub use hosts_toml::{Server, parse as parse_hosts_toml};
 pub use options::Options;
 pub use proxy::ProxyRules;
 pub use pull::{PullOptions, Pulled};
+pub use push::{PushOptions, Pushed};
 pub use registries_conf::{Meaning, Place, RegistriesConf};
 pub use repository::{Document, Repository, Selector};
 pub use retry::RetryPolicy;

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::io::Read;
 
-use ureq::http::header::{ACCEPT, IF_RANGE, RANGE};
+use ureq::http::header::{ACCEPT, CONTENT_TYPE, IF_RANGE, RANGE};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::client::{Client, Request, Target};
@@ -306,6 +306,75 @@ impl Repository {
             })?);
         }
         Err(RegistryError::Documents { subject: self.familiar.clone(), limit: PAGES_MAX })
+    }
+
+    /// Puts a manifest or an index, after all that it names.
+    ///
+    /// # Errors
+    /// The registry refuses it, or has understood other bytes.
+    pub fn put_manifest(
+        &self,
+        selector: &Selector,
+        descriptor: &Descriptor,
+        bytes: &[u8],
+    ) -> Result<(), RegistryError> {
+        let endpoint = self.origin()?;
+        let subject = self.subject(selector);
+        let path = endpoint.target(&format!("manifests/{}", selector.word()));
+        let kind = HeaderValue::from_str(&descriptor.media_type).ok();
+        let request = Request {
+            method: Method::PUT,
+            target: Target::Path(&path),
+            headers: kind.map(|kind| (CONTENT_TYPE, kind)).into_iter().collect(),
+            own_headers: endpoint.own_headers(),
+            payload: Payload::Bytes(bytes),
+            scopes: Scopes::push(&endpoint.repository),
+            repository: &endpoint.repository,
+            subject: &subject,
+            accepted: &[],
+        };
+        let answer = self.client.0.send(&*self.client.0.host(endpoint)?, &request)?;
+        if !(200..300).contains(&answer.status) {
+            let (method, url, status) = ("PUT".to_owned(), answer.url, answer.status);
+            return Err(RegistryError::Unexpected { subject, method, url, status });
+        }
+        let said = answer.header("docker-content-digest").and_then(|d| d.parse::<Digest>().ok());
+        match said.filter(|said| said.algorithm() == descriptor.digest.algorithm()) {
+            Some(actual) if actual != descriptor.digest => {
+                let mismatch = Mismatch::Digest { digest: descriptor.digest.clone(), actual };
+                Err(RegistryError::Mismatch { subject, mismatch })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does the registry have a manifest of this digest?
+    pub(super) fn has_manifest(
+        &self,
+        digest: &Digest,
+        scopes: &Scopes,
+    ) -> Result<bool, RegistryError> {
+        let endpoint = self.origin()?;
+        let path = endpoint.target(&format!("manifests/{digest}"));
+        let request = Request {
+            method: Method::HEAD,
+            target: Target::Path(&path),
+            headers: vec![accept()],
+            own_headers: endpoint.own_headers(),
+            payload: Payload::None,
+            scopes: scopes.clone(),
+            repository: &endpoint.repository,
+            subject: &self.subject(&Selector::Digest(digest.clone())),
+            accepted: &[404],
+        };
+        let answer = self.client.0.send(&*self.client.0.host(endpoint)?, &request)?;
+        Ok(answer.status < 300)
+    }
+
+    /// The registry itself: what is written is not written to a mirror.
+    pub(super) fn origin(&self) -> Result<&Endpoint, RegistryError> {
+        let origin = self.endpoints.iter().find(|endpoint| !endpoint.is_mirror);
+        origin.ok_or_else(|| RegistryError::Name { name: self.name.clone() })
     }
 
     /// A manifest that an index or another manifest names: also its size must be the one that is said

@@ -20,6 +20,12 @@ impl Scopes {
         Self::none().and(&format!("repository:{repository}"), &["pull"])
     }
 
+    /// Reading a repository and writing to it.
+    #[must_use]
+    pub fn push(repository: &str) -> Self {
+        Self::none().and(&format!("repository:{repository}"), &["pull", "push"])
+    }
+
     /// The same with `actions` on `resource` added.
     #[must_use]
     pub fn and(mut self, resource: &str, actions: &[&str]) -> Self {

@@ -57,7 +57,7 @@ pub(crate) use layers::ROOT_ENTRY_MARK;
 pub use layout::Store;
 pub use lock::Hold;
 pub(crate) use partial::{Arriving, Partial};
-pub use progress::{Event, Progress, Silent};
+pub use progress::{Event, Progress, Sent, Silent};
 pub use retain::Lease;
 pub use scratch::Scratch;
 pub(crate) use select::{Documents, Wanted};

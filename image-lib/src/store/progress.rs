@@ -31,6 +31,27 @@ pub enum Event<'a> {
         /// The blob.
         blob: &'a Digest,
     },
+    /// A blob is being sent to a registry.
+    BeginPush {
+        /// The blob.
+        blob: &'a Digest,
+        /// The blob's size.
+        bytes: u64,
+    },
+    /// More bytes of the blob have been sent.
+    AdvancePush {
+        /// The blob.
+        blob: &'a Digest,
+        /// How many more.
+        bytes: u64,
+    },
+    /// The registry has the blob.
+    EndPush {
+        /// The blob.
+        blob: &'a Digest,
+        /// How it came there.
+        how: Sent<'a>,
+    },
     /// A layer of this many compressed bytes is being unpacked.
     Begin {
         /// The layer's blob.
@@ -52,6 +73,17 @@ pub enum Event<'a> {
     },
     /// Something could not be kept as the image says, in words.
     Warning(&'a str),
+}
+
+/// How a blob came to be in a repository of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent<'a> {
+    /// It was there.
+    Present,
+    /// The registry took it from another of its repositories.
+    Mounted(&'a str),
+    /// It was sent.
+    Whole,
 }
 
 /// Is told how far something is, from any thread. It must return soon, because the work waits for
