@@ -81,9 +81,15 @@ mod tests {
 
     #[test]
     fn refuses_what_makes_no_sense() {
-        for template in
-            ["{{.Foo}}", "{{", "{{range .Tags}}", "{{end}}", "{{fly .Id}}", "{{index .Tags 9}}"]
-        {
+        for template in [
+            "{{.Foo}}",
+            "{{eq}}",
+            "{{",
+            "{{range .Tags}}",
+            "{{end}}",
+            "{{fly .Id}}",
+            "{{index .Tags 9}}",
+        ] {
             assert!(render(template).is_err(), "{template}");
         }
     }

@@ -222,7 +222,10 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "or" => {
             arguments.iter().find(|v| truth(v)).or(arguments.last()).cloned().unwrap_or_default()
         }
-        "eq" => json!(arguments[1..].iter().any(|other| Some(other) == arguments.first())),
+        "eq" => {
+            let (first, others) = (value(0)?, arguments.get(1..).unwrap_or_default());
+            json!(others.contains(first))
+        }
         "ne" => json!(value(0)? != value(1)?),
         "lt" => json!(compare(value(0)?, value(1)?)? == Ordering::Less),
         "le" => json!(compare(value(0)?, value(1)?)? != Ordering::Greater),
