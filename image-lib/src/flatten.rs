@@ -7,7 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};
+use crate::layer::{Form, archived_xattr};
 use crate::snapshot::{MountError, Overlay};
+
+/// What new files of a directory inherit.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
 /// Why layers cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,8 @@ pub fn flatten(layers: &[PathBuf], target: &Path) -> Result<(), FlattenError> {
         return set_root_attributes(layers, target).map_err(copied);
     }
     let merged = Overlay::open(layers).map_err(FlattenError::Layers)?;
+    // Overlayfs does not stack a single layer, which is seen as it lies.
+    let is_layer = layers.iter().all(|layer| *layer == layers[0]);
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut directories = Vec::new();
     for entry in merged.walk(Path::new("")).map_err(copied)? {
@@ -49,13 +55,17 @@ pub fn flatten(layers: &[PathBuf], target: &Path) -> Result<(), FlattenError> {
             }
             links.insert(metadata.inode, entry.path.clone());
         }
-        copy(&entry.parent, &entry.name, &parent, name, metadata).map_err(copied)?;
+        copy(&entry.parent, &entry.name, &parent, name, metadata, is_layer).map_err(copied)?;
         if metadata.kind == FileKind::Directory {
-            directories.push((entry.path, metadata.mtime));
+            let list = entry.parent.xattr(&entry.name, DEFAULT_ACL).map_err(copied)?;
+            directories.push((entry.path, metadata.mtime, list));
         }
     }
-    // The files of a directory change its times.
-    for (path, mtime) in directories.iter().rev() {
+    // The files of a directory change its times, and would inherit its list.
+    for (path, mtime, list) in directories.iter().rev() {
+        if let Some(list) = list {
+            to.set_xattr(path, DEFAULT_ACL, list).map_err(copied)?;
+        }
         to.set_times(path, Times::both(*mtime)).map_err(copied)?;
     }
     set_root_attributes(layers, target).map_err(copied)
@@ -166,6 +176,7 @@ pub(crate) fn copy(
     to: &Directory,
     own_name: &OsStr,
     metadata: Metadata,
+    is_layer: bool,
 ) -> Result<(), FsError> {
     match metadata.kind {
         FileKind::File => {
@@ -179,8 +190,11 @@ pub(crate) fn copy(
         kind => to.create_node(own_name, kind, 0, metadata.device)?,
     }
     to.set_owner(own_name, metadata.uid, metadata.gid)?;
+    let form = Form::of_this_process();
     for (attribute, value) in from.xattrs(name)? {
-        if !attribute.starts_with(b"trusted.overlay.") {
+        // Seen through overlayfs, its own attributes are not there and the others' have their names.
+        let attribute = if is_layer { archived_xattr(form, &attribute) } else { Some(attribute) };
+        if let Some(attribute) = attribute.filter(|attribute| attribute != DEFAULT_ACL) {
             to.set_xattr(own_name, &attribute, &value)?;
         }
     }

@@ -17,6 +17,7 @@ use rustix::mount::{
 };
 
 use crate::fsroot::{Directory, FsError, Root, Times};
+use crate::layer::Form;
 
 /// The kernel's own limit of lower layers.
 pub const LOWERS_MAX: usize = 500;
@@ -197,6 +198,7 @@ impl Overlay<'_> {
 
     fn detached(&self) -> Result<OwnedFd, (&'static str, Errno)> {
         let at = |step| move |errno| (step, errno);
+        let has_user_marks = Form::of_this_process().has_user_marks();
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at("fsopen"))?;
         // Long paths are given as descriptors, whose own paths are short; they stay open until
         // the mount exists.
@@ -219,10 +221,11 @@ impl Overlay<'_> {
         } else {
             fsconfig_set_flag(context.as_fd(), "ro").map_err(at("fsconfig ro"))?;
         }
-        // A rename of a lower directory and a change of attributes copy the files up, so that an
-        // upper directory is complete by itself and can become a layer.
-        for (key, value) in [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")] {
-            fsconfig_set_string(context.as_fd(), key, value).map_err(at("fsconfig"))?;
+        if has_user_marks {
+            fsconfig_set_flag(context.as_fd(), "userxattr").map_err(at("fsconfig userxattr"))?;
+        }
+        for (key, value) in options(has_user_marks) {
+            fsconfig_set_string(context.as_fd(), *key, *value).map_err(at("fsconfig"))?;
         }
         fsconfig_create(context.as_fd()).map_err(at("fsconfig create"))?;
         fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
@@ -250,16 +253,33 @@ impl Overlay<'_> {
         };
         let lowers: Vec<String> =
             self.lowers.iter().rev().map(|l| short(l)).collect::<Result<_, _>>()?;
-        let mut options = format!("lowerdir={}", lowers.join(":"));
+        let mut text = format!("lowerdir={}", lowers.join(":"));
         let mut flags = MountFlags::RDONLY;
         if let Some((upper, work)) = self.upper {
             flags = MountFlags::empty();
             // Writing to a String does not fail.
-            let _ = write!(options, ",upperdir={},workdir={}", short(upper)?, short(work)?);
+            let _ = write!(text, ",upperdir={},workdir={}", short(upper)?, short(work)?);
         }
-        options.push_str(",redirect_dir=off,metacopy=off,index=off");
-        let options = std::ffi::CString::new(options).map_err(|_| failed(Errno::INVAL))?;
-        mount("overlay", target, "overlay", flags, Some(options.as_c_str())).map_err(failed)
+        let has_user_marks = Form::of_this_process().has_user_marks();
+        if has_user_marks {
+            text.push_str(",userxattr");
+        }
+        for (key, value) in options(has_user_marks) {
+            let _ = write!(text, ",{key}={value}");
+        }
+        let text = std::ffi::CString::new(text).map_err(|_| failed(Errno::INVAL))?;
+        mount("overlay", target, "overlay", flags, Some(text.as_c_str())).map_err(failed)
+    }
+}
+
+/// A rename of a lower directory and a change of attributes copy the files up, so that an upper
+/// directory is complete by itself and can become a layer. With `userxattr` that is so by itself, and
+/// saying it is refused.
+fn options(has_user_marks: bool) -> &'static [(&'static str, &'static str)] {
+    if has_user_marks {
+        &[("index", "off")]
+    } else {
+        &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")]
     }
 }
 

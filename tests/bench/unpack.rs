@@ -5,7 +5,7 @@
 //! Two ways are measured. *unpack*: from an image layout on disk to files (`keel-image unpack` on the layout as its
 //! store, `umoci unpack`, and `bench-unpack-floor`). *load*: from an archive to an image that can run (`keel-image
 //! load`, `podman load`, `ctr images import` with containerd's own processor time added); what is not installed is
-//! left out. `KEEL_BENCH_FILES` sets the number of small files (20000). A last round counts system calls. `TMPDIR`
+//! left out. A word after the number of rounds (`unpack`, `load`, `containerd`) measures one. `KEEL_BENCH_FILES` sets the number of small files (20000). A last round counts system calls. `TMPDIR`
 //! says where: on a disk its file system is measured with the programs, so that a tmpfs tells more.
 
 use std::fs;
@@ -247,9 +247,12 @@ fn main() {
         command.arg(&from).arg(folder);
         command
     }));
-    compare("unpack: image layout to files", rounds, &scratch, None, &mut unpack);
-
-    if !installed("skopeo") {
+    let part = words.next();
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if wanted("unpack") {
+        compare("unpack: image layout to files", rounds, &scratch, None, &mut unpack);
+    }
+    if !installed("skopeo") || !(wanted("load") || wanted("containerd")) {
         return;
     }
     let archive = scratch.join("image.tar");
@@ -272,8 +275,11 @@ fn main() {
             command
         }));
     }
-    compare("load: archive to image", rounds, &scratch, None, &mut load);
-    if let Some(daemon) = installed("containerd").then(|| Daemon::start(&scratch)).flatten() {
+    if wanted("load") {
+        compare("load: archive to image", rounds, &scratch, None, &mut load);
+    }
+    let containerd = installed("containerd") && wanted("containerd");
+    if let Some(daemon) = containerd.then(|| Daemon::start(&scratch)).flatten() {
         let address = daemon.address.clone();
         let mut import = vec![Contender::new("ctr images import", move |_| {
             let ctr = |words: &[&str]| {

@@ -51,7 +51,7 @@ pub use image_layout::{busybox_layout, noisy_layout};
 pub use layout::{Layout, digest, gzip};
 pub use ordinary_user::OrdinaryUser;
 pub use outcome::Outcome;
-pub use portrait::{differences, portrait};
+pub use portrait::{differences, portrait, portrait_as};
 pub use programs::{criu_folder, fixture, program, project_root};
 pub use proxy::Proxy;
 pub use registry::{Protection, Registry, free_port};

@@ -17,6 +17,17 @@ use crate::digest;
 /// # Panics
 /// Something cannot be read.
 pub fn portrait(folder: &Path) -> BTreeMap<String, String> {
+    portrait_as(folder, |owner| owner)
+}
+
+/// As [`portrait`], with each owner and group as the caller sees them.
+///
+/// # Panics
+/// Something cannot be read.
+pub fn portrait_as(
+    folder: &Path,
+    owner: impl Fn((u32, u32)) -> (u32, u32),
+) -> BTreeMap<String, String> {
     let mut seen = BTreeMap::new();
     let mut first = BTreeMap::new();
     let mut pending = vec![PathBuf::new()];
@@ -56,11 +67,10 @@ pub fn portrait(folder: &Path) -> BTreeMap<String, String> {
         } else {
             String::new()
         };
+        let (uid, gid) = owner((meta.uid(), meta.gid()));
         let line = format!(
-            "{detail} {:o} {}:{} {}.{:09}{shared}{}",
+            "{detail} {:o} {uid}:{gid} {}.{:09}{shared}{}",
             meta.mode() & 0o7777,
-            meta.uid(),
-            meta.gid(),
             meta.mtime(),
             meta.mtime_nsec(),
             attributes(&here)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{Outcome, Runtime, Scratch, output_within, program};
+use crate::{OrdinaryUser, Outcome, Runtime, Scratch, output_within, program};
 
 /// One image store and the commands on it.
 #[derive(Debug)]
@@ -40,6 +40,19 @@ impl ImageStore {
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(program("keel-image"));
         command.arg("--root").arg(self.path()).args(args).current_dir(&*self.scratch);
+        command
+    }
+
+    /// A command of keel-image that an ordinary user gives, on a store in `home`, which is made and the user's.
+    pub fn command_of<S: AsRef<OsStr>>(&self, user: &OrdinaryUser, args: &[S]) -> Command {
+        let home = self.beside("home");
+        if !home.exists() {
+            std::fs::create_dir(&home).expect("a folder");
+            user.owns(&home);
+        }
+        let mut command = user.runs(&program("keel-image"));
+        command.arg("--root").arg(home.join("store")).args(args).current_dir(&*self.scratch);
+        command.env("HOME", home);
         command
     }
 

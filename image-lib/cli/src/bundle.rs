@@ -12,6 +12,7 @@ use keel_image::store::Store;
 use crate::commit;
 use crate::container_flags::ContainerFlags;
 use crate::failure::Failure;
+use crate::namespace;
 use crate::output;
 use crate::progress::Bars;
 
@@ -35,7 +36,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let directory = &arguments.directory;
     let failed = |error: std::io::Error| Failure::at("create", directory, &error);
-    let options = arguments.container.options(&arguments.args)?;
+    let mut options = arguments.container.options(&arguments.args)?;
+    options.privilege = namespace::privilege_outside();
     let image = store.resolve(&arguments.image)?;
     let existed = directory.exists();
     if existed && fs::read_dir(directory).map_err(failed)?.next().is_some() {

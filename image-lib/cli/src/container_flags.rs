@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keel_image::bundle::{Mount, Network, Options, Seccomp, Volume};
+use keel_image::bundle::{Mount, Network, Options, Privilege, Seccomp, Volume};
 
 use crate::failure::Failure;
 use crate::units;
@@ -109,6 +109,7 @@ impl ContainerFlags {
             },
             seccomp: self.seccomp()?,
             cgroups_path: None,
+            privilege: Privilege::of_this_process(),
             annotations: annotations.collect(),
         })
     }

@@ -89,7 +89,7 @@ impl From<StoreError> for Failure {
                 failure.with_hint("run as root, or name a store of your own with --root")
             }
             StoreError::Layer { .. } if !rustix::process::geteuid().is_root() => {
-                failure.with_hint("unpacking the layers of an image needs root")
+                failure.with_hint("unpacking the layers of an image needs root or a user namespace")
             }
             StoreError::Mismatch(_) => failure.with_hint(
                 "the image was damaged on its way or on the disk: keel-image fsck --repair removes \
@@ -121,7 +121,7 @@ impl From<MountError> for Failure {
         if rustix::process::geteuid().is_root() {
             return failure;
         }
-        failure.with_hint("mounting the layers of an image needs root")
+        failure.with_hint("mounting the layers of an image needs root or a user namespace")
     }
 }
 

@@ -25,6 +25,7 @@ mod logout;
 mod manifest;
 #[cfg(test)]
 mod manual;
+mod namespace;
 mod output;
 mod progress;
 mod prune;
@@ -56,6 +57,9 @@ struct Arguments {
     /// The store [default: $KEEL_IMAGE_ROOT, /var/lib/keel, or ~/.local/share/keel]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// The ids of an ordinary user's containers
+    #[arg(long, global = true, value_name = "IDS", default_value = "auto")]
+    ids: namespace::Ids,
     #[command(subcommand)]
     command: Command,
 }
@@ -121,8 +125,32 @@ enum Command {
     Sweep(interrupt::Arguments),
     /// Give an image a further name
     Tag(tag::Arguments),
+    /// Calls newuidmap and newgidmap for a process
+    #[command(hide = true)]
+    MapIds(namespace::MapArguments),
     /// Unpack an image's layers and print their directories, lowest first
     Unpack(unpack::Arguments),
+    /// Run a command as root of this user's namespace
+    Unshare(namespace::Arguments),
+}
+
+impl Command {
+    /// Does it make, see or remove files of images? Whoever is not root of the host does that as root
+    /// of a user namespace.
+    fn handles_files(&self) -> bool {
+        !matches!(
+            self,
+            Self::Completion(_)
+                | Self::History(_)
+                | Self::Images(_)
+                | Self::Inspect(_)
+                | Self::Login(_)
+                | Self::Logout(_)
+                | Self::MapIds(_)
+                | Self::Save(_)
+                | Self::Tag(_)
+        )
+    }
 }
 
 fn main() -> ExitCode {
@@ -136,7 +164,11 @@ fn main() -> ExitCode {
         }
     };
     let root = arguments.root.unwrap_or_else(Store::default_root);
-    match dispatch(arguments.command, &root) {
+    let entered = match arguments.command.handles_files() {
+        true => namespace::enter(arguments.ids),
+        false => Ok(()),
+    };
+    match entered.and_then(|()| dispatch(arguments.command, &root)) {
         Ok(code) => code,
         Err(failure) => {
             failure.print();
@@ -146,6 +178,13 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failure> {
+    match &command {
+        Command::MapIds(arguments) => {
+            return namespace::map(arguments).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Unshare(arguments) => return namespace::run(arguments),
+        _ => {}
+    }
     if let Command::Build { arguments } = command {
         let mut parser = lexopt::Parser::from_args(arguments);
         build::run(&mut parser, root)?;
@@ -166,8 +205,12 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         interrupt::clean_up_on_signals(store.path())?;
     }
     match command {
-        Command::Build { .. } | Command::Login(_) | Command::Logout(_) | Command::Completion(_) => {
-        }
+        Command::Build { .. }
+        | Command::Completion(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::MapIds(_)
+        | Command::Unshare(_) => {}
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
         Command::Commit(arguments) => commit::run(&store, &arguments)?,
         Command::Copy(arguments) => copy::run(&store, &arguments)?,

@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use keel_image::build::{BuildOptions, BuildOutcome};
-use keel_image::bundle::{Mount, Options, Spec};
+use keel_image::bundle::{Mount, Options, Privilege, Spec};
 use keel_image::fsroot::Root;
 use keel_image::identity::Digest;
 use keel_image::reference::Reference;
@@ -99,7 +99,9 @@ fn start(store: &Store, arguments: &Arguments) -> Result<ExitCode, Failure> {
     commit::note_origin(&bundle.path, &image, Some((&id, &runtime)))?;
     let overlay = Overlay { lowers: &layers, upper: Some((&bundle.upper, &bundle.work)) };
     let mount = overlay.mount(&bundle.rootfs)?;
-    let container = Container { runtime: &runtime, bundle: &bundle.path, id: &id };
+    let is_users = options.privilege != Privilege::Root;
+    let state = is_users.then(|| bundle.path.join("state"));
+    let container = Container { runtime: &runtime, state, bundle: &bundle.path, id: &id };
     let code = container.run(arguments.interactive || arguments.container.tty);
     // The container is gone; if its mount is not, that is worth telling.
     let unmounted = mount.unmount();
@@ -237,17 +239,27 @@ impl Bundle {
 /// A container while it runs.
 struct Container<'a> {
     runtime: &'a Path,
+    /// The runtime's own, in which an ordinary user may write.
+    state: Option<PathBuf>,
     bundle: &'a Path,
     id: &'a str,
 }
 
 impl Container<'_> {
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.runtime);
+        if let Some(state) = &self.state {
+            command.arg("--root").arg(state);
+        }
+        command
+    }
+
     fn run(&self, keep_input: bool) -> Result<u8, Failure> {
         let failed = |error: io::Error| Failure::at("run", self.runtime, &error);
         let log = self.bundle.join("runtime.log");
         // Signals are caught before there is anything to clean up after.
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).map_err(failed)?;
-        let mut command = Command::new(self.runtime);
+        let mut command = self.command();
         command.arg("--log").arg(&log).args(["--log-format", "json", "run", "--bundle"]);
         command.arg(self.bundle).arg(self.id);
         if !keep_input {
@@ -325,7 +337,7 @@ impl Container<'_> {
 
     /// Runs a further command of the runtime, whose answer does not matter.
     fn ask_runtime(&self, arguments: &[&str]) {
-        let mut command = Command::new(self.runtime);
+        let mut command = self.command();
         let quiet = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let _ = quiet.stderr(Stdio::null()).status();
     }

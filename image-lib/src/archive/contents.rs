@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 use super::ArchiveError;
@@ -37,6 +37,7 @@ impl<'s> Contents<'s> {
 
     /// Reads a tar to its end.
     pub(super) fn read<R: Read>(&mut self, archive: R) -> Result<(), ArchiveError> {
+        let archive = BufReader::with_capacity(128 << 10, archive);
         let mut reader = Reader::new(archive, self.store.limits().archive);
         while let Some(entry) = reader.next_entry()? {
             let path = entry.relative_path().map_err(|problem| reader.refuse(problem))?;
@@ -70,7 +71,7 @@ impl<'s> Contents<'s> {
     pub(super) fn add(
         &mut self,
         path: &Path,
-        content: &mut dyn Read,
+        content: &mut dyn BufRead,
         size: u64,
     ) -> Result<(), ArchiveError> {
         let expected = blob_name(path);

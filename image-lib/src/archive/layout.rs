@@ -1,6 +1,7 @@
 //! OCI image layouts (image-spec image-layout.md), in a tar or as a directory.
 
 use std::fs;
+use std::io::BufReader;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -47,9 +48,9 @@ pub(super) fn read_directory<'s>(
     let root = Root::open(path).map_err(|error| failed(error.source))?;
     let mut contents = Contents::new(store)?;
     let mut add = |name: &Path| {
-        let mut file = root.open_file(name).map_err(|error| failed(error.source))?;
+        let file = root.open_file(name).map_err(|error| failed(error.source))?;
         let metadata: fs::Metadata = file.metadata().map_err(failed)?;
-        contents.add(name, &mut file, metadata.len())
+        contents.add(name, &mut BufReader::with_capacity(128 << 10, file), metadata.len())
     };
     for name in ["oci-layout", "index.json"] {
         add(Path::new(name))?;

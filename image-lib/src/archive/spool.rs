@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 
 use super::ArchiveError;
@@ -36,7 +36,7 @@ impl<'s> Spool<'s> {
     pub(super) fn add(
         &mut self,
         entry: &str,
-        content: &mut dyn Read,
+        content: &mut dyn BufRead,
         size: u64,
         expected: Option<&Digest>,
     ) -> Result<Spooled, ArchiveError> {
@@ -71,9 +71,21 @@ impl<'s> Spool<'s> {
     }
 }
 
-fn copy(content: &mut dyn Read, to: impl Write, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
+fn copy(
+    content: &mut dyn BufRead,
+    to: impl Write,
+    algorithm: Algorithm,
+) -> io::Result<(Digest, u64)> {
     let mut meter = Meter::writer(to, algorithm);
-    io::copy(content, &mut meter)?;
+    loop {
+        let part = content.fill_buf()?;
+        let length = part.len();
+        if length == 0 {
+            break;
+        }
+        meter.write_all(part)?;
+        content.consume(length);
+    }
     let (_, digest, size) = meter.into_parts();
     Ok((digest, size))
 }

@@ -4,7 +4,7 @@
 //! are ordinary names here.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ pub fn extract(
     let file = tree.root().open_file(&selected.path)?;
     let broken = |reason: String| refuse(selected, reason);
     let decoder = Decoder::new(file).map_err(|error| broken(error.to_string()))?;
-    let mut reader = Reader::new(decoder, Limits::default());
+    let mut reader = Reader::new(BufReader::with_capacity(128 << 10, decoder), Limits::default());
     let time = selected.entries.first().map(|entry| entry.metadata.mtime).unwrap_or_default();
     let base = copier.enter(&destination.path, time)?;
     while let Some(entry) = reader.next_entry().map_err(|error| broken(error.to_string()))? {

@@ -192,7 +192,11 @@ impl StageBuilder<'_, '_> {
             }
         }
         config.env = environment.entries();
+        let privilege = bundle::Privilege::of_this_process();
+        // Where an ordinary user's cgroups are is the runtime's affair.
+        let is_root = privilege == bundle::Privilege::Root;
         let options = bundle::Options {
+            privilege,
             entrypoint: Some(invocation.args.clone()),
             hostname: Some(HOSTNAME.to_owned()),
             network: match network {
@@ -200,7 +204,7 @@ impl StageBuilder<'_, '_> {
                 Network::None | Network::Default => bundle::Network::None,
             },
             mounts,
-            cgroups_path: Some(format!("/{id}")),
+            cgroups_path: is_root.then(|| format!("/{id}")),
             ..bundle::Options::default()
         };
         let spec = bundle::Spec::new(&config, workspace.root(), &options)?.to_json();

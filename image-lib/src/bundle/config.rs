@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::privilege::IdMapping;
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RuntimeConfig {
@@ -72,7 +74,12 @@ pub struct Mount {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Linux {
-    pub(super) resources: Resources,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) uid_mappings: Vec<IdMapping>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) gid_mappings: Vec<IdMapping>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resources: Option<Resources>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cgroups_path: Option<String>,
     pub(super) namespaces: Vec<Namespace>,
@@ -90,6 +97,7 @@ pub(super) struct Namespace {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct Resources {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) devices: Vec<DeviceRule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) memory: Option<Memory>,

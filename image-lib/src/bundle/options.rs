@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{BundleError, Mount};
+use super::{BundleError, Mount, Privilege};
 
 /// The network of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,6 +114,8 @@ pub struct Options {
     pub seccomp: Seccomp,
     /// The cgroup; without one it is the runtime's affair.
     pub cgroups_path: Option<String>,
+    /// Who starts the container.
+    pub privilege: Privilege,
     /// Further annotations, which win over the image's.
     pub annotations: BTreeMap<String, String>,
 }

@@ -78,7 +78,13 @@ impl Spec {
     /// There is no command, or a name in image or options means nothing.
     pub fn new(config: &Config, rootfs: &Root, options: &Options) -> Result<Self, BundleError> {
         let args = command(config, options)?;
-        let ids = user::lookup(rootfs, options.user.as_deref().unwrap_or(&config.user))?;
+        let mut ids = user::lookup(rootfs, options.user.as_deref().unwrap_or(&config.user))?;
+        // Who may set no groups needs not to name the one that the process has anyway.
+        let has_groups = options.privilege.has_groups();
+        if !options.privilege.is_root() {
+            let own = ids.gid;
+            ids.additional_gids.retain(|gid| has_groups && *gid != own);
+        }
         let capabilities = capability::effective(&options.cap_add, &options.cap_drop)?;
         let seccomp = match options.seccomp {
             Seccomp::Default => seccomp::profile(&capabilities, std::env::consts::ARCH),
@@ -104,6 +110,7 @@ impl Spec {
             oom_score_adj: 0,
             no_new_privileges: false,
         };
+        let (uids, gids) = options.privilege.mappings();
         Ok(Self {
             config: RuntimeConfig {
                 oci_version: "1.0.2",
@@ -113,9 +120,11 @@ impl Spec {
                 mounts: mounts(options),
                 annotations: options.annotations.clone(),
                 linux: Linux {
-                    resources: resources(options),
+                    uid_mappings: uids.to_vec(),
+                    gid_mappings: gids.to_vec(),
+                    resources: options.privilege.resources(resources(options)),
                     cgroups_path: options.cgroups_path.clone(),
-                    namespaces: namespaces(options.network),
+                    namespaces: namespaces(options),
                     seccomp,
                     masked_paths: MASKED_PATHS.to_vec(),
                     readonly_paths: READONLY_PATHS.to_vec(),
@@ -216,6 +225,7 @@ fn mounts(options: &Options) -> Vec<Mount> {
         source: (*source).to_owned(),
         options: flags.iter().map(|flag| (*flag).to_owned()).collect(),
     });
+    let own = options.privilege.mounts(own.collect()).into_iter();
     let volumes = options.volumes.iter().map(super::Volume::mount);
     let mut mounts: Vec<Mount> = own.chain(volumes).chain(options.mounts.iter().cloned()).collect();
     // A volume on one of the container's own places stands in for it.
@@ -226,15 +236,17 @@ fn mounts(options: &Options) -> Vec<Mount> {
     mounts
 }
 
-fn namespaces(network: Network) -> Vec<Namespace> {
+fn namespaces(options: &Options) -> Vec<Namespace> {
     // As Docker: on a host with cgroup version 1 a container sees the host's cgroup paths.
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let wanted = |kind: &&str| match *kind {
-        "network" => network == Network::None,
+        "network" => options.network == Network::None,
         "cgroup" => unified,
+        "user" => !options.privilege.mappings().0.is_empty(),
         _ => true,
     };
-    let kept = ["mount", "network", "uts", "pid", "ipc", "cgroup"].into_iter().filter(wanted);
+    let kept =
+        ["mount", "network", "uts", "pid", "ipc", "cgroup", "user"].into_iter().filter(wanted);
     kept.map(|kind| Namespace { kind }).collect()
 }
 

@@ -1,6 +1,6 @@
 //! One pass over a layer's blob: decompress, digest, unpack, with bounded memory.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 use super::bounded::{Bounded, Exceeded};
 use super::{Extracted, Extractor, LayerError, Limits};
@@ -8,6 +8,10 @@ use crate::blob::{Compression, Meter};
 use crate::fsroot::Directory;
 use crate::identity::{Algorithm, DiffId};
 use crate::tar::{Reader, TarError};
+
+/// Bytes that are decompressed, digested and written at once: small enough for a processor's own
+/// memory, large enough that calls do not count.
+const BUFFER: usize = 128 << 10;
 
 /// A layer that has been read to its end. Whether it is the right one is for the caller to see
 /// before anyone else sees the tree.
@@ -55,20 +59,24 @@ pub fn verify<R: Read>(
     })
 }
 
+/// The bytes of the archive.
+type Source<'a, R> = BufReader<Meter<Bounded<&'a mut R>>>;
+
 fn each<R: Read>(
     blob: &mut R,
     algorithm: Algorithm,
     limits: &Limits,
-    mut visit: impl FnMut(&mut Reader<Meter<Bounded<&mut R>>>) -> Result<(), LayerError>,
+    mut visit: impl FnMut(&mut Reader<Source<'_, R>>) -> Result<(), LayerError>,
 ) -> Result<(DiffId, Compression), LayerError> {
     let bounded = Bounded::new(&mut *blob, limits)?;
     let compression = bounded.compression();
-    let mut reader = Reader::new(Meter::new(bounded, algorithm), limits.archive);
+    let source = BufReader::with_capacity(BUFFER, Meter::new(bounded, algorithm));
+    let mut reader = Reader::new(source, limits.archive);
     visit(&mut reader).map_err(unwrap_limit)?;
     let mut rest = reader.into_inner();
     // Padding and even garbage behind the archive belong to both digests.
     io::copy(&mut rest, &mut io::sink()).map_err(LayerError::Read).map_err(unwrap_limit)?;
-    let (digest, _) = rest.finish();
+    let (digest, _) = rest.into_inner().finish();
     io::copy(blob, &mut io::sink()).map_err(LayerError::Read)?;
     Ok((DiffId::new(digest), compression))
 }

@@ -8,7 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::LayerError;
-use super::whiteout::{OPAQUE_NAME, OPAQUE_XATTR, PREFIX, archived_xattr, is_host_xattr};
+use super::form::{DEVICE_XATTR, Form, OWNER_XATTR, recorded_device, recorded_owner};
+use super::whiteout::{OPAQUE_NAME, PREFIX, archived_xattr, is_host_xattr};
 use crate::fsroot::{Directory, FileKind, Metadata, Root, Times};
 use crate::spec::Timestamp;
 use crate::tar::{Entry, EntryKind, Writer};
@@ -36,6 +37,7 @@ pub struct Contents {
 struct Diff<'w, W> {
     writer: &'w mut Writer<W>,
     options: DiffOptions,
+    form: Form,
     /// The first path of every file with several names.
     linked: HashMap<(u64, u64), Vec<u8>>,
     contents: Contents,
@@ -50,7 +52,8 @@ pub fn write_upper<W: Write>(
     writer: &mut Writer<W>,
     options: DiffOptions,
 ) -> Result<Contents, LayerError> {
-    let mut diff = Diff { writer, options, linked: HashMap::new(), contents: Contents::default() };
+    let (form, linked) = (Form::of_this_process(), HashMap::new());
+    let mut diff = Diff { writer, options, form, linked, contents: Contents::default() };
     diff.directory(upper.directory(), &mut PathBuf::new(), 0)?;
     Ok(diff.contents)
 }
@@ -123,15 +126,24 @@ impl<W: Write> Diff<'_, W> {
         };
         let stored = parent.xattrs(name).map_err(LayerError::Upper)?;
         let has = |attribute: &[u8]| stored.iter().any(|(name, _)| name == attribute);
-        if has(b"trusted.overlay.redirect") || has(b"trusted.overlay.metacopy") {
+        if ["trusted", "user"].iter().any(|space| {
+            has(format!("{space}.overlay.redirect").as_bytes())
+                || has(format!("{space}.overlay.metacopy").as_bytes())
+        }) {
             return Err(refused("it only refers to a lower layer"));
         }
         let mut entry = Entry::new(path.as_os_str().as_bytes(), kind, metadata.mode);
         (entry.uid, entry.gid) = (metadata.uid, metadata.gid);
         entry.mtime = metadata.mtime.clamped(self.options.epoch);
-        let is_opaque = stored.iter().any(|(n, v)| n == OPAQUE_XATTR && v == b"y");
+        let mark = self.form.opaque_xattr();
+        let is_opaque = stored.iter().any(|(n, v)| n == mark && v == b"y");
         for (attribute, value) in &stored {
-            if let Some(attribute) = archived_xattr(attribute).filter(|a| !is_host_xattr(a)) {
+            if self.form.has_user_marks() && take_record(&mut entry, attribute, value) {
+                continue;
+            }
+            if let Some(attribute) =
+                archived_xattr(self.form, attribute).filter(|a| !is_host_xattr(a))
+            {
                 entry.xattrs.push((attribute, value.clone()));
             }
         }
@@ -144,7 +156,7 @@ impl<W: Write> Diff<'_, W> {
             }
             self.linked.insert(metadata.inode, entry.path.clone());
         }
-        match kind {
+        match entry.kind {
             EntryKind::File => self.content(parent, name, &mut entry, metadata)?,
             EntryKind::Symlink => {
                 entry.mode = 0o777;
@@ -160,7 +172,9 @@ impl<W: Write> Diff<'_, W> {
                 self.directory(&directory, path, depth + 1)?;
             }
             _ => {
-                entry.device = metadata.device;
+                if kind == entry.kind {
+                    entry.device = metadata.device;
+                }
                 self.append(&entry)?;
             }
         }
@@ -184,4 +198,23 @@ impl<W: Write> Diff<'_, W> {
         let mut file = parent.open_file(name).map_err(LayerError::Upper)?;
         Ok(self.writer.append_content(entry, &mut file)?)
     }
+}
+
+/// What an ordinary user's store records beside a file becomes the file's own again.
+fn take_record(entry: &mut Entry, attribute: &[u8], value: &[u8]) -> bool {
+    if attribute == OWNER_XATTR
+        && let Some((uid, gid)) = recorded_owner(value)
+    {
+        (entry.uid, entry.gid) = (uid, gid);
+        return true;
+    }
+    if attribute == DEVICE_XATTR
+        && entry.kind == EntryKind::File
+        && let Some((is_block, device)) = recorded_device(value)
+    {
+        entry.device = device;
+        entry.kind = if is_block { EntryKind::BlockDevice } else { EntryKind::CharacterDevice };
+        return true;
+    }
+    false
 }

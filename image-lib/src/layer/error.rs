@@ -85,6 +85,17 @@ pub enum EntryError {
     /// The device that overlayfs takes for a whiteout.
     #[error("a character device 0/0 would be taken for a whiteout")]
     WhiteoutDevice,
+    /// An owner that this user namespace does not have.
+    #[error(
+        "its owner {uid}:{gid} is not mapped in this user namespace: /etc/subuid and /etc/subgid \
+         give this user too few ids"
+    )]
+    Unmapped {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// Too much content for the disk, or another failure while writing.
     #[error("cannot write its content")]
     Content(#[source] io::Error),

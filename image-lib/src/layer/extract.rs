@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{Gid, Mode, RawMode, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::LayerError;
+use super::attributes::{Attributes, DEFAULT_ACL};
 use super::error::EntryError;
-use super::whiteout::{OPAQUE_XATTR, Whiteout, is_host_xattr, stored_xattr};
+use super::form::Form;
+use super::whiteout::Whiteout;
 use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};
 use crate::spec::Timestamp;
 use crate::tar::{Entry, EntryKind, Reader, TarError};
@@ -30,6 +31,9 @@ pub struct Extractor {
     parent: Option<(PathBuf, Rc<Parent>)>,
     /// Names that a whiteout of this layer hides below.
     hidden: BTreeSet<PathBuf>,
+    /// Access lists that new files of a directory would inherit: they are set when all are made.
+    default_acls: BTreeMap<PathBuf, Entry>,
+    attributes: Attributes,
 }
 
 /// The directory that an entry is made in.
@@ -90,11 +94,23 @@ impl Extracted {
     }
 
     pub(super) fn set_directory_times(&self) -> Result<(), LayerError> {
+        let mut last: Option<(&Path, Directory)> = None;
         for (path, time) in &self.times {
-            let set = if path.as_os_str().is_empty() {
-                self.container.set_times(OsStr::new(TREE), Times::both(*time))
-            } else {
-                self.root.set_times(path, Times::both(*time))
+            let set = match (path.parent(), path.file_name()) {
+                (Some(above), Some(name)) => {
+                    let parent = match last.take() {
+                        // Neighbours stand together in this order.
+                        Some((known, parent)) if known == above => parent,
+                        _ => self
+                            .root
+                            .open_directory_without_links(above)
+                            .map_err(LayerError::Finish)?,
+                    };
+                    let set = parent.set_times(name, Times::both(*time));
+                    last = Some((above, parent));
+                    set
+                }
+                _ => self.container.set_times(OsStr::new(TREE), Times::both(*time)),
             };
             set.map_err(LayerError::Finish)?;
         }
@@ -111,6 +127,8 @@ impl Extractor {
         let tree = OsStr::new(TREE);
         let made = container
             .create_directory(tree, 0o755)
+            // A folder of the host may have lists that are none of the image's affair.
+            .and_then(|()| container.remove_xattr(tree, DEFAULT_ACL))
             .and_then(|()| container.set_mode(tree, 0o755))
             .and_then(|()| container.open_directory(tree))
             .and_then(|directory| directory.try_clone());
@@ -127,14 +145,21 @@ impl Extractor {
             content_bytes: 0,
             warnings: Vec::new(),
         };
-        Ok(Self { extracted, parent: None, hidden: BTreeSet::new() })
+        let attributes = Attributes { form: Form::of_this_process(), warnings: Vec::new() };
+        Ok(Self {
+            extracted,
+            parent: None,
+            hidden: BTreeSet::new(),
+            default_acls: BTreeMap::new(),
+            attributes,
+        })
     }
 
     /// Applies all entries of `reader`.
     ///
     /// # Errors
     /// The archive is damaged, or an entry cannot be applied; the tree is of no use then.
-    pub fn apply_all<R: Read>(&mut self, reader: &mut Reader<R>) -> Result<(), LayerError> {
+    pub fn apply_all<R: BufRead>(&mut self, reader: &mut Reader<R>) -> Result<(), LayerError> {
         while let Some(entry) = reader.next_entry()? {
             self.apply(&entry, reader)?;
         }
@@ -145,7 +170,7 @@ impl Extractor {
     ///
     /// # Errors
     /// As [`Extractor::apply_all`].
-    pub fn apply<R: Read>(
+    pub fn apply<R: BufRead>(
         &mut self,
         entry: &Entry,
         reader: &mut Reader<R>,
@@ -160,7 +185,7 @@ impl Extractor {
         })
     }
 
-    fn apply_entry<R: Read>(
+    fn apply_entry<R: BufRead>(
         &mut self,
         entry: &Entry,
         reader: &mut Reader<R>,
@@ -180,28 +205,25 @@ impl Extractor {
         let parent = &parent.directory;
         self.extracted.links.remove(&path);
         self.extracted.implicit.remove(&path);
+        self.default_acls.remove(&path);
         match entry.kind {
             EntryKind::Directory => self.directory(entry, &path, parent, name),
             EntryKind::HardLink => self.hard_link(entry, &path, parent, name),
-            kind => {
-                self.make_room(&path, parent, name)?;
-                match kind {
-                    EntryKind::File => self.file(entry, reader, parent, name),
-                    EntryKind::Symlink => {
-                        use std::os::unix::ffi::OsStrExt;
-                        parent.symlink(OsStr::from_bytes(&entry.link), name)?;
-                        self.attributes(entry, parent, name)
-                    }
-                    EntryKind::CharacterDevice => {
-                        if entry.device == (0, 0) {
-                            return Err(EntryError::WhiteoutDevice);
-                        }
-                        self.node(entry, FileKind::CharacterDevice, parent, name)
-                    }
-                    EntryKind::BlockDevice => self.node(entry, FileKind::BlockDevice, parent, name),
-                    _ => self.node(entry, FileKind::Fifo, parent, name),
-                }
+            EntryKind::File => self.file(entry, reader, &path, parent, name),
+            EntryKind::Symlink => {
+                use std::os::unix::ffi::OsStrExt;
+                let target = OsStr::from_bytes(&entry.link);
+                self.make(&path, parent, name, |parent| parent.symlink(target, name))?;
+                self.attributes.of_name(entry, parent, name)
             }
+            EntryKind::CharacterDevice => {
+                if entry.device == (0, 0) {
+                    return Err(EntryError::WhiteoutDevice);
+                }
+                self.node(entry, FileKind::CharacterDevice, &path, parent, name)
+            }
+            EntryKind::BlockDevice => self.node(entry, FileKind::BlockDevice, &path, parent, name),
+            EntryKind::Fifo => self.node(entry, FileKind::Fifo, &path, parent, name),
         }
     }
 
@@ -212,15 +234,23 @@ impl Extractor {
         }
         self.extracted.has_root_entry = true;
         self.extracted.times.insert(PathBuf::new(), entry.mtime);
-        let container = self.extracted.container.try_clone()?;
-        self.attributes(entry, &container, OsStr::new(TREE))
+        self.remember_default_acl(entry, Path::new(""));
+        let root = self.extracted.root.directory().as_fd();
+        self.attributes.of_open(entry, root, OsStr::new(TREE))
+    }
+
+    fn remember_default_acl(&mut self, entry: &Entry, path: &Path) {
+        if entry.xattrs.iter().any(|(name, _)| name == DEFAULT_ACL) {
+            self.default_acls.insert(path.to_owned(), entry.clone());
+        }
     }
 
     /// The directory at `path`, made if it is missing. Links of this layer in the way are followed
     /// inside it.
     fn parent(&mut self, path: &Path) -> Result<Rc<Parent>, EntryError> {
+        // Compared as bytes: both have the same plain form.
         if let Some((known, parent)) = &self.parent
-            && known == path
+            && known.as_os_str() == path.as_os_str()
         {
             return Ok(Rc::clone(parent));
         }
@@ -257,10 +287,29 @@ impl Extractor {
                 self.extracted.implicit.insert(made);
             }
             if hidden {
-                root.set_xattr(&here, OPAQUE_XATTR, b"y")?;
+                root.set_xattr(&here, self.attributes.form.opaque_xattr(), b"y")?;
+                // It has nothing to do with the one below.
+                self.extracted.implicit.remove(&here);
             }
         }
         Ok(())
+    }
+
+    /// Makes what has a single name, in place of what an earlier entry of this layer put there.
+    fn make<T>(
+        &mut self,
+        path: &Path,
+        parent: &Directory,
+        name: &OsStr,
+        make: impl Fn(&Directory) -> Result<T, FsError>,
+    ) -> Result<T, EntryError> {
+        match make(parent) {
+            Err(error) if error.is_present() => {
+                self.make_room(path, parent, name)?;
+                Ok(make(parent)?)
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Removes what an earlier entry of this layer put at `path`.
@@ -292,6 +341,7 @@ impl Extractor {
             self.extracted.implicit.retain(|known| !below(known));
             self.extracted.links.retain(|known, _| !below(known));
             self.extracted.times.retain(|known, _| !below(known));
+            self.default_acls.retain(|known, _| !below(known));
         }
         Ok(parent.remove_tree(name)?)
     }
@@ -303,18 +353,28 @@ impl Extractor {
         parent: &Directory,
         name: &OsStr,
     ) -> Result<(), EntryError> {
-        let found = parent.stat(name)?;
-        if !found.is_some_and(|m| m.kind == FileKind::Directory) {
-            if let Some(found) = found {
-                self.remove(path, parent, name, found)?;
+        // Whatever its mode will be, files are made in it first.
+        let mode = entry.mode & 0o777 | 0o700;
+        match parent.create_directory(name, mode) {
+            Err(error) if error.is_present() => {
+                let found = parent.stat(name)?;
+                if let Some(found) = found.filter(|found| found.kind != FileKind::Directory) {
+                    self.remove(path, parent, name, found)?;
+                    parent.create_directory(name, mode)?;
+                }
             }
-            parent.create_directory(name, 0o700)?;
+            other => other?,
         }
-        self.attributes(entry, parent, name)?;
+        let directory = parent.open_directory(name)?;
+        self.attributes.of_open(entry, directory.as_fd(), name)?;
         if self.hidden.contains(path) {
-            parent.set_xattr(name, OPAQUE_XATTR, b"y")?;
+            parent.set_xattr(name, self.attributes.form.opaque_xattr(), b"y")?;
         }
+        self.remember_default_acl(entry, path);
         self.extracted.times.insert(path.to_owned(), entry.mtime);
+        // Most archives list a directory's files after it. Its own path has no links, so that it is
+        // the directory's path however it was reached.
+        self.parent = Some((path.to_owned(), Rc::new(Parent { directory, real: path.to_owned() })));
         Ok(())
     }
 
@@ -345,99 +405,47 @@ impl Extractor {
         &mut self,
         entry: &Entry,
         kind: FileKind,
+        path: &Path,
         parent: &Directory,
         name: &OsStr,
     ) -> Result<(), EntryError> {
-        parent.create_node(name, kind, 0, entry.device)?;
-        self.attributes(entry, parent, name)
+        let mode = entry.mode & 0o777;
+        if self.attributes.form.has_user_marks() && kind != FileKind::Fifo {
+            // No user may make devices; an empty file holds the place, and a record says of what.
+            let file = self.make(path, parent, name, |parent| parent.create_file(name, mode))?;
+            self.attributes.of_open(entry, file.as_fd(), name)?;
+            return Ok(Attributes::times(entry, file, name)?);
+        }
+        self.make(path, parent, name, |parent| parent.create_node(name, kind, mode, entry.device))?;
+        self.attributes.of_name(entry, parent, name)
     }
 
-    fn file<R: Read>(
+    fn file<R: BufRead>(
         &mut self,
         entry: &Entry,
         reader: &mut Reader<R>,
+        path: &Path,
         parent: &Directory,
         name: &OsStr,
     ) -> Result<(), EntryError> {
-        let mut file = parent.create_file(name, 0o600)?;
+        let mode = entry.mode & 0o777;
+        let mut file = self.make(path, parent, name, |parent| parent.create_file(name, mode))?;
         write_content(reader, &mut file, entry.size).map_err(EntryError::Content)?;
         self.extracted.content_bytes += entry.size;
-        let failed = |operation, errno: Errno| FsError::new(operation, Path::new(name), errno);
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        rustix::fs::fchown(&file, Some(uid), Some(gid))
-            .map_err(|e| failed("change owner of", e))?;
-        for (attribute, value) in stored_xattrs(entry) {
-            let set = rustix::fs::fsetxattr(&file, &attribute, value, XattrFlags::empty());
-            self.tolerate(
-                entry,
-                &attribute,
-                set.map_err(|e| failed("set extended attribute of", e)),
-            )?;
-        }
-        // After the owner, because changing the owner takes set-user-id away.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode as RawMode))
-            .map_err(|e| failed("change mode of", e))?;
-        let time = rustix::fs::Timespec {
-            tv_sec: entry.mtime.seconds,
-            tv_nsec: entry.mtime.nanoseconds.into(),
-        };
-        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-        Ok(rustix::fs::futimens(file.as_fd(), &times).map_err(|e| failed("set times of", e))?)
-    }
-
-    /// Owner, extended attributes, mode, times; in this order, because each may undo the one after.
-    fn attributes(
-        &mut self,
-        entry: &Entry,
-        parent: &Directory,
-        name: &OsStr,
-    ) -> Result<(), EntryError> {
-        parent.set_owner(name, entry.uid, entry.gid)?;
-        for (attribute, value) in stored_xattrs(entry) {
-            let set = parent.set_xattr(name, &attribute, value);
-            self.tolerate(entry, &attribute, set)?;
-        }
-        if entry.kind != EntryKind::Symlink {
-            parent.set_mode(name, entry.mode)?;
-        }
-        Ok(parent.set_times(name, Times::both(entry.mtime))?)
-    }
-
-    /// A file system that knows no such attribute, or a kind of file that can bear none, is no
-    /// reason to refuse an image; it is told.
-    fn tolerate(
-        &mut self,
-        entry: &Entry,
-        attribute: &[u8],
-        result: Result<(), FsError>,
-    ) -> Result<(), EntryError> {
-        match result {
-            Ok(()) => Ok(()),
-            Err(error)
-                if error.is(Errno::OPNOTSUPP)
-                    || (error.is(Errno::PERM) && attribute.starts_with(b"user.")) =>
-            {
-                let attribute = String::from_utf8_lossy(attribute).into_owned();
-                let path = entry.display_path();
-                self.extracted
-                    .warnings
-                    .push(format!("{path}: extended attribute {attribute} cannot be kept"));
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
+        self.attributes.of_open(entry, file.as_fd(), name)?;
+        Ok(Attributes::times(entry, file, name)?)
     }
 
     fn make_opaque(&mut self, path: &Path) -> Result<(), EntryError> {
+        let mark = self.attributes.form.opaque_xattr();
         if path.as_os_str().is_empty() {
-            let container = &self.extracted.container;
-            return Ok(container.set_xattr(OsStr::new(TREE), OPAQUE_XATTR, b"y")?);
+            return Ok(self.extracted.container.set_xattr(OsStr::new(TREE), mark, b"y")?);
         }
         let real = self.parent(path)?.real.clone();
         if real.as_os_str().is_empty() {
             return self.make_opaque(&real);
         }
-        Ok(self.extracted.root.set_xattr(&real, OPAQUE_XATTR, b"y")?)
+        Ok(self.extracted.root.set_xattr(&real, mark, b"y")?)
     }
 
     /// Hides `name` of the lower layers; what this layer has there stays.
@@ -450,7 +458,9 @@ impl Extractor {
             None if self.extracted.links.contains_key(&path) => Ok(()),
             None => Ok(parent.create_whiteout(name)?),
             Some(own) if own.kind == FileKind::Directory => {
-                Ok(parent.set_xattr(name, OPAQUE_XATTR, b"y")?)
+                // It has nothing to do with the one below.
+                self.extracted.implicit.remove(&path);
+                Ok(parent.set_xattr(name, self.attributes.form.opaque_xattr(), b"y")?)
             }
             Some(_) => Ok(()),
         }
@@ -477,8 +487,30 @@ impl Extractor {
                 break;
             }
         }
+        self.set_default_acls()?;
         self.extracted.set_directory_times()?;
+        self.extracted.warnings = self.attributes.warnings;
         Ok(self.extracted)
+    }
+
+    fn set_default_acls(&mut self) -> Result<(), LayerError> {
+        for (path, entry) in std::mem::take(&mut self.default_acls) {
+            let failed = |source| LayerError::Entry { entry: entry.display_path(), source };
+            let (parent, name) = match path.as_os_str().is_empty() {
+                true => (self.extracted.container.try_clone(), OsStr::new(TREE)),
+                false => {
+                    let found = self.extracted.root.parent(&path).map_err(LayerError::Finish)?;
+                    (Ok(found.0), found.1)
+                }
+            };
+            let parent = parent.map_err(LayerError::Finish)?;
+            let lists = entry.xattrs.iter().filter(|(name, _)| name == DEFAULT_ACL);
+            for (attribute, value) in lists {
+                let set = parent.set_xattr(name, attribute, value);
+                self.attributes.tolerate(&entry, attribute, set).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -503,14 +535,8 @@ pub(super) fn link_within(
     }
 }
 
-fn stored_xattrs(entry: &Entry) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
-    let kept = entry.xattrs.iter().filter(|(name, _)| !is_host_xattr(name));
-    kept.map(|(name, value)| (stored_xattr(name), value.as_slice()))
-}
-
 /// Writes an entry's content; holes stay holes.
-fn write_content<R: Read>(reader: &mut Reader<R>, file: &mut File, size: u64) -> io::Result<()> {
-    let mut buffer = [0_u8; 64 << 10];
+fn write_content<R: BufRead>(reader: &mut Reader<R>, file: &mut File, size: u64) -> io::Result<()> {
     let mut ends_in_hole = false;
     loop {
         let hole = reader.hole();
@@ -519,10 +545,14 @@ fn write_content<R: Read>(reader: &mut Reader<R>, file: &mut File, size: u64) ->
             file.seek(SeekFrom::Current(i64::try_from(hole).map_err(|_| Errno::FBIG)?))?;
             ends_in_hole = true;
         }
-        match reader.read(&mut buffer)? {
-            0 => break,
-            count => file.write_all(&buffer[..count])?,
+        let part = reader.fill_buf()?;
+        let length = part.len();
+        if length == 0 {
+            break;
         }
+        file.write_all(part)?;
+        reader.consume(length);
+        ends_in_hole = false;
     }
     if ends_in_hole { file.set_len(size) } else { Ok(()) }
 }

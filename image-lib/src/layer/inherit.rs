@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::LayerError;
 use super::extract::{Extracted, link_within};
+use super::form::Form;
 use super::whiteout::archived_xattr;
 use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};
 use crate::spec::Timestamp;
@@ -18,8 +19,17 @@ impl Extracted {
     /// # Errors
     /// A link's target is in no layer; the kernel's.
     pub fn inherit(&mut self, lower: &Root) -> Result<(), LayerError> {
-        for (path, target) in std::mem::take(&mut self.links) {
-            self.inherit_link(lower, &path, &target)?;
+        let links = std::mem::take(&mut self.links);
+        for (path, target) in &links {
+            // A link to a link that waits too means what that one means.
+            let mut last = target;
+            for _ in 0..links.len() {
+                match links.get(last) {
+                    Some(next) => last = next,
+                    None => break,
+                }
+            }
+            self.inherit_link(lower, path, last)?;
         }
         // Ascending order: a directory is in place before those in it are looked at.
         while let Some(path) = self.implicit.pop_first() {
@@ -120,8 +130,9 @@ fn copy_attributes(
     metadata: Metadata,
 ) -> Result<(), FsError> {
     to.set_owner(own_name, metadata.uid, metadata.gid)?;
+    let form = Form::of_this_process();
     for (attribute, value) in from.xattrs(name)? {
-        if archived_xattr(&attribute).is_some() {
+        if archived_xattr(form, &attribute).is_some() {
             to.set_xattr(own_name, &attribute, &value)?;
         }
     }

@@ -6,10 +6,12 @@
 //! [`Extracted::inherit`].
 
 mod apply;
+mod attributes;
 mod bounded;
 mod diff;
 mod error;
 mod extract;
+mod form;
 mod inherit;
 mod limits;
 mod whiteout;
@@ -19,5 +21,7 @@ pub(crate) use bounded::Bounded;
 pub use diff::{Contents, DiffOptions, write_upper};
 pub use error::{EntryError, LayerError};
 pub use extract::{Extracted, Extractor};
+pub use form::Form;
 pub use limits::Limits;
-pub use whiteout::{OPAQUE_XATTR, Whiteout};
+pub use whiteout::Whiteout;
+pub(crate) use whiteout::archived_xattr;

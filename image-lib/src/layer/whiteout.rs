@@ -4,10 +4,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// The attribute of a directory whose counterparts in lower layers are hidden.
-pub const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
-/// What overlayfs keeps for itself.
-pub(super) const OVERLAY_XATTR_PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+use super::form::Form;
+
 /// The name of the entry that makes its directory opaque.
 pub(super) const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
 /// What the name of a whiteout begins with.
@@ -45,23 +43,22 @@ impl<'n> Whiteout<'n> {
 
 /// The name under which an extended attribute of an archive is stored: what would speak to
 /// overlayfs is escaped the way the kernel unescapes it (since 6.7).
-pub(super) fn stored_xattr(name: &[u8]) -> Vec<u8> {
-    for prefix in OVERLAY_XATTR_PREFIXES {
-        if let Some(rest) = name.strip_prefix(prefix) {
-            return [prefix, b"overlay.", rest].concat();
-        }
+pub(super) fn stored_xattr(form: Form, name: &[u8]) -> Vec<u8> {
+    match name.strip_prefix(form.overlay_prefix()) {
+        Some(rest) => [form.overlay_prefix(), b"overlay.", rest].concat(),
+        None => name.to_vec(),
     }
-    name.to_vec()
 }
 
 /// The name under which a stored extended attribute is archived; nothing if it is overlayfs's own.
-pub(super) fn archived_xattr(name: &[u8]) -> Option<Vec<u8>> {
-    for prefix in OVERLAY_XATTR_PREFIXES {
-        if let Some(rest) = name.strip_prefix(prefix) {
-            return rest.strip_prefix(b"overlay.").map(|own| [prefix, own].concat());
+pub(crate) fn archived_xattr(form: Form, name: &[u8]) -> Option<Vec<u8>> {
+    match name.strip_prefix(form.overlay_prefix()) {
+        Some(rest) => {
+            let own = rest.strip_prefix(b"overlay.")?;
+            Some([form.overlay_prefix(), own].concat())
         }
+        None => Some(name.to_vec()),
     }
-    Some(name.to_vec())
 }
 
 /// Labels belong to the host's policy, not to the image.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::At;
 use super::{Store, StoreError, lock};
 use crate::identity::{ChainId, DiffId};
-use crate::layer::Extracted;
+use crate::layer::{Extracted, Form};
 
 /// The tree in a layer's folder.
 pub(super) const TREE: &str = "fs";
@@ -47,14 +47,15 @@ pub(super) fn boot_id() -> String {
     id.trim().to_owned()
 }
 
-/// The folder of a layer whose tree is the same whatever is below it.
+/// The folder of a layer whose tree is the same whatever is below it. Root's and an ordinary user's
+/// form of a layer are different trees.
 pub(super) fn independent_name(diff_id: &DiffId) -> String {
-    diff_id.digest().hex().to_owned()
+    format!("{}{}", diff_id.digest().hex(), Form::of_this_process().suffix())
 }
 
 /// The folder of a layer whose tree depends on what is below it.
 pub(super) fn dependent_name(chain_id: &ChainId) -> String {
-    format!("chain-{}", chain_id.digest().hex())
+    format!("chain-{}{}", chain_id.digest().hex(), Form::of_this_process().suffix())
 }
 
 impl Store {

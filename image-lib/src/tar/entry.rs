@@ -1,7 +1,7 @@
 //! One entry of an archive, with all its headers applied.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::Problem;
@@ -98,14 +98,19 @@ fn relative(path: &[u8]) -> Result<PathBuf, Problem> {
     if path.contains(&0) {
         return Err(Problem::Path);
     }
-    let mut relative = PathBuf::new();
+    let mut relative = Vec::with_capacity(path.len());
     for component in path.split(|b| *b == b'/') {
         match component {
             b"" | b"." => {}
             // Also where it would stay inside: what `a/../b` means depends on what `a` is.
             b".." => return Err(Problem::Escape),
-            name => relative.push(OsStr::from_bytes(name)),
+            name => {
+                if !relative.is_empty() {
+                    relative.push(b'/');
+                }
+                relative.extend_from_slice(name);
+            }
         }
     }
-    Ok(relative)
+    Ok(PathBuf::from(OsString::from_vec(relative)))
 }

@@ -32,7 +32,11 @@ impl Records {
     }
 
     /// These records where `local` has none of the same key. An empty value takes a key back.
-    pub(super) fn overlaid(&self, local: &Self) -> Self {
+    pub(super) fn overlaid(&self, local: Option<Self>) -> Self {
+        let local = local.unwrap_or_default();
+        if self.0.is_empty() {
+            return local;
+        }
         let kept = self.0.iter().filter(|(key, _)| !local.0.iter().any(|(k, _)| k == key));
         Self(kept.chain(&local.0).cloned().collect())
     }

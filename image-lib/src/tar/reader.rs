@@ -1,14 +1,18 @@
 //! Entry after entry from a stream.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use super::header::{BLOCK, Header};
 use super::pax::Records;
 use super::sparse::{self, Map, PaxSparse};
 use super::{Entry, EntryKind, Limits, Problem, TarError};
 
+/// What a hole holds.
+static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+
 /// Reads an archive. Between two calls of [`Reader::next_entry`] the reader itself gives the
-/// content of the entry, with its holes filled.
+/// content of the entry, with its holes filled. It works on the buffer of the reader below and has
+/// none of its own.
 #[derive(Debug)]
 pub struct Reader<R> {
     inner: R,
@@ -18,7 +22,7 @@ pub struct Reader<R> {
     content: u64,
     paths: u64,
     /// The path of the last entry, for errors.
-    path: String,
+    path: Vec<u8>,
     /// Where the header of the present entry begins.
     header_offset: u64,
     global: Records,
@@ -48,7 +52,7 @@ struct Pending {
     link: Option<Vec<u8>>,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: BufRead> Reader<R> {
     /// Reads the archive in `inner` within `limits`.
     pub fn new(inner: R, limits: Limits) -> Self {
         Self {
@@ -58,7 +62,7 @@ impl<R: Read> Reader<R> {
             entries: 0,
             content: 0,
             paths: 0,
-            path: String::new(),
+            path: Vec::new(),
             header_offset: 0,
             global: Records::default(),
             data: Data::default(),
@@ -77,7 +81,8 @@ impl<R: Read> Reader<R> {
 
     /// An error that names the present entry.
     pub fn refuse(&self, problem: Problem) -> TarError {
-        TarError::Entry { path: self.path.clone(), offset: self.header_offset, problem }
+        let path = String::from_utf8_lossy(&self.path).into_owned();
+        TarError::Entry { path, offset: self.header_offset, problem }
     }
 
     /// The next entry; nothing after the last. What was not read of the one before is skipped.
@@ -107,7 +112,7 @@ impl<R: Read> Reader<R> {
                 b'x' | b'X' | b'L' | b'K' => return Err(self.refuse(Problem::ExtendedOrder)),
                 b'g' => {
                     let records = self.records(header.size)?;
-                    self.global = self.global.overlaid(&records);
+                    self.global = self.global.overlaid(Some(records));
                     let limit = self.limits.extended_header_bytes_max;
                     if self.global.bytes() > limit {
                         let what = "bytes of global headers";
@@ -122,11 +127,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn entry(&mut self, header: Header, pending: Pending) -> Result<Entry, TarError> {
-        let records = self.global.overlaid(&pending.records.unwrap_or_default());
+        let records = self.global.overlaid(pending.records);
         let path = records.get("path").map(<[u8]>::to_vec).or(pending.path).unwrap_or(header.path);
         // A sparse file of PAX has its own name elsewhere, the visible one is made up.
         let path = records.get("GNU.sparse.name").map(<[u8]>::to_vec).unwrap_or(path);
-        self.path = String::from_utf8_lossy(&path).into_owned();
+        self.path.clone_from(&path);
         let link =
             records.get("linkpath").map(<[u8]>::to_vec).or(pending.link).unwrap_or(header.link);
         self.check_path(&path)?;
@@ -200,7 +205,7 @@ impl<R: Read> Reader<R> {
     }
 
     fn map_in_content(&mut self, size: u64) -> Result<Map, TarError> {
-        let (path, offset) = (self.path.clone(), self.header_offset);
+        let (path, offset) = (String::from_utf8_lossy(&self.path).into_owned(), self.header_offset);
         let refuse = |problem| TarError::Entry { path: path.clone(), offset, problem };
         let mut left = self.data.stored;
         let next = || {
@@ -318,23 +323,38 @@ impl<R: Read> Reader<R> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
-            match self.inner.read(&mut block[filled..]) {
-                Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(self.refuse(Problem::Truncated)),
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(TarError::Read { offset: self.offset, source }),
+            let part = self.buffered()?;
+            let count = part.len().min(BLOCK - filled);
+            if count == 0 {
+                let truncated = || self.refuse(Problem::Truncated);
+                return if filled == 0 { Ok(None) } else { Err(truncated()) };
             }
+            block[filled..filled + count].copy_from_slice(&part[..count]);
+            self.inner.consume(count);
+            filled += count;
         }
         self.offset += BLOCK as u64;
         Ok(Some(block))
     }
 
+    /// What the reader below has ready; nothing at its end.
+    fn buffered(&mut self) -> Result<&[u8], TarError> {
+        let offset = self.offset;
+        fill(&mut self.inner).map_err(|source| TarError::Read { offset, source })
+    }
+
     fn skip(&mut self, bytes: u64) -> Result<(), TarError> {
-        let skipped = io::copy(&mut (&mut self.inner).take(bytes), &mut io::sink());
-        let skipped = skipped.map_err(|source| TarError::Read { offset: self.offset, source })?;
-        self.offset += skipped;
-        if skipped == bytes { Ok(()) } else { Err(self.refuse(Problem::Truncated)) }
+        let mut left = bytes;
+        while left > 0 {
+            let count = at_most(self.buffered()?.len(), left);
+            if count == 0 {
+                return Err(self.refuse(Problem::Truncated));
+            }
+            self.inner.consume(count);
+            self.offset += count as u64;
+            left -= count as u64;
+        }
+        Ok(())
     }
 
     /// How many of the next bytes of the content are a hole; 0 if data comes next.
@@ -353,23 +373,46 @@ fn padded(size: u64) -> u64 {
     size.div_ceil(BLOCK as u64).saturating_mul(BLOCK as u64)
 }
 
-impl<R: Read> Read for Reader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = |left: u64| usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let hole = length(self.hole());
-        if hole > 0 {
-            buffer[..hole].fill(0);
-            self.data.position += hole as u64;
-            return Ok(hole);
+/// As much of `length` as `limit` allows.
+fn at_most(length: usize, limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX).min(length)
+}
+
+/// The buffer of a reader, filled if it was empty. An interrupted call is made again.
+fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        let Some((offset, run)) = self.data.segments.last_mut() else { return Ok(0) };
-        let wanted = length(*run);
-        let count = self.inner.read(&mut buffer[..wanted])?;
-        if count == 0 && wanted > 0 {
+    }
+    // What is buffered now is only looked at: a borrow out of the loop would outlive it.
+    reader.fill_buf()
+}
+
+impl<R: BufRead> BufRead for Reader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let hole = self.hole();
+        if hole > 0 {
+            return Ok(&ZEROS[..at_most(ZEROS.len(), hole)]);
+        }
+        let Some((_, run)) = self.data.segments.last().copied() else { return Ok(&[]) };
+        if fill(&mut self.inner)?.is_empty() {
             let error = self.refuse(Problem::Truncated);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
         }
+        let ready = self.inner.fill_buf()?;
+        Ok(&ready[..at_most(ready.len(), run)])
+    }
+
+    fn consume(&mut self, count: usize) {
         let read = count as u64;
+        // The reader below knows nothing of holes.
+        if self.hole() > 0 {
+            return self.skip_hole(read);
+        }
+        let Some((offset, run)) = self.data.segments.last_mut() else { return };
         (*offset, *run) = (*offset + read, *run - read);
         if *run == 0 {
             self.data.segments.pop();
@@ -377,6 +420,16 @@ impl<R: Read> Read for Reader<R> {
         self.data.stored -= read;
         self.data.position += read;
         self.offset += read;
+        self.inner.consume(count);
+    }
+}
+
+impl<R: BufRead> Read for Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ready = self.fill_buf()?;
+        let count = ready.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&ready[..count]);
+        self.consume(count);
         Ok(count)
     }
 }
