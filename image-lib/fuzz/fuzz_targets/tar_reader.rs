@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     path_bytes_max: 4095,
     depth_max: 64,
     extended_header_bytes_max: 1 << 16,
+    xattrs_max: 64,
     path_bytes_total_max: 1 << 16,
     content_bytes_max: 1 << 18,
 };

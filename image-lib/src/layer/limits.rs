@@ -14,6 +14,8 @@ pub struct Limits {
     pub ratio_max: u64,
     /// Below this size the ratio is not looked at: small layers of zeros are common.
     pub ratio_from_bytes: u64,
+    /// The most layers of one image: overlayfs stacks no more than 500.
+    pub layers_max: usize,
 }
 
 impl Default for Limits {
@@ -23,6 +25,7 @@ impl Default for Limits {
             expanded_bytes_max: 256 << 30,
             ratio_max: 1000,
             ratio_from_bytes: 256 << 20,
+            layers_max: 500,
         }
     }
 }

@@ -114,6 +114,14 @@ pub enum StoreError {
         /// The number of diff ids in the configuration.
         diff_ids: usize,
     },
+    /// More layers than can be stacked, or than the caller allows.
+    #[error("the image has {count} layers, more than the {limit} that are taken")]
+    TooManyLayers {
+        /// The number of layers.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// An index has nothing for this host.
     #[error("{digest} has no image for the platform {platform}: it has {available}")]
     Platform {

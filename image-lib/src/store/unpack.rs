@@ -104,6 +104,10 @@ impl Store {
         staged: &Staged,
         progress: &dyn Progress,
     ) -> Result<Vec<PathBuf>, StoreError> {
+        let limit = self.limits().layers_max;
+        if layers.len() > limit {
+            return Err(StoreError::TooManyLayers { count: layers.len(), limit });
+        }
         let _hold = self.hold()?;
         let chain_ids = chain(layers);
         let mut found = Vec::new();

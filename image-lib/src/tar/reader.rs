@@ -255,7 +255,12 @@ impl<R: BufRead> Reader<R> {
         self.entries += 1;
         self.content = self.content.saturating_add(entry.size);
         self.paths = self.paths.saturating_add((entry.path.len() + entry.link.len()) as u64);
-        let Limits { entries_max, content_bytes_max, path_bytes_total_max, .. } = self.limits;
+        let Limits { entries_max, content_bytes_max, path_bytes_total_max, xattrs_max, .. } =
+            self.limits;
+        if entry.xattrs.len() > xattrs_max {
+            let limit = xattrs_max as u64;
+            return Err(self.refuse(Problem::Limit { what: "extended attributes", limit }));
+        }
         if self.paths > path_bytes_total_max {
             let what = "bytes of all paths";
             return Err(self.refuse(Problem::Limit { what, limit: path_bytes_total_max }));
