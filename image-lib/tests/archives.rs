@@ -193,6 +193,7 @@ fn stops_bombs() {
         expanded_bytes_max: 2 << 20,
         ratio_max: 50,
         ratio_from_bytes: 64 << 10,
+        ..layer::Limits::default()
     };
     let store = folder.store().with_limits(small);
     let many: Vec<_> = (0..20).map(|n| file(&format!("f{n}"), "")).collect();
