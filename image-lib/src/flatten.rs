@@ -162,7 +162,8 @@ fn place_one(
         Some(_) => to.unlink(own)?,
         None => {}
     }
-    copy(from, name, &to, own, metadata)
+    // It may be a layer as it lies.
+    copy(from, name, &to, own, metadata, true)
 }
 
 fn set_root_attributes(layers: &[PathBuf], target: &Path) -> Result<(), FsError> {
