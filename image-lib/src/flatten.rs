@@ -11,7 +11,18 @@ use crate::layer::{Form, archived_xattr};
 use crate::snapshot::{MountError, Overlay};
 
 /// What new files of a directory inherit.
-const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
+/// How a tree is seen, and so what the names of its extended attributes mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// A layer as it lies: overlayfs's own attributes are there, and an image's are escaped.
+    Layer,
+    /// Through overlayfs: its own are not there, and an image's have their names.
+    View,
+    /// One of the two: what could be overlayfs's own is left out.
+    Either,
+}
 
 /// Why layers cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +49,7 @@ pub fn flatten(layers: &[PathBuf], target: &Path) -> Result<(), FlattenError> {
     let merged = Overlay::open(layers).map_err(FlattenError::Layers)?;
     // Overlayfs does not stack a single layer, which is seen as it lies.
     let is_layer = layers.iter().all(|layer| *layer == layers[0]);
+    let seen = if is_layer { Seen::Layer } else { Seen::View };
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut directories = Vec::new();
     for entry in merged.walk(Path::new("")).map_err(copied)? {
@@ -55,7 +67,7 @@ pub fn flatten(layers: &[PathBuf], target: &Path) -> Result<(), FlattenError> {
             }
             links.insert(metadata.inode, entry.path.clone());
         }
-        copy(&entry.parent, &entry.name, &parent, name, metadata, is_layer).map_err(copied)?;
+        copy(&entry.parent, &entry.name, &parent, name, metadata, seen).map_err(copied)?;
         if metadata.kind == FileKind::Directory {
             let list = entry.parent.xattr(&entry.name, DEFAULT_ACL).map_err(copied)?;
             directories.push((entry.path, metadata.mtime, list));
@@ -162,22 +174,22 @@ fn place_one(
         Some(_) => to.unlink(own)?,
         None => {}
     }
-    // It may be a layer as it lies.
-    copy(from, name, &to, own, metadata, true)
+    copy(from, name, &to, own, metadata, Seen::Either)
 }
 
 fn set_root_attributes(layers: &[PathBuf], target: &Path) -> Result<(), FsError> {
     crate::snapshot::adopt_root_attributes(layers, target)
 }
 
-/// Copies one file with all of its attributes but overlayfs's own.
+/// Copies one file with its attributes, but for the list that new files of a directory inherit: that
+/// is set when they are made. `seen` says how the names of attributes are to be read.
 pub(crate) fn copy(
     from: &Directory,
     name: &OsStr,
     to: &Directory,
     own_name: &OsStr,
     metadata: Metadata,
-    is_layer: bool,
+    seen: Seen,
 ) -> Result<(), FsError> {
     match metadata.kind {
         FileKind::File => {
@@ -193,8 +205,11 @@ pub(crate) fn copy(
     to.set_owner(own_name, metadata.uid, metadata.gid)?;
     let form = Form::of_this_process();
     for (attribute, value) in from.xattrs(name)? {
-        // Seen through overlayfs, its own attributes are not there and the others' have their names.
-        let attribute = if is_layer { archived_xattr(form, &attribute) } else { Some(attribute) };
+        let attribute = match seen {
+            Seen::Layer => archived_xattr(form, &attribute),
+            Seen::View => Some(attribute),
+            Seen::Either => Some(attribute).filter(|name| !form.is_overlays(name)),
+        };
         if let Some(attribute) = attribute.filter(|attribute| attribute != DEFAULT_ACL) {
             to.set_xattr(own_name, &attribute, &value)?;
         }

@@ -4,13 +4,18 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{ChangeKind, changes};
-use crate::flatten;
+use crate::flatten::{self, Seen};
 use crate::fsroot::{FileKind, FsError, Metadata, Root, Times, WalkEntry};
+use crate::layer::Form;
 use crate::spec::Timestamp;
 
-const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 /// What refers to a lower layer cannot be taken along.
-const REFERRING: [&[u8]; 2] = [b"trusted.overlay.redirect", b"trusted.overlay.metacopy"];
+const REFERRING: [&[u8]; 4] = [
+    b"trusted.overlay.redirect",
+    b"trusted.overlay.metacopy",
+    b"user.overlay.redirect",
+    b"user.overlay.metacopy",
+];
 
 /// Copies the upper directory `from`, with its whiteouts and opaque directories, into the empty `to`.
 ///
@@ -18,6 +23,7 @@ const REFERRING: [&[u8]; 2] = [b"trusted.overlay.redirect", b"trusted.overlay.me
 /// The kernel's; a file only refers to a lower layer.
 pub fn copy_upper(from: &Root, to: &Root) -> Result<(), FsError> {
     let mut upper = Upper::new(to);
+    let opaque = Form::of_this_process().opaque_xattr();
     for entry in from.walk(Path::new(""))? {
         let WalkEntry { path, name, metadata, parent } = entry?;
         if metadata.is_whiteout() {
@@ -33,9 +39,9 @@ pub fn copy_upper(from: &Root, to: &Root) -> Result<(), FsError> {
         }
         upper.put(from, &path, metadata)?;
         if metadata.kind == FileKind::Directory
-            && let Some(value) = parent.xattr(&name, OPAQUE)?
+            && let Some(value) = parent.xattr(&name, opaque)?
         {
-            to.set_xattr(&path, OPAQUE, &value)?;
+            to.set_xattr(&path, opaque, &value)?;
         }
     }
     upper.finish()
@@ -64,7 +70,7 @@ struct Upper<'a> {
     /// The first path of every file with several names.
     links: HashMap<(u64, u64), PathBuf>,
     /// What is made in a directory changes its time.
-    directories: Vec<(PathBuf, Timestamp)>,
+    directories: Vec<(PathBuf, Timestamp, Option<Vec<u8>>)>,
 }
 
 impl<'a> Upper<'a> {
@@ -94,21 +100,25 @@ impl<'a> Upper<'a> {
         if metadata.kind == FileKind::Socket || !self.made.insert(path.to_owned()) {
             return Ok(());
         }
+        let (source, name) = from.parent(path)?;
         if metadata.kind == FileKind::Directory {
-            self.directories.push((path.to_owned(), metadata.mtime));
+            let list = source.xattr(name, flatten::DEFAULT_ACL)?;
+            self.directories.push((path.to_owned(), metadata.mtime, list));
         } else if metadata.links > 1 {
             if let Some(first) = self.links.get(&metadata.inode) {
                 return self.to.hard_link(first, path);
             }
             self.links.insert(metadata.inode, path.to_owned());
         }
-        let (source, name) = from.parent(path)?;
         let (target, own) = self.to.parent(path)?;
-        flatten::copy(&source, name, &target, own, metadata)
+        flatten::copy(&source, name, &target, own, metadata, Seen::Either)
     }
 
     fn finish(self) -> Result<(), FsError> {
-        for (path, mtime) in self.directories.iter().rev() {
+        for (path, mtime, list) in self.directories.iter().rev() {
+            if let Some(list) = list {
+                self.to.set_xattr(path, flatten::DEFAULT_ACL, list)?;
+            }
             self.to.set_times(path, Times::both(*mtime))?;
         }
         Ok(())

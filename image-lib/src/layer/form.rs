@@ -61,6 +61,11 @@ impl Form {
         }
     }
 
+    /// Does an attribute's name speak to overlayfs?
+    pub(crate) fn is_overlays(self, name: &[u8]) -> bool {
+        name.starts_with(self.overlay_prefix())
+    }
+
     /// Does overlayfs need to be told that its marks are in `user.overlay.*`?
     #[must_use]
     pub fn has_user_marks(self) -> bool {
