@@ -468,6 +468,20 @@ fn other_compressions_are_read() {
     }
 }
 
+/// IMG-LAYER-18: an owner of 2^32 - 1, which chown(2) takes for none, is refused by its entry.
+#[test]
+fn no_owner_is_named() {
+    for entry in [
+        TarEntry::file("nobody", "1").owner(u64::from(u32::MAX), 7),
+        TarEntry::symlink("nobody", "x").owner(7, u64::from(u32::MAX)),
+    ] {
+        let store = ImageStore::new();
+        layout(&store, &[tarball(&[entry])]);
+        store.call(&["load", "-i", "layout"]).fails_naming(&["nobody", "change owner"]);
+        assert_eq!(listing(&store.path().join("layers")), Vec::<String>::new());
+    }
+}
+
 /// IMG-CLI-08: `unpack` prints the directories of the layers, lowest first; overlayfs shows them as the image.
 #[test]
 fn prints_the_layers() {

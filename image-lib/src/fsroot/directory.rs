@@ -47,6 +47,14 @@ fn component<'a>(operation: &'static str, name: &'a OsStr) -> Result<&'a OsStr, 
     Ok(name)
 }
 
+/// The ids of chown(2), to which the highest number means that nothing is to change.
+pub(crate) fn owner(uid: u32, gid: u32) -> Result<(Uid, Gid), Errno> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Errno::INVAL);
+    }
+    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
+}
+
 fn timespec(time: crate::spec::Timestamp) -> Timespec {
     Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() }
 }
@@ -270,7 +278,7 @@ impl Directory {
     /// The kernel's.
     pub fn set_owner(&self, name: &OsStr, uid: u32, gid: u32) -> Result<(), FsError> {
         let name = component("change owner of", name)?;
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let (uid, gid) = owner(uid, gid).at("change owner of", name)?;
         rustix::fs::chownat(&self.fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .at("change owner of", name)
     }

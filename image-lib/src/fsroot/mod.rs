@@ -11,6 +11,7 @@ mod root;
 mod walk;
 
 pub use directory::Directory;
+pub(crate) use directory::owner;
 pub use error::FsError;
 pub use metadata::{FileKind, Metadata, Times, Xattr};
 pub use root::Root;

@@ -6,13 +6,13 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{Gid, Mode, RawMode, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{Mode, RawMode, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::error::EntryError;
 use super::form::{DEVICE_XATTR, Form, OWNER_XATTR, device_record, owner_record};
 use super::whiteout::{is_host_xattr, stored_xattr};
-use crate::fsroot::{Directory, FsError, Times};
+use crate::fsroot::{self, Directory, FsError, Times};
 use crate::tar::{Entry, EntryKind};
 
 /// Would shape the files that are made in the directory later, so it is set when all are.
@@ -45,7 +45,8 @@ impl Attributes {
         let stat = rustix::fs::fstat(file).map_err(|e| failed("stat", e))?;
         let owner = self.new_owner(entry, &stat);
         if let Some((uid, gid)) = owner {
-            let set = rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            let set = fsroot::owner(uid, gid)
+                .and_then(|(uid, gid)| rustix::fs::fchown(file, Some(uid), Some(gid)));
             set.map_err(|e| self.explain(entry, failed("change owner of", e)))?;
         }
         let mut has_acl = false;
