@@ -1,7 +1,7 @@
 //! `events`: what a container uses, and when it runs out of memory.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use keel_tests::{Container, controller_folder, eventually, requires};
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,7 +24,10 @@ struct Stream {
 impl Stream {
     fn of(container: &Container, interval: &str) -> Self {
         let words = ["events", "--interval", interval, container.id()];
-        let mut command = container.command(&words);
+        let runtime = container.command(&words);
+        // A job in the background of a shell has SIGINT ignored, and hands that on.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(runtime.get_program()).args(runtime.get_args());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("events starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         Self { child, lines }
