@@ -106,3 +106,14 @@ fn a_killed_create_is_undone() {
     container.delete(&["--force"]).succeeds();
     assert!(on_host(&container).is_empty(), "{:?}", on_host(&container));
 }
+
+/// RT-HOSTMNT-05: over the host's own root nothing can be laid, and nothing is.
+#[test]
+fn the_hosts_root_is_refused() {
+    let Some(container) = sharing(|config| config["root"]["path"] = json!("/")) else { return };
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").expect("the mounts").lines().count();
+    let before = mounts();
+    container.create().fails_naming(&["root.path: / needs a mount namespace"]);
+    assert_eq!(mounts(), before);
+    container.assert_nothing_left();
+}

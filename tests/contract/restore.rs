@@ -418,3 +418,22 @@ fn refuses_id_mapped_mounts() {
     assert!(!container.path("checkpoint").exists());
     counts_to(&container, 1);
 }
+
+/// CLI-RESTORE-17: a container that shares the mounts of the host would come back without any, and is refused before
+/// anything is saved.
+#[test]
+fn refuses_mounts_of_the_host() {
+    let container = counting(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "mount");
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    if !requires(container.runtime().is("keel"), "runc leaves the mounts on the host") {
+        return;
+    }
+    run(&container);
+    checkpoint(&container, &[]).fails_naming(&["linux.namespaces", "without a mount namespace"]);
+    assert!(!container.path("checkpoint").exists());
+    counts_to(&container, 1);
+}

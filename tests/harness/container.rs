@@ -9,6 +9,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::deadline::within_a_while;
 use crate::{
     OrdinaryUser, Outcome, Runtime, Scratch, eventually, fill_rootfs, leftovers, output_within,
 };
@@ -287,11 +288,10 @@ impl Container {
             if freezer.exists() {
                 let _ = fs::write(freezer, "THAWED");
             }
-            for _ in 0..100 {
-                if fs::remove_dir(cgroup).is_ok() || !cgroup.exists() {
-                    break;
-                }
-                std::thread::yield_now();
+            // What was killed takes a moment to leave its cgroups.
+            let gone = || fs::remove_dir(cgroup).is_ok() || !cgroup.exists();
+            if !within_a_while(gone) {
+                eprintln!("{} could not be removed", cgroup.display());
             }
         }
     }
@@ -318,5 +318,32 @@ impl Drop for Container {
         } else {
             panic!("{message}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// HOUSE-16: whatever a test leaves is told, and is gone all the same: processes, and the cgroups that
+    /// they take a moment to leave.
+    #[test]
+    fn what_is_left_is_told_and_taken_away() {
+        let container = Container::sleeping(|config| {
+            config["process"]["args"] = serde_json::json!([
+                "sh",
+                "-c",
+                "for i in 1 2 3 4 5 6 7 8; do (while :; do :; done) & done; wait"
+            ]);
+        });
+        container.up();
+        let (id, bundle) = (container.id().to_owned(), container.bundle().to_owned());
+        let state = container.state_root().join(&id);
+        fs::remove_dir_all(&state).expect("the runtime's record is lost");
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(container)));
+        let told = dropped.expect_err("a leak that nobody is told of");
+        let told = told.downcast_ref::<String>().expect("words");
+        assert!(told.contains("cgroup /sys/fs/cgroup") && told.contains("process "), "{told}");
+        assert_eq!(leftovers::named(&id, &bundle, &state), Vec::<String>::new());
     }
 }

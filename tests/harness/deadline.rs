@@ -13,6 +13,9 @@ use crate::Outcome;
 /// Long enough for the slowest machine; it ends a hang and measures nothing.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Long enough for killed processes to end; what is there then is told.
+const CLEANING: Duration = Duration::from_secs(5);
+
 /// Runs a command to its end and captures what it wrote.
 ///
 /// The streams are files in `folder`: a container that stays keeps them open, and a pipe would never end.
@@ -51,13 +54,23 @@ fn wait_within(child: &mut Child, what: &str, stderr: &Path) {
 }
 
 /// Asks again until the answer is there; the bound only ends a hang.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    let answer = ask_until(DEADLINE, ask);
+    answer.unwrap_or_else(|| panic!("{what}: still not so after {DEADLINE:?}"))
+}
+
+/// Whether a thing happens that may be late, for those that must not panic: they clean up.
+pub(crate) fn within_a_while(mut ask: impl FnMut() -> bool) -> bool {
+    ask_until(CLEANING, || ask().then_some(())).is_some()
+}
+
+fn ask_until<T>(bound: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        if let Some(answer) = ask() {
+        let answer = ask();
+        if answer.is_some() || start.elapsed() > bound {
             return answer;
         }
-        assert!(start.elapsed() < DEADLINE, "{what}: still not so after {DEADLINE:?}");
         #[expect(
             clippy::disallowed_methods,
             reason = "the pause of a bounded poll of a foreign state"

@@ -43,6 +43,11 @@ pub fn config_file(annotations: &[(String, String)]) -> Option<String> {
 /// What of a config criu would restore as something else, as a sentence; `None` when there is nothing.
 #[must_use]
 pub fn refuse(spec: &Spec) -> Option<String> {
+    if spec.linux.namespace(NamespaceKind::Mount).is_none() {
+        let text = "linux.namespaces: criu would give a container without a mount namespace one of its own, \
+                    without its mounts";
+        return Some(text.to_owned());
+    }
     let index = spec.mounts.iter().position(|mount| mount.idmap.is_some())?;
     Some(format!("mounts[{index}].options: criu would restore the mount without its id mapping"))
 }

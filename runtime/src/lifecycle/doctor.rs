@@ -3,7 +3,7 @@
 mod cgroups;
 mod programs;
 
-use crate::sys::credentials::capget;
+use crate::sys::credentials::{CAP_SYS_RESOURCE, capget};
 use crate::sys::support::{Feature, Support, ask};
 
 /// One thing that a host has or lacks.
@@ -216,8 +216,6 @@ fn security(items: &mut Vec<Item>) {
         "process.selinuxLabel and linux.mountLabel have no effect",
     ));
 }
-
-const CAP_SYS_RESOURCE: u32 = 24;
 
 /// What a container of `keel spec` needs its maker to have.
 const CAPABILITIES: [&str; 8] = [

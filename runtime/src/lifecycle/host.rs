@@ -14,7 +14,7 @@ use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
 use crate::procfs::Procfs;
 use crate::rootfs;
-use crate::sys::credentials::capget;
+use crate::sys::credentials::{CAP_SYS_ADMIN, capget};
 use crate::sys::mount::open_tree_clone;
 use crate::sys::namespace;
 use crate::sys::open::CWD;
@@ -42,12 +42,32 @@ pub(super) struct Host {
     pub(super) rootless: bool,
 }
 
-impl Host {
-    pub(super) fn look(request: &Request, spec: &Spec) -> Result<Self, RuntimeError> {
+/// What this process may do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rights {
+    /// Its capabilities.
+    pub(super) permitted: u64,
+    /// Whether it is root for most purposes: of the host, or of a user namespace.
+    pub(super) privileged: bool,
+    /// Whether it has no rights over the host's cgroups and devices: root of a user namespace has all
+    /// capabilities, and none over those.
+    pub(super) in_user_namespace: bool,
+}
+
+impl Rights {
+    /// # Errors
+    /// The errno of capget(2).
+    pub(super) fn own() -> Result<Self, RuntimeError> {
         let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
         let privileged = permitted & 1 << CAP_SYS_ADMIN != 0;
-        // Root of a user namespace has all capabilities, and none over the host's cgroups and devices.
         let in_user_namespace = !privileged || namespace::is_nested();
+        Ok(Self { permitted, privileged, in_user_namespace })
+    }
+}
+
+impl Host {
+    pub(super) fn look(request: &Request, spec: &Spec) -> Result<Self, RuntimeError> {
+        let Rights { permitted, privileged, in_user_namespace } = Rights::own()?;
         let rootless = request.rootless.unwrap_or(in_user_namespace);
         let (cgroups, scope) = plan_cgroups(spec, &request.id, request.systemd_cgroup, rootless)?;
         let cgroup_mounts = cgroup_mounts(&cgroups);
@@ -86,8 +106,6 @@ impl Host {
 fn owns_mounts() -> bool {
     !matches!(open_tree_clone(CWD, c"/", false), Err(error) if error.errno == libc::EPERM)
 }
-
-const CAP_SYS_ADMIN: u32 = 21;
 
 pub(super) fn plan_cgroups(
     spec: &Spec,

@@ -2,7 +2,6 @@
 //! before they are made, and they are taken away with the container.
 
 use std::ffi::CString;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::error::RuntimeError;
@@ -11,6 +10,7 @@ use crate::container::state_file::{HostMounts, State};
 use crate::rootfs::plan::mounts_on_host;
 use crate::sys::error::SyscallError;
 use crate::sys::mount::{mount_id, umount_detach_here};
+use crate::sys::open::{CWD, OpenFlags, fstat, openat};
 
 /// How many mounts are looked for over the rootfs: one is made, others may have been laid over it.
 const MOUNTS_MAX: usize = 16;
@@ -23,10 +23,14 @@ pub(super) fn look(spec: &Spec, rootfs: &Path) -> Result<Option<HostMounts>, Run
     if !mounts_on_host(spec) {
         return Ok(None);
     }
+    if std::fs::canonicalize(rootfs).is_ok_and(|path| path == Path::new("/")) {
+        let text =
+            "root.path: / needs a mount namespace: nothing can be laid over the host's own root";
+        return Err(RuntimeError::Refused(text.to_owned()));
+    }
     let path = c_path(rootfs.to_string_lossy().as_ref());
     let below = mount_id(&path).map_err(RuntimeError::system("root.path"))?;
-    let namespace = own_namespace().unwrap_or_default();
-    Ok(Some(HostMounts { namespace, below }))
+    Ok(Some(HostMounts { namespace: own_namespace()?, below }))
 }
 
 /// Takes away what lies over the rootfs. In another mount namespace than theirs, and where they are gone
@@ -36,7 +40,7 @@ pub(super) fn look(spec: &Spec, rootfs: &Path) -> Result<Option<HostMounts>, Run
 /// The errno of umount2(2).
 pub(super) fn undo(state: &State) -> Result<(), RuntimeError> {
     let Some(mounts) = state.host_mounts else { return Ok(()) };
-    if own_namespace() != Some(mounts.namespace) {
+    if own_namespace()? != mounts.namespace {
         return Ok(());
     }
     let path = c_path(&state.rootfs);
@@ -55,8 +59,11 @@ pub(super) fn undo(state: &State) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-fn own_namespace() -> Option<u64> {
-    Some(std::fs::metadata("/proc/self/ns/mnt").ok()?.ino())
+/// The mount namespace of this thread.
+fn own_namespace() -> Result<u64, RuntimeError> {
+    let own = openat(CWD, c"/proc/thread-self/ns/mnt", OpenFlags::O_RDONLY, 0);
+    let status = own.and_then(|own| fstat(&own));
+    Ok(status.map_err(RuntimeError::system("/proc/thread-self/ns/mnt"))?.st_ino)
 }
 
 fn c_path(path: &str) -> CString {

@@ -36,6 +36,7 @@ pub fn update(
         return Err(RuntimeError::Refused("container not running".to_owned()));
     }
     let recorded = container.resources()?;
+    let cgroups_path = container.config()?.linux.cgroups_path;
     let updated = checked.value.over(&recorded);
     let paths = container.cgroups();
     let procfs = Procfs::open().map_err(RuntimeError::Procfs)?;
@@ -64,10 +65,8 @@ pub fn update(
         }
     };
     container.state.resources = Some(updated.all.to_json());
-    container.state.config.insert("cgroups".to_owned(), {
-        let config = container.config()?;
-        cgroups(config.linux.cgroups_path.as_deref(), id.as_str(), &updated.all)
-    });
+    let shown = cgroups(cgroups_path.as_deref(), id.as_str(), &updated.all);
+    container.state.config.insert("cgroups".to_owned(), shown);
     if let Err(error) = container.directory.write_state(&container.state) {
         let error = RuntimeError::from(error);
         let limits = former.restore().map_err(RuntimeError::from);

@@ -38,6 +38,11 @@ pub fn setgroups(gids: &[u32]) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::Setgroups)) }
 }
 
+/// Numbers of capabilities that are asked for by themselves (capabilities(7)).
+pub const CAP_SYS_ADMIN: u32 = 21;
+/// See [`CAP_SYS_ADMIN`].
+pub const CAP_SYS_RESOURCE: u32 = 24;
+
 /// Capability sets as bit masks, bit n for capability n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CapabilitySets {

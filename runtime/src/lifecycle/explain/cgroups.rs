@@ -5,17 +5,14 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use super::super::error::RuntimeError;
-use super::super::host::plan_cgroups;
+use super::super::host::{Rights, plan_cgroups};
 use super::super::request::Request;
 use super::Cause;
 use crate::cgroup::{Directory, DirectoryKind, Layout, Plan, layout};
 use crate::config::spec::Spec;
 use crate::procfs::Procfs;
-use crate::sys::credentials::capget;
-use crate::sys::namespace;
 use crate::sys::open::{CWD, can_write};
 
-const CAP_SYS_ADMIN: u32 = 21;
 const DELEGATE: &str = "have a part of the hierarchy delegated to this user and call keel from within it (systemd-run \
                         --user --scope -p Delegate=yes keel …), give --systemd-cgroup, or ask for neither limits \
                         nor a cgroup";
@@ -48,9 +45,10 @@ pub(super) fn check(request: &Request, spec: &Spec, causes: &mut Vec<Cause>) {
 }
 
 fn planned(request: &Request, spec: &Spec) -> Result<(Plan, Layout), RuntimeError> {
-    let (_, permitted) = capget().map_err(RuntimeError::system("own capabilities"))?;
-    let confined = permitted & 1 << CAP_SYS_ADMIN == 0 || namespace::is_nested();
-    let rootless = request.rootless.unwrap_or(confined);
+    let rootless = match request.rootless {
+        Some(rootless) => rootless,
+        None => Rights::own()?.in_user_namespace,
+    };
     let (plan, _) = plan_cgroups(spec, &request.id, false, rootless)?;
     Ok((plan, layout(&Procfs::open().map_err(RuntimeError::Procfs)?)?))
 }

@@ -3,29 +3,26 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::host::has_selinux;
+use super::super::host::{Rights, has_selinux};
 use super::Cause;
 use crate::config::hooks::Point;
 use crate::config::linux::NamespaceKind;
 use crate::config::process::Process;
 use crate::config::spec::Spec;
-use crate::sys::credentials::capget;
+use crate::sys::credentials::CAP_SYS_RESOURCE;
 use crate::sys::namespace;
 use crate::sys::open::{CWD, OpenFlags, mount_flags, openat};
 
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SYS_RESOURCE: u32 = 24;
-
 pub(super) fn check(spec: &Spec, process: &Process, bundle: &Path, causes: &mut Vec<Cause>) {
-    let (_, permitted) = capget().unwrap_or_default();
+    let Rights { permitted, privileged, .. } = Rights::own().unwrap_or_default();
     let in_user_namespace = spec.linux.namespace(NamespaceKind::User).is_some();
-    mounts(spec, bundle, permitted & 1 << CAP_SYS_ADMIN != 0, causes);
+    mounts(spec, bundle, privileged, causes);
     if in_user_namespace {
-        super::ids::check(spec, process, permitted & 1 << CAP_SYS_ADMIN != 0, causes);
+        super::ids::check(spec, process, privileged, causes);
     } else {
         capabilities(process, permitted, causes);
     }
-    namespaces(spec, permitted, causes);
+    namespaces(spec, privileged, causes);
     limits(process, permitted, causes);
     security_modules(spec, process, causes);
     devices(spec, permitted, in_user_namespace, causes);
@@ -146,8 +143,7 @@ fn capabilities(process: &Process, permitted: u64, causes: &mut Vec<Cause>) {
     }
 }
 
-fn namespaces(spec: &Spec, permitted: u64, causes: &mut Vec<Cause>) {
-    let privileged = permitted & 1 << CAP_SYS_ADMIN != 0;
+fn namespaces(spec: &Spec, privileged: bool, causes: &mut Vec<Cause>) {
     let with_user = spec.linux.namespace(NamespaceKind::User).is_some();
     for (index, namespace) in spec.linux.namespaces.iter().enumerate() {
         let field = format!("linux.namespaces[{index}]");

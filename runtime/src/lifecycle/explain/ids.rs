@@ -104,7 +104,8 @@ fn ranges(table: &str, name: Option<&str>, uid: u32) -> Vec<(u64, u64)> {
 
 fn may_map(map: &IdMapping, own: u32, given: &[(u64, u64)]) -> bool {
     let (first, count) = (u64::from(map.host), u64::from(map.size));
-    let within = |&(start, size): &(u64, u64)| first >= start && first + count <= start + size;
+    let within =
+        |&(start, size): &(u64, u64)| first >= start && first + count <= start.saturating_add(size);
     map.size == 1 && map.host == own || given.iter().any(within)
 }
 
