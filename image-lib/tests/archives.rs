@@ -4,6 +4,7 @@
 
 mod scene;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 
@@ -131,6 +132,49 @@ fn refuses_a_wrong_diff_id() {
     let blob = Digest::of(&layers[1].0).to_string();
     let archive = archive_of(&layout(&layers, "a:1"));
     refuses(&store, &archive, &[&blob, "diff id", &wrong.to_string()], "a wrong diff id");
+}
+
+/// An archive with one index of two images: one for this machine, one of `others` for another platform.
+fn of_two_platforms(others: &[(Vec<u8>, DiffId)]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut entries = Vec::new();
+    for (layers, platform) in [(&good_layers()[..], Platform::host()), (others, other_platform())] {
+        files.extend(layout(layers, "a:1"));
+        let index: Index = serde_json::from_slice(&files["index.json"]).unwrap();
+        let mut entry = index.manifests[0].clone();
+        entry.annotations.clear();
+        entry.platform = Some(platform);
+        entries.push(entry);
+    }
+    let index = serde_json::to_vec(&Index::new(entries)).unwrap();
+    let digest = Digest::of(&index);
+    let mut root = Descriptor::new(media_type::OCI_INDEX, digest.clone(), index.len() as u64);
+    root.annotations.insert("org.opencontainers.image.ref.name".into(), "a:1".into());
+    files.insert(format!("blobs/sha256/{}", digest.hex()), index);
+    files.insert("index.json".into(), serde_json::to_vec(&Index::new(vec![root])).unwrap());
+    files
+}
+
+fn other_platform() -> Platform {
+    "plan9/mips".parse().unwrap()
+}
+
+#[test]
+fn verifies_the_images_of_other_platforms() {
+    let folder = Folder::new("others");
+    let store = folder.store();
+    let wrong = Digest::of(b"something else");
+    let mut layers = good_layers();
+    layers[1].1 = DiffId::new(wrong.clone());
+    let archive = archive_of(&of_two_platforms(&layers));
+    refuses(&store, &archive, &["diff id", &wrong.to_string()], "a wrong diff id of another");
+
+    // What the archive leaves out of another platform's image cannot be looked at.
+    let other = tar(&[file("other", "x")]);
+    let blob = compress(&other, Compression::Gzip);
+    let mut files = of_two_platforms(&[(blob.clone(), DiffId::new(Digest::of(&other)))]);
+    files.remove(&format!("blobs/sha256/{}", Digest::of(&blob).hex())).unwrap();
+    assert_eq!(load(&store, &archive_of(&files)[..], &Silent).unwrap().len(), 1);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use keel_tests::{ImageStore, Outcome, fixture, listing};
+use keel_tests::{ImageStore, Outcome, digest, fixture, listing};
+use serde_json::{Value, json};
 
 /// A store with one good image, and a good archive of it in the OCI form, unpacked in `parts`.
 fn prepared() -> (ImageStore, Vec<String>) {
@@ -123,4 +124,46 @@ fn no_archive_is_refused() {
     refused(&store, &before, outcome, &[]);
     let outcome = store.call(&["load", "-i", "nosuchfile.tar"]);
     refused(&store, &before, outcome, &["nosuchfile.tar"]);
+}
+
+/// Writes a blob of the layout in `bomb`; its descriptor.
+fn blob(store: &ImageStore, kind: &str, value: &Value) -> Value {
+    let bytes = value.to_string().into_bytes();
+    let name = digest(&bytes);
+    let path = store.beside("bomb/blobs").join(name.replace(':', "/"));
+    fs::write(path, &bytes).expect("a blob");
+    let kind = format!("application/vnd.oci.image.{kind}.v1+json");
+    json!({ "mediaType": kind, "digest": name, "size": bytes.len() })
+}
+
+/// IMG-BAD-08: indexes that list one another again and again keep no command busy; each is looked into once.
+#[test]
+fn a_bomb_of_indexes_is_looked_into_once() {
+    // Eight thousand million ways lead to the image.
+    const ENTRIES: usize = 300;
+    let store = ImageStore::new();
+    fs::create_dir_all(store.beside("bomb/blobs/sha256")).expect("a folder");
+    let config = json!({ "architecture": "mips", "os": "plan9", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [] } });
+    let config = blob(&store, "config", &config);
+    let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [] });
+    let mut entry = blob(&store, "manifest", &manifest);
+    for _ in 0..4 {
+        let index = json!({ "schemaVersion": 2, "manifests": vec![entry; ENTRIES] });
+        entry = blob(&store, "index", &index);
+    }
+    entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "bomb:1" });
+    let index = json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
+    fs::write(store.beside("bomb/index.json"), index).expect("an index");
+    let version = json!({ "imageLayoutVersion": "1.0.0" }).to_string();
+    fs::write(store.beside("bomb/oci-layout"), version).expect("a file");
+
+    store.call(&["load", "-i", "bomb"]).succeeds();
+    store.call(&["load", "-i", "bomb", "--platform", "linux/arm64"]).fails_naming(&["plan9/mips"]);
+    assert!(store.call(&["images"]).succeeds().stdout.contains("bomb"));
+    store.call(&["inspect", "bomb:1"]).succeeds();
+    store.call(&["fsck"]).succeeds();
+    store.call(&["save", "-o", "bomb.tar", "bomb:1"]).succeeds();
+    store.call(&["copy", "oci:bomb:bomb:1", "dir:out"]).succeeds();
+    store.call(&["rmi", "bomb:1"]).succeeds();
 }

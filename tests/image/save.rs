@@ -65,3 +65,26 @@ fn the_store_is_a_layout() {
     let inspected = store.tool("skopeo", &words).json();
     assert_eq!(inspected["Layers"].as_array().map(Vec::len), Some(1), "{inspected}");
 }
+
+/// IMG-SAVE-04: `save` and `export` write through no link that somebody has put where they write before all is
+/// there.
+#[test]
+fn writes_through_no_link() {
+    let store = ImageStore::new();
+    store.import(&fixture("busybox.tar"), "box:1").succeeds();
+    std::fs::write(store.beside("victim"), "whole").expect("a file");
+    for verb in ["save", "export"] {
+        // The command has the number of the process that made the link.
+        let script = format!(
+            "ln -s victim out.$$.partial; exec {} --root {} {verb} -o out box:1",
+            keel_tests::program("keel-image").display(),
+            store.path().display()
+        );
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script]).current_dir(store.beside(""));
+        store.finish(command).fails_naming(&["out"]);
+        let victim = std::fs::read_to_string(store.beside("victim")).expect("a file");
+        assert_eq!(victim, "whole", "{verb}");
+        assert!(!store.beside("out").exists(), "{verb}");
+    }
+}

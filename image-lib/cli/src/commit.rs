@@ -14,10 +14,13 @@ use serde_json::{Value, json};
 use crate::changes;
 use crate::diff::tree_of;
 use crate::failure::Failure;
+use crate::interrupt::Undo;
 use crate::output;
 
 /// The file of a bundle that says which image it is of.
 pub(crate) const ORIGIN: &str = "keel-image.json";
+/// The folder of a running container's bundle in which an ordinary user's runtime keeps it.
+pub(crate) const STATE: &str = "state";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -64,13 +67,13 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let reference = arguments.reference.as_ref().map(|text| text.parse::<Reference>());
     let reference = reference.transpose().map_err(|error| Failure::of(&error))?;
     let _hold = store.hold()?;
-    let bundle = find(store, &arguments.container)?;
+    let (bundle, running) = find(store, &arguments.container)?;
     let origin = read_json(&bundle.join(ORIGIN))?;
     let id = origin["Image"].as_str().unwrap_or_default();
     let image = store.resolve(id)?;
     let mut config = image.config().value().clone();
     changes::apply(&mut config, &arguments.change)?;
-    let paused = if arguments.pause { Paused::begin(&origin) } else { None };
+    let paused = running.filter(|_| arguments.pause).and_then(Running::pause);
     let scratch = store.scratch()?;
     let layer = layer(store, &scratch, &bundle, &image)?;
     drop(paused);
@@ -105,18 +108,22 @@ fn read_json(path: &Path) -> Result<Value, Failure> {
     serde_json::from_slice(&bytes).map_err(|error| Failure::at("read", path, &error))
 }
 
-/// The bundle of a container that runs, or one on the disk.
-fn find(store: &Store, name: &str) -> Result<PathBuf, Failure> {
-    let running = fs::read_dir(store.path().join("tmp")).into_iter().flatten().flatten();
-    let is_named = |bundle: &PathBuf| {
-        read_json(&bundle.join(ORIGIN)).is_ok_and(|origin| origin["Container"] == name)
-    };
-    if let Some(bundle) = running.map(|entry| entry.path()).find(is_named) {
-        return Ok(bundle);
+/// The bundle of a container that runs, or one on the disk. That one may be anybody's: no program that it
+/// names is started.
+fn find(store: &Store, name: &str) -> Result<(PathBuf, Option<Running>), Failure> {
+    let entries = fs::read_dir(store.path().join("tmp")).into_iter().flatten().flatten();
+    for bundle in entries.map(|entry| entry.path()) {
+        let Ok(origin) = read_json(&bundle.join(ORIGIN)) else { continue };
+        if origin["Container"] == name {
+            let runtime = origin["Runtime"].as_str().map(PathBuf::from);
+            let state = Some(bundle.join(STATE)).filter(|state| state.is_dir());
+            let running = runtime.map(|runtime| Running { runtime, state, id: name.to_owned() });
+            return Ok((bundle, running));
+        }
     }
     let directory = PathBuf::from(name);
     if directory.join(ORIGIN).is_file() {
-        return Ok(directory);
+        return Ok((directory, None));
     }
     if directory.join("config.json").is_file() {
         return Err(Failure::new(format!("{directory:?} does not say which image it is of"))
@@ -157,35 +164,36 @@ fn layer(
     Ok(store.commit_upper(&upper, &options)?)
 }
 
-/// A container that is paused as long as this lives.
-struct Paused {
-    runtime: String,
+/// A container of `run`.
+#[derive(Clone)]
+struct Running {
+    runtime: PathBuf,
+    /// Where the runtime keeps it, if not in its own place.
+    state: Option<PathBuf>,
     id: String,
 }
 
-impl Paused {
-    fn begin(origin: &Value) -> Option<Self> {
-        let text = |name: &str| origin[name].as_str().map(str::to_owned);
-        let paused = Self { runtime: text("Runtime")?, id: text("Container")? };
-        let is_paused = paused.ask("pause");
-        if !is_paused {
-            output::error_line(
-                "warning: the container could not be paused; it may change meanwhile",
-            );
+impl Running {
+    /// Pauses it until what is returned is dropped, or a signal ends the command.
+    fn pause(self) -> Option<Undo> {
+        let own = self.clone();
+        let undo = Undo::with(move || {
+            own.ask("resume");
+        });
+        if self.ask("pause") {
+            return Some(undo);
         }
-        is_paused.then_some(paused)
+        output::error_line("warning: the container could not be paused; it may change meanwhile");
+        None
     }
 
     fn ask(&self, verb: &str) -> bool {
         let mut command = Command::new(&self.runtime);
+        if let Some(state) = &self.state {
+            command.arg("--root").arg(state);
+        }
         let quiet = command.args([verb, &self.id]).stdin(Stdio::null());
         let status = quiet.stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Paused {
-    fn drop(&mut self) {
-        self.ask("resume");
     }
 }

@@ -8,6 +8,7 @@ use keel_image::export::export;
 use keel_image::store::Store;
 
 use crate::failure::Failure;
+use crate::interrupt::Undo;
 use crate::progress::Bars;
 
 #[derive(Debug, clap::Args)]
@@ -51,16 +52,13 @@ pub(crate) fn to_file(
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.partial", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    let finish = || -> Result<(), Failure> {
-        let file = File::create(&temporary).map_err(failed)?;
-        let mut file = BufWriter::with_capacity(128 << 10, file);
-        write(&mut file)?;
-        file.flush().map_err(failed)?;
-        fs::rename(&temporary, path).map_err(failed)
-    };
-    let finished = finish();
-    if finished.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    finished
+    // Never through a link that somebody has put there.
+    let file = File::create_new(&temporary).map_err(failed)?;
+    let own = temporary.clone();
+    // Not there any more if the rename succeeded.
+    let _undo = Undo::with(move || drop(fs::remove_file(own)));
+    let mut file = BufWriter::with_capacity(128 << 10, file);
+    write(&mut file)?;
+    file.flush().map_err(failed)?;
+    fs::rename(&temporary, path).map_err(failed)
 }

@@ -2,9 +2,11 @@
 //! progress are locked by this process and removed by whoever opens the store next; so this process
 //! becomes one that does just that.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use keel_image::store::Store;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -18,6 +20,33 @@ pub(crate) struct Arguments {
     code: u8,
 }
 
+type Undone = Box<dyn FnOnce() + Send>;
+
+/// What must be undone outside the store.
+static PENDING: Mutex<BTreeMap<u64, Undone>> = Mutex::new(BTreeMap::new());
+
+/// Something that is undone when this is dropped, and also if a signal ends the command before.
+pub(crate) struct Undo(u64);
+
+impl Undo {
+    pub(crate) fn with(undo: impl FnOnce() + Send + 'static) -> Self {
+        let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = pending.last_key_value().map_or(0, |(last, _)| last + 1);
+        pending.insert(number, Box::new(undo));
+        Self(number)
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        // A signal waits for the end of what has begun here.
+        let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(undo) = pending.remove(&self.0) {
+            undo();
+        }
+    }
+}
+
 /// From here on a signal ends the command and leaves nothing in the store at `root`.
 pub(crate) fn clean_up_on_signals(root: &Path) -> Result<(), Failure> {
     let mut signals =
@@ -25,6 +54,11 @@ pub(crate) fn clean_up_on_signals(root: &Path) -> Result<(), Failure> {
     let root = root.to_owned();
     std::thread::spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
+        // Kept to the end: nothing more is begun.
+        let mut pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((_, undo)) = pending.pop_last() {
+            undo();
+        }
         let code = (128 + signal).to_string();
         let mut sweep = Command::new("/proc/self/exe");
         sweep.arg("--root").arg(&root).args(["sweep", &code]);

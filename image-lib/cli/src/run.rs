@@ -100,7 +100,7 @@ fn start(store: &Store, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let overlay = Overlay { lowers: &layers, upper: Some((&bundle.upper, &bundle.work)) };
     let mount = overlay.mount(&bundle.rootfs)?;
     let is_users = options.privilege != Privilege::Root;
-    let state = is_users.then(|| bundle.path.join("state"));
+    let state = is_users.then(|| bundle.path.join(commit::STATE));
     let container = Container { runtime: &runtime, state, bundle: &bundle.path, id: &id };
     let code = container.run(arguments.interactive || arguments.container.tty);
     // The container is gone; if its mount is not, that is worth telling.

@@ -14,7 +14,8 @@ use crate::layer::Bounded;
 use crate::reference::Reference;
 use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Preferences, media_type};
 use crate::store::{
-    Documents, Garbage, Hold, Layer, Progress, StagedBlob, Store, Wanted, read_image, reference_of,
+    Documents, Garbage, Hold, Layer, Progress, StagedBlob, Store, Wanted, other_layers, read_image,
+    reference_of,
 };
 
 /// An image that was loaded.
@@ -96,6 +97,8 @@ struct Candidate {
     root: Descriptor,
     references: Vec<Reference>,
     layers: Vec<Layer>,
+    /// The layers of images for other platforms.
+    others: Vec<Layer>,
     /// The blobs that belong to it.
     blobs: Vec<Descriptor>,
     /// Documents that the archive does not have: media type and bytes.
@@ -127,6 +130,7 @@ fn take(
         } else {
             store.verify_layers(&candidate.layers, &staged)?;
         }
+        store.verify_layers(&candidate.others, &staged)?;
     }
     let mut published = BTreeSet::new();
     for candidate in &candidates {
@@ -166,6 +170,7 @@ fn of_manifest(
             references: item.references(),
             blobs: image.layers.iter().map(|layer| layer.descriptor.clone()).collect(),
             layers: image.layers,
+            others: Vec::new(),
             made: vec![
                 (media_type::OCI_CONFIG, image.config),
                 (media_type::OCI_MANIFEST, manifest),
@@ -212,6 +217,7 @@ fn of_layout(
             root: root.clone(),
             references,
             layers: image.layers().to_vec(),
+            others: other_layers(contents, root, &image.descriptor().digest)?,
             blobs,
             made: Vec::new(),
         });

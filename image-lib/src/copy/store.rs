@@ -8,7 +8,9 @@ use super::{CopyError, Destination, Source};
 use crate::identity::Digest;
 use crate::reference::Reference;
 use crate::spec::{Descriptor, Preferences};
-use crate::store::{Garbage, Hold, Progress, Staged, Store, StoreError, Wanted, read_image};
+use crate::store::{
+    Garbage, Hold, Progress, Staged, Store, StoreError, Wanted, other_layers, read_image,
+};
 
 /// An image of the store.
 #[derive(Debug)]
@@ -96,13 +98,8 @@ impl<'s> StoreDestination<'s> {
         } else {
             store.verify_layers(preferred.layers(), &Staged::new())?;
         }
-        for (manifest, _) in store.platforms(root)? {
-            if manifest.digest != preferred.descriptor().digest {
-                let image = read_image(store, &manifest, Wanted::Rather(&Preferences::host()))?;
-                store.verify_layers(image.layers(), &Staged::new())?;
-            }
-        }
-        Ok(())
+        let others = other_layers(store, root, &preferred.descriptor().digest)?;
+        store.verify_layers(&others, &Staged::new())
     }
 }
 

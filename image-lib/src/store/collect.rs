@@ -150,10 +150,12 @@ impl Store {
                 let entry = entry.at("read", &folder)?;
                 let name = entry.file_name();
                 let text = format!("{}:{}", algorithm.name(), name.to_string_lossy());
-                // What is not named as a blob is not ours to remove.
+                // What is not named as a blob, or is a directory or a link, is not ours to remove.
                 let Ok(digest) = text.parse::<Digest>() else { continue };
-                let size = entry.metadata().at("stat", &entry.path())?.len();
-                blobs.push((digest, entry.path(), size));
+                let metadata = entry.metadata().at("stat", &entry.path())?;
+                if metadata.is_file() {
+                    blobs.push((digest, entry.path(), metadata.len()));
+                }
             }
         }
         Ok(blobs)

@@ -1,6 +1,6 @@
 //! Images of the store, looked up by name, digest or id.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::select::{Documents, Wanted, images_below, read_config, read_manifest, select};
 use super::{Record, Store, StoreError};
@@ -84,6 +84,25 @@ pub(crate) fn read_image(
     let config = read_config(documents, config)?;
     let layers = pair_layers(&descriptor.digest, manifest.value(), config.value())?;
     Ok(Image { id, root: root.clone(), descriptor, manifest, config, layers })
+}
+
+/// The layers of all images below `root` but the one whose manifest is `taken`, each once, as far as their
+/// blobs are there: an index may list images, and an image layers, that nobody has fetched.
+pub(crate) fn other_layers(
+    documents: &impl Documents,
+    root: &Descriptor,
+    taken: &Digest,
+) -> Result<Vec<Layer>, StoreError> {
+    let mut layers = BTreeMap::new();
+    for (manifest, _) in images_below(documents, root)? {
+        if manifest.digest == *taken {
+            continue;
+        }
+        let image = read_image(documents, &manifest, Wanted::Rather(&Preferences::host()))?;
+        let present = image.layers.into_iter().filter(|l| documents.is_present(&l.descriptor));
+        layers.extend(present.map(|l| ((l.descriptor.digest.clone(), l.diff_id.clone()), l)));
+    }
+    Ok(layers.into_values().collect())
 }
 
 fn pair_layers(

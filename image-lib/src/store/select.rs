@@ -1,7 +1,11 @@
 //! Which manifest below an entry of the index is meant: the entry itself, or the best one for a
-//! platform of an index of several.
+//! platform of an index of several. However often an entry stands in the indexes of an image, it is
+//! looked into once: a few megabytes of indexes that list one another must not keep anybody busy for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::StoreError;
+use crate::identity::Digest;
 use crate::spec::{
     CONFIG_BYTES_MAX, Candidate, Descriptor, ImageConfig, Index, MANIFEST_BYTES_MAX, Manifest,
     Platform, Preferences, Raw, is_image, media_type,
@@ -38,7 +42,8 @@ pub(crate) fn select(
     if media_type::is_manifest(&root.media_type) {
         return Ok(root.clone());
     }
-    if let Some((_, best)) = best(documents, root, preferences, 0)? {
+    let mut search = Search { documents, preferences, known: BTreeMap::new() };
+    if let Some((_, best)) = search.best(root, 0)? {
         return Ok(best);
     }
     let present = images_below(documents, root)?;
@@ -65,7 +70,7 @@ pub(crate) fn images_below(
     root: &Descriptor,
 ) -> Result<Vec<(Descriptor, Platform)>, StoreError> {
     let mut images = Vec::new();
-    gather(documents, root, 0, &mut images)?;
+    gather(documents, root, 0, &mut BTreeSet::new(), &mut images)?;
     Ok(images)
 }
 
@@ -73,10 +78,17 @@ fn gather(
     documents: &impl Documents,
     descriptor: &Descriptor,
     depth: usize,
+    seen: &mut BTreeSet<(Digest, Option<Platform>)>,
     images: &mut Vec<(Descriptor, Platform)>,
 ) -> Result<(), StoreError> {
-    if media_type::is_manifest(&descriptor.media_type) {
-        let stated = descriptor.platform.clone().filter(|p| !p.architecture.is_empty());
+    let is_manifest = media_type::is_manifest(&descriptor.media_type);
+    let stated = descriptor.platform.clone();
+    let stated = stated.filter(|platform| is_manifest && !platform.architecture.is_empty());
+    // An image may be listed for several platforms.
+    if !seen.insert((descriptor.digest.clone(), stated.clone())) {
+        return Ok(());
+    }
+    if is_manifest {
         let platform = match stated {
             Some(platform) => Some(platform.normalized()),
             None => platform_of(documents, descriptor)?,
@@ -87,42 +99,69 @@ fn gather(
     let index = read_index(documents, descriptor, depth)?;
     let entries = index.value().manifests.iter();
     for entry in entries.filter(|entry| is_image(entry) && documents.is_present(entry)) {
-        gather(documents, entry, depth + 1, images)?;
+        gather(documents, entry, depth + 1, seen, images)?;
     }
     Ok(())
 }
 
-fn best(
-    documents: &impl Documents,
-    descriptor: &Descriptor,
-    preferences: &Preferences,
-    depth: usize,
-) -> Result<Option<(u32, Descriptor)>, StoreError> {
-    let index = read_index(documents, descriptor, depth)?;
-    let mut best_yet: Option<(u32, Descriptor)> = None;
-    for Candidate { descriptor, rank } in preferences.candidates(&index.value().manifests) {
-        if !documents.is_present(descriptor) {
-            continue;
-        }
-        let is_index = media_type::is_index(&descriptor.media_type);
-        let found = match rank {
-            _ if is_index => {
-                let below = best(documents, descriptor, preferences, depth + 1)?;
-                below.map(|(of_image, image)| (rank.unwrap_or(of_image), image))
+/// The search for the best image.
+struct Search<'a, D> {
+    documents: &'a D,
+    preferences: &'a Preferences,
+    /// What was found for entries that were looked into.
+    known: BTreeMap<Digest, Option<(u32, Descriptor)>>,
+}
+
+impl<D: Documents> Search<'_, D> {
+    fn best(
+        &mut self,
+        index: &Descriptor,
+        depth: usize,
+    ) -> Result<Option<(u32, Descriptor)>, StoreError> {
+        let index = read_index(self.documents, index, depth)?;
+        let mut best_yet: Option<(u32, Descriptor)> = None;
+        for Candidate { descriptor, rank } in self.preferences.candidates(&index.value().manifests)
+        {
+            if !self.documents.is_present(descriptor) {
+                continue;
             }
-            Some(rank) => Some((rank, descriptor.clone())),
-            // Asked for only where nobody says that it fits.
-            None if best_yet.is_some() => None,
-            None => platform_of(documents, descriptor)?
-                .and_then(|platform| preferences.rank(&platform))
-                .map(|rank| (rank, descriptor.clone())),
-        };
-        let Some((rank, image)) = found else { continue };
-        if best_yet.as_ref().is_none_or(|(of_best, _)| rank < *of_best) {
-            best_yet = Some((rank, image));
+            let found = match rank {
+                _ if media_type::is_index(&descriptor.media_type) => {
+                    let below = self.look_into(descriptor, depth)?;
+                    below.map(|(of_image, image)| (rank.unwrap_or(of_image), image))
+                }
+                Some(rank) => Some((rank, descriptor.clone())),
+                // Asked for only where nobody says that it fits.
+                None if best_yet.is_some() => None,
+                None => self.look_into(descriptor, depth)?,
+            };
+            let Some((rank, image)) = found else { continue };
+            if best_yet.as_ref().is_none_or(|(of_best, _)| rank < *of_best) {
+                best_yet = Some((rank, image));
+            }
         }
+        Ok(best_yet)
     }
-    Ok(best_yet)
+
+    /// What an entry that does not say all itself leads to.
+    fn look_into(
+        &mut self,
+        entry: &Descriptor,
+        depth: usize,
+    ) -> Result<Option<(u32, Descriptor)>, StoreError> {
+        if let Some(known) = self.known.get(&entry.digest) {
+            return Ok(known.clone());
+        }
+        let found = if media_type::is_index(&entry.media_type) {
+            self.best(entry, depth + 1)?
+        } else {
+            platform_of(self.documents, entry)?
+                .and_then(|platform| self.preferences.rank(&platform))
+                .map(|rank| (rank, entry.clone()))
+        };
+        self.known.insert(entry.digest.clone(), found.clone());
+        Ok(found)
+    }
 }
 
 fn read_index(
@@ -178,4 +217,69 @@ fn platform_of(
         return Ok(None);
     }
     Ok(Some(read_config(documents, config)?.value().platform()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::cell::Cell;
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Documents in memory, and how often one was read.
+    #[derive(Default)]
+    struct Counted {
+        documents: HashMap<Digest, Vec<u8>>,
+        reads: Cell<usize>,
+    }
+
+    impl Documents for Counted {
+        fn document(&self, descriptor: &Descriptor, _: u64) -> Result<Vec<u8>, StoreError> {
+            self.reads.set(self.reads.get() + 1);
+            Ok(self.documents[&descriptor.digest].clone())
+        }
+
+        fn is_present(&self, descriptor: &Descriptor) -> bool {
+            self.documents.contains_key(&descriptor.digest)
+        }
+    }
+
+    impl Counted {
+        fn put(&mut self, media_type: &str, value: &impl serde::Serialize) -> Descriptor {
+            let bytes = serde_json::to_vec(value).unwrap();
+            let descriptor = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
+            self.documents.insert(descriptor.digest.clone(), bytes);
+            descriptor
+        }
+    }
+
+    #[test]
+    fn what_is_listed_often_is_read_once() {
+        let mut documents = Counted::default();
+        let other: Platform = "plan9/mips".parse().unwrap();
+        let config = documents.put(media_type::OCI_CONFIG, &ImageConfig::new(&other));
+        let manifest = Manifest::new(config, Vec::new());
+        let mut entry = documents.put(media_type::OCI_MANIFEST, &manifest);
+        for _ in 0..INDEX_DEPTH_MAX {
+            entry = documents.put(media_type::OCI_INDEX, &Index::new(vec![entry; 20]));
+        }
+        let host = Preferences::of(&"linux/amd64".parse().unwrap());
+        assert!(select(&documents, &entry, Wanted::For(&host)).is_err());
+        // Four indexes, a manifest and a configuration, by the search and for the message.
+        assert_eq!(documents.reads.get(), 12);
+    }
+
+    #[test]
+    fn an_image_for_several_platforms_is_told_for_each() {
+        let mut documents = Counted::default();
+        let config = documents.put(media_type::OCI_CONFIG, &ImageConfig::default());
+        let mut entry = documents.put(media_type::OCI_MANIFEST, &Manifest::new(config, Vec::new()));
+        let entries = ["linux/arm/v6", "linux/arm/v7"].map(|text| {
+            entry.platform = Some(text.parse().unwrap());
+            entry.clone()
+        });
+        let root = documents.put(media_type::OCI_INDEX, &Index::new(entries.to_vec()));
+        assert_eq!(images_below(&documents, &root).unwrap().len(), 2);
+    }
 }

@@ -1,6 +1,6 @@
 //! From the index to manifests, configurations and layers: is everything there that is named?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checked, Damage, Finding, FsckOptions, Report, reason};
 use crate::identity::Digest;
@@ -29,13 +29,20 @@ impl Store {
         };
         report.images = records.len();
         check_names(&records, report);
-        let mut walk =
-            Walk { store: self, options, report, name: String::new(), images: Vec::new() };
+        let mut walk = Walk {
+            store: self,
+            options,
+            report,
+            name: String::new(),
+            seen: BTreeSet::new(),
+            images: Vec::new(),
+        };
         for record in &records {
             walk.name = match &record.reference {
                 Some(reference) => reference.familiar(),
                 None => record.descriptor.digest.to_string(),
             };
+            walk.seen.clear();
             walk.entry(&record.descriptor, "index.json", 0);
         }
         Ok(walk.images)
@@ -59,6 +66,8 @@ struct Walk<'a> {
     report: &'a mut Report,
     /// What the entry is called.
     name: String,
+    /// The indexes and manifests below it that have been looked into.
+    seen: BTreeSet<Digest>,
     images: Vec<Checked>,
 }
 
@@ -68,6 +77,11 @@ impl Walk<'_> {
             return;
         }
         let kind = descriptor.media_type.as_str();
+        if (media_type::is_index(kind) || media_type::is_manifest(kind))
+            && !self.seen.insert(descriptor.digest.clone())
+        {
+            return;
+        }
         if media_type::is_index(kind) && depth < DEPTH_MAX {
             let index = match read_index(self.store, descriptor) {
                 Ok(index) => index,
