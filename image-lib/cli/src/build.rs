@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use keel_image::build::{
     BuildError, BuildOptions, BuildOutcome, DockerfileSource, Event, Network, Progress,
-    RuntimeExecutor, build_image, solve,
+    RuntimeExecutor, build_image,
 };
 use keel_image::reference::Reference;
 use keel_image::spec::Platform;
@@ -36,7 +36,7 @@ Options:
       --label NAME=VALUE     Set a label (repeatable)
       --network MODE         Network of RUN: default, none or host (default has loopback only)
       --no-cache             Do every step anew
-      --platform OS/ARCH     The platform; only this host's can be built for
+      --platform OS/ARCH     The platform that is built for
       --progress MODE        auto, plain, tty or quiet
   -q, --quiet                Print nothing but the image's id
       --iidfile FILE         Write the image's id to FILE
@@ -233,7 +233,7 @@ fn read_call(parser: &mut lexopt::Parser) -> Result<Option<Call>, Failure> {
                 })?;
             }
             Long("no-cache") => options.no_cache = true,
-            Long("platform") => check_platform(&text(parser)?)?,
+            Long("platform") => options.platform = Some(read_platform(&text(parser)?)?),
             Long("progress") => display = read_display(&text(parser)?)?,
             Short('q') | Long("quiet") => display = Some(Display::Quiet),
             Long("iidfile") => image_id_file = Some(PathBuf::from(parser.value()?)),
@@ -284,9 +284,8 @@ fn read_build_argument(arguments: &mut BTreeMap<String, String>, text: &str) {
     }
 }
 
-fn check_platform(text: &str) -> Result<(), Failure> {
-    solve::check_platform(text, &Platform::host())
-        .map_err(|error| Failure::Usage(format!("--platform: {error}")))
+fn read_platform(text: &str) -> Result<Platform, Failure> {
+    text.parse().map_err(|error| Failure::Usage(format!("--platform: {error}")))
 }
 
 fn read_display(mode: &str) -> Result<Option<Display>, Failure> {

@@ -111,6 +111,7 @@ impl ContainerFlags {
             cgroups_path: None,
             privilege: Privilege::of_this_process(),
             annotations: annotations.collect(),
+            ..Options::default()
         })
     }
 

@@ -49,7 +49,7 @@ impl BuildArguments {
         platform: &Platform,
         target: Option<&str>,
     ) -> Result<Self, BuildError> {
-        let mut globals = automatic(platform, target);
+        let mut globals = automatic(platform, &Platform::host(), target);
         let mut used = BTreeSet::new();
         for (name, value) in given {
             if let Some(automatic) = globals.get_mut(name) {
@@ -146,21 +146,19 @@ pub fn parse_epoch(text: &str) -> Result<Timestamp, BuildError> {
 }
 
 /// The arguments that every build has without anybody giving them.
-fn automatic(platform: &Platform, target: Option<&str>) -> BTreeMap<String, String> {
-    let variant = platform.variant.clone().unwrap_or_default();
-    let mut name = format!("{}/{}", platform.os, platform.architecture);
-    if !variant.is_empty() {
-        name.push('/');
-        name.push_str(&variant);
-    }
+fn automatic(
+    platform: &Platform,
+    host: &Platform,
+    target: Option<&str>,
+) -> BTreeMap<String, String> {
     let mut arguments = BTreeMap::new();
-    for side in ["TARGET", "BUILD"] {
+    for (side, platform) in [("TARGET", platform), ("BUILD", host)] {
         let values = [
-            ("PLATFORM", name.clone()),
+            ("PLATFORM", platform.to_string()),
             ("OS", platform.os.clone()),
             ("OSVERSION", platform.os_version.clone().unwrap_or_default()),
             ("ARCH", platform.architecture.clone()),
-            ("VARIANT", variant.clone()),
+            ("VARIANT", platform.variant.clone().unwrap_or_default()),
         ];
         for (what, value) in values {
             arguments.insert(format!("{side}{what}"), value);

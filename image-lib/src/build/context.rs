@@ -65,6 +65,21 @@ impl Context {
     }
 }
 
+/// Opens the directory `path` of a named context; its own `.dockerignore` holds.
+///
+/// # Errors
+/// The directory cannot be read, or `.dockerignore` has a bad line.
+pub fn open_named(path: &Path, cache: &BuildCache) -> Result<SourceTree, BuildError> {
+    let refuse = |source: FsError| BuildError::Context { path: path.to_owned(), source };
+    let root = Root::open(path).map_err(refuse)?;
+    let ignore =
+        read_ignore(&root, &DockerfileSource::Text { name: String::new(), text: String::new() })?;
+    let canonical = std::fs::canonicalize(path)
+        .map_err(|error| refuse(FsError::new("resolve", path, error)))?;
+    let stat_cache = StatCache::load(cache.context_file(&canonical));
+    Ok(SourceTree::context(root, ignore, stat_cache))
+}
+
 fn read_dockerfile(
     root: &Root,
     path: &Path,

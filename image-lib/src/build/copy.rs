@@ -143,11 +143,14 @@ impl<'a> StageBuilder<'a, '_> {
 
     fn files(&self, transfer: &Transfer) -> Result<Files<'a>, StepError> {
         let Some(name) = &transfer.from else {
-            return Ok(Files::Context(&self.build.context.tree));
+            return Ok(Files::Context(self.build.tree(None)?));
         };
         let layers = match self.plan.origins.get(name) {
             Some(Origin::Stage(index)) => self.build.finished(*index)?.layers.clone(),
-            Some(Origin::Image(name)) => self.build.image(name)?.layers().to_vec(),
+            Some(Origin::Image(name)) => {
+                self.build.image(name, &self.build.platform)?.layers().to_vec()
+            }
+            Some(Origin::Context(name)) => return Ok(Files::Context(self.build.tree(Some(name))?)),
             Some(Origin::Scratch) | None => Vec::new(),
         };
         Ok(Files::Rootfs { layers })

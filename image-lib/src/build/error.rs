@@ -6,7 +6,11 @@ use std::path::PathBuf;
 use super::dockerfile::DockerfileError;
 use super::ignore::IgnoreError;
 use crate::bundle::BundleError;
+use crate::copy::CopyError;
+use crate::export::ExportError;
+use crate::flatten::FlattenError;
 use crate::fsroot::FsError;
+use crate::registry::RegistryError;
 use crate::snapshot::MountError;
 use crate::store::StoreError;
 
@@ -74,6 +78,15 @@ pub enum BuildError {
     /// The store refused.
     #[error("cannot store the image")]
     Store(#[source] StoreError),
+    /// What was built cannot be written where it is wanted.
+    #[error("cannot write the result to {target:?}")]
+    Output {
+        /// The place.
+        target: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<StepError>,
+    },
 }
 
 impl BuildError {
@@ -115,6 +128,32 @@ pub enum StepError {
         name: String,
         /// A stage with nearly that name.
         near: Option<String>,
+    },
+    /// The image cannot be fetched from its registry.
+    #[error("the image {name} is not in the store and cannot be fetched")]
+    Pull {
+        /// The name, as the Dockerfile has it.
+        name: String,
+        /// What the registry, or the way to it, says.
+        #[source]
+        source: Box<RegistryError>,
+    },
+    /// An image of a layout cannot be read.
+    #[error("cannot take the image of the layout {place}")]
+    Layout {
+        /// The layout, as the user named it.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<CopyError>,
+    },
+    /// A program of another processor would have to run.
+    #[error("RUN for {wanted} on {host}: no emulator for it is registered in binfmt_misc")]
+    Emulation {
+        /// The platform of the stage.
+        wanted: String,
+        /// The platform of this machine.
+        host: String,
     },
     /// A source does not exist.
     #[error("{path:?}: not found{}", if *.ignored { " (it is left out by .dockerignore)" } else { "" })]
@@ -160,6 +199,12 @@ pub enum StepError {
     /// The rootfs cannot be mounted.
     #[error(transparent)]
     Mount(#[from] MountError),
+    /// The files cannot be written as a tar.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The files cannot be copied.
+    #[error(transparent)]
+    Flatten(#[from] FlattenError),
     /// The container cannot be configured.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -227,9 +272,14 @@ impl StepError {
                 Some(format!("did you mean the stage {near}?"))
             }
             Self::NoSuchImage { name, near: None } => Some(format!(
-                "the store holds no {name}; bring it in with `keel-image import` or `keel-image load` \
-                 (pulling from a registry is not part of build yet)"
+                "the store holds no {name}; bring it in with `keel-image pull`, `load` or `import`"
             )),
+            Self::Pull { source, .. } => source.hint(),
+            Self::Emulation { .. } => Some(
+                "start the stage with FROM --platform=$BUILDPLATFORM and have it make the program for \
+                 the other platform, as compilers do"
+                    .to_owned(),
+            ),
             Self::Exit { tail, networked: false, .. }
                 if tail.iter().any(|line| is_name_failure(line)) =>
             {

@@ -30,16 +30,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What it does not do: it pulls no images, fetches no URLs, and builds for the host's platform
-//! only; a form of the language that it does not carry out is refused by name.
-
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use crate::identity::ImageId;
-use crate::reference::Reference;
+//! [`solve`](solve()) is the build without the end: its [`Built`] can go into a store, a directory or an archive.
+//! A form of the language that is not carried out is refused by name.
 
 // The language.
 pub mod dockerfile;
@@ -63,6 +55,7 @@ pub mod stat_cache;
 pub mod transfer;
 
 // Steps and their results.
+mod base;
 pub mod cache;
 pub mod cache_key;
 mod copy;
@@ -75,6 +68,8 @@ pub mod workspace;
 
 // The whole.
 pub mod error;
+pub mod options;
+pub mod output;
 pub mod progress;
 pub mod solve;
 
@@ -82,57 +77,7 @@ pub use context::DockerfileSource;
 pub use dockerfile::instruction::Network;
 pub use error::{BuildError, StepError};
 pub use execute::{Execution, Executor, RuntimeExecutor};
-pub use progress::{Event, Progress};
-pub use solve::build_image;
-
-/// What is built, and how.
-#[derive(Debug, Clone)]
-pub struct BuildOptions {
-    /// The directory whose files `COPY` takes; without one there are none.
-    pub context: Option<PathBuf>,
-    /// Where the instructions are.
-    pub dockerfile: DockerfileSource,
-    /// The stage to build; the last one if not given.
-    pub target: Option<String>,
-    /// `--build-arg`.
-    pub arguments: BTreeMap<String, String>,
-    /// The names that the image gets.
-    pub tags: Vec<Reference>,
-    /// Labels that win over those of the Dockerfile.
-    pub labels: BTreeMap<String, String>,
-    /// Whether every step is done anew.
-    pub no_cache: bool,
-    /// The network of `RUN` where the instruction says nothing else.
-    pub network: Network,
-    /// Set it, from any thread, to end the build: what runs is killed, and nothing is left behind.
-    pub cancelled: Arc<AtomicBool>,
-}
-
-impl BuildOptions {
-    /// A build of the `Dockerfile` in `context` with nothing special about it.
-    #[must_use]
-    pub fn new(context: impl Into<PathBuf>) -> Self {
-        Self {
-            context: Some(context.into()),
-            dockerfile: DockerfileSource::Default,
-            target: None,
-            arguments: BTreeMap::new(),
-            tags: Vec::new(),
-            labels: BTreeMap::new(),
-            no_cache: false,
-            network: Network::Default,
-            cancelled: Arc::default(),
-        }
-    }
-}
-
-/// What came of a build.
-#[derive(Debug, Clone)]
-pub struct BuildOutcome {
-    /// The image.
-    pub image_id: ImageId,
-    /// How many steps it took, those from the cache included.
-    pub steps: usize,
-    /// How many of them came from the cache.
-    pub cached: usize,
-}
+pub use options::{BuildOptions, NamedContext, SecretSource};
+pub use output::{BuildOutcome, Built, build_image};
+pub use progress::{Event, Progress, Report, Reporter};
+pub use solve::solve;

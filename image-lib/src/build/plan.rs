@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::base::LAYOUT_SCHEME;
 use super::dockerfile::expand::{Quotes, expand};
 use super::dockerfile::instruction::{Command, Instruction, Transfer};
 use super::dockerfile::mount::MountKind;
@@ -13,6 +14,9 @@ use super::dockerfile::parser::parse_trigger;
 use super::dockerfile::word::did_you_mean;
 use super::dockerfile::{Dockerfile, Stage};
 use super::error::{BuildError, StepError};
+use super::options::NamedContext;
+use crate::reference::Reference;
+use crate::spec::Platform;
 
 /// Where something is taken from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,8 +25,10 @@ pub enum Origin {
     Scratch,
     /// A stage, by its index in the Dockerfile.
     Stage(usize),
-    /// An image of the store, by the name that the Dockerfile gives.
+    /// An image, by the name that the Dockerfile or a named context gives.
     Image(String),
+    /// The directory of a named context.
+    Context(String),
 }
 
 /// A stage that is built.
@@ -34,6 +40,8 @@ pub struct PlannedStage {
     pub name: Option<String>,
     /// What it starts from.
     pub base: Origin,
+    /// What `FROM --platform` says, expanded.
+    pub platform: Option<Platform>,
     /// Triggers of the base, then its own instructions.
     pub instructions: Vec<Instruction>,
     /// What the names in `--from` mean.
@@ -72,16 +80,55 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
 }
 
-/// Plans the build of `target`, or of the last stage. `globals` are the arguments that `FROM` may
-/// use; `triggers` gives the `OnBuild` of an image.
+/// What names mean that a Dockerfile does not explain itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The arguments that `FROM` may use.
+    pub globals: &'a BTreeMap<String, String>,
+    /// The named contexts, which win over stages and images.
+    pub contexts: &'a BTreeMap<String, NamedContext>,
+}
+
+impl Scope<'_> {
+    /// What a named context of that name stands for. An image is the same with and without its
+    /// default registry and tag.
+    fn context(&self, stages: &[Stage], name: &str) -> Result<Option<Origin>, StepError> {
+        let image = || name.parse::<Reference>().ok().map(Reference::or_latest);
+        let same_image = |other: &String| {
+            let other = other.parse::<Reference>().ok().map(Reference::or_latest);
+            other.is_some() && other == image()
+        };
+        let same = |other: &String| other.eq_ignore_ascii_case(name) || same_image(other);
+        if self.contexts.is_empty() {
+            return Ok(None);
+        }
+        let Some((key, context)) = self.contexts.iter().find(|(other, _)| same(other)) else {
+            return Ok(None);
+        };
+        Ok(Some(match context {
+            NamedContext::Directory(_) => Origin::Context(key.clone()),
+            NamedContext::Image(image) => Origin::Image(image.clone()),
+            NamedContext::Layout(place) => Origin::Image(format!("{LAYOUT_SCHEME}{place}")),
+            NamedContext::Stage(stage) => Origin::Stage(
+                find_stage(stages, stage)
+                    .ok_or_else(|| StepError::Value(format!("there is no stage {stage:?}")))?,
+            ),
+        }))
+    }
+}
+
+/// Gives the triggers of an image for a platform; without one, for that of the build.
+pub type Triggers<'a> = dyn FnMut(&str, Option<&Platform>) -> Result<Vec<String>, StepError> + 'a;
+
+/// Plans the build of `target`, or of the last stage. `triggers` gives the `OnBuild` of an image.
 ///
 /// # Errors
 /// The target does not exist, a base has no name, or a trigger is none.
 pub fn plan(
     dockerfile: &Dockerfile,
     target: Option<&str>,
-    globals: &BTreeMap<String, String>,
-    triggers: &mut dyn FnMut(&str) -> Result<Vec<String>, StepError>,
+    scope: Scope<'_>,
+    triggers: &mut Triggers<'_>,
 ) -> Result<Plan, BuildError> {
     let target = match target {
         None => dockerfile.stages.len() - 1,
@@ -94,7 +141,7 @@ pub fn plan(
             continue;
         }
         let stage = &dockerfile.stages[index];
-        let found = plan_stage(dockerfile, index, globals, triggers)
+        let found = plan_stage(dockerfile, index, scope, triggers)
             .map_err(|source| step_error(dockerfile, stage.place.line, &stage.text, source))??;
         wanted.extend(found.needs());
         planned.insert(index, found);
@@ -126,13 +173,15 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
-fn find_target(stages: &[Stage], name: &str) -> Result<usize, BuildError> {
-    let lower = name.to_ascii_lowercase();
-    let named = stages.iter().rposition(|stage| stage.from.name.as_deref() == Some(lower.as_str()));
+fn find_stage(stages: &[Stage], name: &str) -> Option<usize> {
     let numbered = || name.parse().ok().filter(|index: &usize| *index < stages.len());
-    named.or_else(numbered).ok_or_else(|| {
+    earlier_stage(stages, name).or_else(numbered)
+}
+
+fn find_target(stages: &[Stage], name: &str) -> Result<usize, BuildError> {
+    find_stage(stages, name).ok_or_else(|| {
         let names = stages.iter().filter_map(|stage| stage.from.name.as_deref());
-        let near = did_you_mean(&lower, names).map(str::to_owned);
+        let near = did_you_mean(&name.to_ascii_lowercase(), names).map(str::to_owned);
         BuildError::Target { name: name.to_owned(), near }
     })
 }
@@ -142,27 +191,48 @@ type Planned = Result<PlannedStage, BuildError>;
 fn plan_stage(
     dockerfile: &Dockerfile,
     index: usize,
-    globals: &BTreeMap<String, String>,
-    triggers: &mut dyn FnMut(&str) -> Result<Vec<String>, StepError>,
+    scope: Scope<'_>,
+    triggers: &mut Triggers<'_>,
 ) -> Result<Planned, StepError> {
     let stage = &dockerfile.stages[index];
+    let name = stage.from.name.clone();
+    let expanded = |word: &String| {
+        expand(word, scope.globals, dockerfile.directives.escape, Quotes::Remove)
+            .map(|expanded| expanded.text)
+            .map_err(|message| StepError::Expansion { word: word.clone(), message })
+    };
+    let platform = stage.from.platform.as_ref().map(expanded).transpose()?;
+    let platform = platform.filter(|text| !text.is_empty());
+    let platform = platform.map(|text| text.parse::<Platform>()).transpose();
+    let platform = platform.map_err(|error| StepError::Value(error.to_string()))?;
+    // A context in the place of a stage is all that there is of the stage.
+    if let Some(name) = &name
+        && let Some(base) = scope.context(&dockerfile.stages, name)?
+    {
+        let (instructions, origins) = (Vec::new(), BTreeMap::new());
+        let name = Some(name.clone());
+        return Ok(Ok(PlannedStage { index, name, base, platform, instructions, origins }));
+    }
+    let base = expanded(&stage.from.base)?;
     let written = &stage.from.base;
-    let base = expand(written, globals, dockerfile.directives.escape, Quotes::Remove)
-        .map_err(|message| StepError::Expansion { word: written.clone(), message })?
-        .text;
     if base.is_empty() {
         return Err(StepError::Value(format!("base name ({written}) should not be blank")));
     }
     let before = &dockerfile.stages[..index];
-    let base = match earlier_stage(before, &base) {
-        Some(found) => Origin::Stage(found),
-        None if base == "scratch" => Origin::Scratch,
-        None => Origin::Image(base),
+    let base = match (scope.context(&dockerfile.stages, &base)?, earlier_stage(before, &base)) {
+        (Some(context), _) => context,
+        (None, Some(found)) => Origin::Stage(found),
+        (None, None) if base == "scratch" => Origin::Scratch,
+        (None, None) => Origin::Image(base),
     };
     let texts = match &base {
         Origin::Scratch => Vec::new(),
         Origin::Stage(found) => own_triggers(&dockerfile.stages[*found]),
-        Origin::Image(name) => triggers(name)?,
+        Origin::Image(name) => triggers(name, platform.as_ref())?,
+        Origin::Context(name) => {
+            let what = format!("FROM {name}, a context that is a directory,");
+            return Err(StepError::Unsupported { what });
+        }
     };
     let mut instructions = Vec::new();
     for text in texts {
@@ -175,7 +245,7 @@ fn plan_stage(
     let mut origins = BTreeMap::new();
     for instruction in &instructions {
         for name in from_names(&instruction.command) {
-            match origin(before, index, name) {
+            match origin(&dockerfile.stages, index, name, scope) {
                 Ok(origin) => origins.insert(name.to_owned(), origin),
                 Err(source) => {
                     let line = instruction.place.line;
@@ -184,8 +254,7 @@ fn plan_stage(
             };
         }
     }
-    let name = stage.from.name.clone();
-    Ok(Ok(PlannedStage { index, name, base, instructions, origins }))
+    Ok(Ok(PlannedStage { index, name, base, platform, instructions, origins }))
 }
 
 /// The triggers that a stage leaves to those that start from it.
@@ -216,7 +285,16 @@ fn from_names(command: &Command) -> Vec<&str> {
     }
 }
 
-fn origin(before: &[Stage], index: usize, name: &str) -> Result<Origin, StepError> {
+fn origin(
+    stages: &[Stage],
+    index: usize,
+    name: &str,
+    scope: Scope<'_>,
+) -> Result<Origin, StepError> {
+    let before = &stages[..index];
+    if let Some(context) = scope.context(stages, name)? {
+        return Ok(context);
+    }
     if let Some(found) = earlier_stage(before, name) {
         return Ok(Origin::Stage(found));
     }
@@ -241,12 +319,17 @@ fn origin(before: &[Stage], index: usize, name: &str) -> Result<Origin, StepErro
 #[cfg(test)]
 mod tests {
     use super::super::dockerfile::parse;
-    use super::{BuildError, Origin, Plan, plan};
+    use super::{BuildError, NamedContext, Origin, Plan, Scope, plan};
 
     fn build(text: &str, target: Option<&str>) -> Result<Plan, BuildError> {
         let dockerfile = parse("Dockerfile", text).unwrap();
         let globals = [("V".to_owned(), "1".to_owned())].into();
-        plan(&dockerfile, target, &globals, &mut |name| {
+        let contexts = [
+            ("given".to_owned(), NamedContext::Directory("/d".into())),
+            ("debian".to_owned(), NamedContext::Image("other:2".to_owned())),
+        ];
+        let scope = Scope { globals: &globals, contexts: &contexts.into() };
+        plan(&dockerfile, target, scope, &mut |name, _| {
             Ok(if name == "trigger" { vec!["COPY --from=a x y".to_owned()] } else { vec![] })
         })
     }
@@ -280,6 +363,17 @@ mod tests {
         assert_eq!(indexes("FROM x AS a\nFROM trigger\n", None), [0, 1]);
         let text = "FROM x AS a\nFROM x AS b\nONBUILD COPY --from=a / /\nFROM b\n";
         assert_eq!(indexes(text, None), [0, 1, 2]);
+    }
+
+    #[test]
+    fn named_contexts_win() {
+        let found = build("FROM docker.io/library/debian:latest\nCOPY --from=given a b\n", None);
+        let stages = found.unwrap().stages;
+        assert_eq!(stages[0].base, Origin::Image("other:2".into()));
+        assert_eq!(stages[0].origins["given"], Origin::Context("given".into()));
+        let found = build("FROM x AS debian\nRUN x\nFROM debian\n", None).unwrap();
+        assert_eq!(found.stages.len(), 1, "the stage of that name is not built");
+        assert!(build("FROM given\n", None).is_err());
     }
 
     #[test]

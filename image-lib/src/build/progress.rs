@@ -63,9 +63,33 @@ pub enum Event<'a> {
     },
 }
 
+/// What a build tells of its steps, from whichever thread.
+pub trait Report: Sync {
+    /// A step begins.
+    fn begin(&self, name: &str) -> Step;
+    /// The command of a step has written a line.
+    fn output(&self, step: Step, line: &str);
+    /// Something worth knowing of a step.
+    fn note(&self, step: Step, text: &str);
+    /// The step's result was there already.
+    fn cached(&self, step: Step);
+    /// A step has ended well.
+    fn done(&self, step: Step);
+    /// A step has failed.
+    fn failed(&self, step: Step, reason: &str);
+    /// Something that the author of the Dockerfile should know.
+    fn warning(&self, text: &str);
+}
+
 /// Numbers steps and hands events on, whichever thread they come from.
-pub(super) struct Reporter<'a> {
+pub struct Reporter<'a> {
     inner: Mutex<Inner<'a>>,
+}
+
+impl std::fmt::Debug for Reporter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").finish_non_exhaustive()
+    }
 }
 
 struct Inner<'a> {
@@ -75,13 +99,15 @@ struct Inner<'a> {
 
 /// A step that began.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
+pub struct Step {
     number: usize,
     began: Instant,
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(progress: &'a mut dyn Progress) -> Self {
+    /// A reporter that tells `progress`.
+    #[must_use]
+    pub fn new(progress: &'a mut dyn Progress) -> Self {
         Self { inner: Mutex::new(Inner { progress, steps: 0 }) }
     }
 
@@ -90,7 +116,13 @@ impl<'a> Reporter<'a> {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn begin(&self, name: &str) -> Step {
+    fn tell(&self, event: Event<'_>) {
+        self.with(|inner| inner.progress.report(event));
+    }
+}
+
+impl Report for Reporter<'_> {
+    fn begin(&self, name: &str) -> Step {
         let mut number = 0;
         self.with(|inner| {
             inner.steps += 1;
@@ -100,30 +132,27 @@ impl<'a> Reporter<'a> {
         Step { number, began: Instant::now() }
     }
 
-    pub(super) fn output(&self, step: Step, line: &str) {
-        let event = Event::Output { step: step.number, line, after: step.began.elapsed() };
-        self.with(|inner| inner.progress.report(event));
+    fn output(&self, step: Step, line: &str) {
+        self.tell(Event::Output { step: step.number, line, after: step.began.elapsed() });
     }
 
-    pub(super) fn note(&self, step: Step, text: &str) {
-        self.with(|inner| inner.progress.report(Event::Note { step: step.number, text }));
+    fn note(&self, step: Step, text: &str) {
+        self.tell(Event::Note { step: step.number, text });
     }
 
-    pub(super) fn cached(&self, step: Step) {
-        self.with(|inner| inner.progress.report(Event::Cached { step: step.number }));
+    fn cached(&self, step: Step) {
+        self.tell(Event::Cached { step: step.number });
     }
 
-    pub(super) fn done(&self, step: Step) {
-        let event = Event::Done { step: step.number, after: step.began.elapsed() };
-        self.with(|inner| inner.progress.report(event));
+    fn done(&self, step: Step) {
+        self.tell(Event::Done { step: step.number, after: step.began.elapsed() });
     }
 
-    pub(super) fn failed(&self, step: Step, reason: &str) {
-        let event = Event::Failed { step: step.number, reason };
-        self.with(|inner| inner.progress.report(event));
+    fn failed(&self, step: Step, reason: &str) {
+        self.tell(Event::Failed { step: step.number, reason });
     }
 
-    pub(super) fn warning(&self, text: &str) {
-        self.with(|inner| inner.progress.report(Event::Warning { text }));
+    fn warning(&self, text: &str) {
+        self.tell(Event::Warning { text });
     }
 }

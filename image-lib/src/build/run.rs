@@ -6,9 +6,11 @@
 //! its own, see [`super::stub`].
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::cache_key::KeyMaker;
 use super::dockerfile::expand::Variables;
 use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
@@ -21,6 +23,7 @@ use super::stub;
 use super::workspace::Workspace;
 use crate::bundle::{self, Mount};
 use crate::fsroot::FsError;
+use crate::spec::{Platform, Preferences};
 
 /// The name of every build container, for itself.
 const HOSTNAME: &str = "buildsandbox";
@@ -46,6 +49,7 @@ impl StageBuilder<'_, '_> {
         if let Some(device) = run.devices.first() {
             return Err(StepError::Unsupported { what: format!("RUN --device={device}") });
         }
+        self.check_emulation()?;
         let network = self.network(run);
         let invocation = self.invocation(run);
         let lent = self.lent(run)?;
@@ -61,10 +65,36 @@ impl StageBuilder<'_, '_> {
                 .part("script", invocation.script.as_ref().map_or("", |(_, text)| text))
                 .part("hostname", HOSTNAME),
         );
+        let key = self.add_surroundings(key);
         let created_by = self.run_history(&invocation);
         self.step(text, &key.finish(), created_by, |stage, step| {
             stage.execute(&invocation, network, &lent, step)
         })
+    }
+
+    /// What the user gave to all commands and what they can see of it. The addresses of hosts are not
+    /// among it: they are another thing on every machine.
+    fn add_surroundings(&self, mut key: KeyMaker) -> KeyMaker {
+        let options = &self.build.options;
+        if !options.hosts.is_empty() {
+            key = key.parts("hosts", options.hosts.iter().map(|(name, _)| name));
+        }
+        for limit in &options.rlimits {
+            key = key.part("rlimit", format!("{} {} {}", limit.kind, limit.soft, limit.hard));
+        }
+        if self.platform == Platform::host() {
+            return key;
+        }
+        key.part("platform", self.platform.to_string())
+    }
+
+    fn check_emulation(&self) -> Result<(), StepError> {
+        let host = Platform::detected();
+        if Preferences::of(&host).rank(&self.platform).is_some() || is_emulated(&self.platform) {
+            return Ok(());
+        }
+        let (wanted, host) = (self.platform.to_string(), Platform::host().to_string());
+        Err(StepError::Emulation { wanted, host })
     }
 
     fn network(&self, run: &Run) -> Network {
@@ -129,7 +159,7 @@ impl StageBuilder<'_, '_> {
         step: Step,
     ) -> Result<Workspace, StepError> {
         let workspace = Workspace::new(self.build.store, &self.state.layers)?;
-        let mut mounts = lend_network_files(&workspace, network)?;
+        let mut mounts = lend_network_files(&workspace, network, &self.build.options.hosts)?;
         if let Some((name, text)) = &invocation.script {
             mounts.push(lend_script(&workspace, name, text)?);
         }
@@ -204,12 +234,30 @@ impl StageBuilder<'_, '_> {
                 Network::None | Network::Default => bundle::Network::None,
             },
             mounts,
+            rlimits: self.build.options.rlimits.clone(),
+            shm_bytes: self.build.options.shm_bytes,
             cgroups_path: is_root.then(|| format!("/{id}")),
             ..bundle::Options::default()
         };
         let spec = bundle::Spec::new(&config, workspace.root(), &options)?.to_json();
         Ok(with_umask(spec))
     }
+}
+
+/// Whether the kernel hands programs of a platform to an emulator that it has open itself (flag `F`
+/// of binfmt_misc), so that it is found in every root file system.
+fn is_emulated(platform: &Platform) -> bool {
+    let program = match (platform.architecture.as_str(), platform.variant.as_deref()) {
+        ("amd64", _) => "x86_64",
+        ("386", _) => "i386",
+        ("arm64", _) => "aarch64",
+        (other, _) => other,
+    };
+    let entry = std::fs::read_to_string(format!("/proc/sys/fs/binfmt_misc/qemu-{program}"));
+    entry.is_ok_and(|text| {
+        let has_flag = |line: &str| line.strip_prefix("flags:").is_some_and(|f| f.contains('F'));
+        text.starts_with("enabled") && text.lines().any(has_flag)
+    })
 }
 
 /// Gives the command Docker's umask. A runtime would hand on the caller's, and what a build makes
@@ -231,10 +279,15 @@ fn container_id(workspace: &Workspace) -> String {
 
 /// `/etc/hosts` and `/etc/resolv.conf` as the command sees them. Without a network there is nobody
 /// to ask, so that the second is empty.
-fn lend_network_files(workspace: &Workspace, network: Network) -> Result<Vec<Mount>, StepError> {
-    let hosts = format!(
+fn lend_network_files(
+    workspace: &Workspace,
+    network: Network,
+    further: &[(String, IpAddr)],
+) -> Result<Vec<Mount>, StepError> {
+    let mut hosts = format!(
         "127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback {HOSTNAME}\n"
     );
+    hosts.extend(further.iter().map(|(name, address)| format!("{address}\t{name}\n")));
     let resolver = match network {
         Network::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
         _ => Vec::new(),

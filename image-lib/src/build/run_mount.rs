@@ -33,6 +33,8 @@ enum What {
     /// Files of the context; copied, so that neither the command nor a change of them is seen on
     /// the other side.
     Context {
+        /// The named context, if it is one.
+        name: Option<String>,
         selected: Vec<Selected>,
         read_only: bool,
     },
@@ -103,17 +105,30 @@ impl StageBuilder<'_, '_> {
         let read_only = mount.read_only.unwrap_or(true);
         let origin = mount.from.as_ref().and_then(|name| self.plan.origins.get(name));
         let layers = match origin {
-            None => {
-                let selected = self.build.context.tree.select(source, &Ignore::default())?;
-                return Ok(What::Context { selected, read_only });
+            None => return self.bind_context(None, source, read_only),
+            Some(Origin::Context(name)) => {
+                return self.bind_context(Some(name), source, read_only);
             }
             Some(Origin::Scratch) => Vec::new(),
             Some(Origin::Stage(index)) => self.build.finished(*index)?.layers.clone(),
-            Some(Origin::Image(name)) => self.build.image(name)?.layers().to_vec(),
+            Some(Origin::Image(name)) => {
+                self.build.image(name, &self.build.platform)?.layers().to_vec()
+            }
         };
         let rootfs = Workspace::new(self.build.store, &layers)?;
         let selected = SourceTree::rootfs(rootfs.try_root()?).select(source, &Ignore::default())?;
         Ok(What::Rootfs { source: rootfs, selected, read_only })
+    }
+
+    fn bind_context(
+        &self,
+        name: Option<&String>,
+        source: &str,
+        read_only: bool,
+    ) -> Result<What, StepError> {
+        let tree = self.build.tree(name.map(String::as_str))?;
+        let selected = tree.select(source, &Ignore::default())?;
+        Ok(What::Context { name: name.cloned(), selected, read_only })
     }
 
     fn cache_loan(&self, mount: &Mount, id: &str) -> Result<What, StepError> {
@@ -148,7 +163,7 @@ impl Lent {
         self.0.iter().fold(key, |key, loan| {
             let key = key.part("mount", &loan.target);
             match &loan.what {
-                What::Context { selected, read_only } => {
+                What::Context { selected, read_only, .. } => {
                     key.part("bind", [u8::from(*read_only)]).contents(selected)
                 }
                 What::Rootfs { selected, read_only, .. } => {
@@ -170,9 +185,10 @@ impl Lent {
         let mut locks = Vec::new();
         for (index, loan) in self.0.iter().enumerate() {
             mounts.push(match &loan.what {
-                What::Context { selected, read_only } => {
+                What::Context { name, selected, read_only } => {
                     let directory = workspace.directory(&format!("mount-{index}"))?;
-                    let source = copy_out(&stage.build.context.tree, selected, &directory)?;
+                    let tree = stage.build.tree(name.as_deref())?;
+                    let source = copy_out(tree, selected, &directory)?;
                     bind(&source, &loan.target, *read_only)
                 }
                 What::Rootfs { source, selected, read_only } => {

@@ -5,20 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use super::BuildOptions;
 use super::arguments::{BuildArguments, SOURCE_DATE_EPOCH, parse_epoch};
+use super::base::Images;
 use super::cache::{BuildCache, StepRecord};
 use super::cache_key::KeyMaker;
-use super::context::Context;
+use super::context::{Context, open_named};
 use super::dockerfile::instruction::Command;
 use super::dockerfile::{self, Dockerfile};
 use super::error::{BuildError, StepError};
 use super::execute::Executor;
-use super::plan::{Plan, PlannedStage, plan};
-use super::progress::{Progress, Reporter, Step};
+use super::options::NamedContext;
+use super::output::Built;
+use super::plan::{Origin, Plan, PlannedStage, Scope, plan};
+use super::progress::{Report, Step};
+use super::source_tree::SourceTree;
 use super::stage::build_stage;
 use super::state::StageState;
-use super::{BuildOptions, BuildOutcome};
-use crate::identity::{Digest, ImageId};
+use crate::identity::Digest;
 use crate::spec::{ImageConfig, Platform, Timestamp};
 use crate::store::Store;
 
@@ -31,9 +35,11 @@ pub(super) struct Build<'a> {
     pub(super) arguments: &'a BuildArguments,
     pub(super) context: &'a Context,
     pub(super) executor: &'a dyn Executor,
-    pub(super) reporter: Reporter<'a>,
+    pub(super) reporter: &'a dyn Report,
     pub(super) platform: Platform,
     pub(super) epoch: Option<Timestamp>,
+    pub(super) images: Images,
+    named_trees: BTreeMap<String, SourceTree>,
     pub(super) stage_count: usize,
     /// Set when a stage fails: the others end at their next instruction.
     failed: AtomicBool,
@@ -48,19 +54,17 @@ struct Results {
     changed: Condvar,
 }
 
-/// Builds an image and puts it into the store.
+/// Carries out the instructions. The caller holds a [`crate::store::Hold`] until the layers belong to an
+/// image or are not needed any more.
 ///
 /// # Errors
 /// See [`BuildError`]. Nothing is left behind but cached results of steps that succeeded.
-pub fn build_image(
+pub fn solve(
     store: &Store,
     options: &BuildOptions,
     executor: &dyn Executor,
-    progress: &mut dyn Progress,
-) -> Result<BuildOutcome, BuildError> {
-    // Layers that no image names yet must outlive a garbage collection by somebody else.
-    let _hold = store.hold().map_err(BuildError::Store)?;
-    let reporter = Reporter::new(progress);
+    reporter: &dyn Report,
+) -> Result<Built, BuildError> {
     let cache = BuildCache::new(cache_directory(store));
     let step = reporter.begin("[internal] load build definition from Dockerfile");
     let nothing = store.scratch().map_err(BuildError::Store)?;
@@ -80,7 +84,7 @@ pub fn build_image(
     for warning in &dockerfile.warnings {
         reporter.warning(&warning.to_string());
     }
-    let platform = Platform::host();
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let target = options.target.as_deref();
     let arguments = BuildArguments::new(&options.arguments, &dockerfile, &platform, target)?;
     let epoch = epoch(&arguments)?;
@@ -95,22 +99,45 @@ pub fn build_image(
         reporter,
         platform,
         epoch,
+        images: Images::default(),
+        named_trees: BTreeMap::new(),
         stage_count: 0,
         failed: AtomicBool::new(false),
         steps: AtomicUsize::new(0),
         cached: AtomicUsize::new(0),
         results: Results::default(),
     };
-    let plan = plan(&dockerfile, target, arguments.globals(), &mut |name| {
-        let image = build.image(name)?;
+    let scope = Scope { globals: arguments.globals(), contexts: &options.contexts };
+    let plan = plan(&dockerfile, target, scope, &mut |name, platform| {
+        let image = build.image(name, platform.unwrap_or(&build.platform))?;
         Ok(image.config().value().execution().on_build.unwrap_or_default())
     })?;
     build.stage_count = plan.stages.len();
+    build.named_trees = open_named_trees(&plan, options, &cache)?;
     let state = build.solve(&plan)?;
     context.tree.save_stat_cache();
+    build.named_trees.values().for_each(SourceTree::save_stat_cache);
     build.retain(&plan);
     build.warn_of_unused_arguments(&plan);
-    build.export(&state)
+    Ok(build.finish_image(&state))
+}
+
+/// The directories that the plan takes files from by a name.
+fn open_named_trees(
+    plan: &Plan,
+    options: &BuildOptions,
+    cache: &BuildCache,
+) -> Result<BTreeMap<String, SourceTree>, BuildError> {
+    let mut trees = BTreeMap::new();
+    for origin in plan.stages.iter().flat_map(|s| s.origins.values().chain([&s.base])) {
+        let Origin::Context(name) = origin else { continue };
+        if let Some(NamedContext::Directory(path)) = options.contexts.get(name)
+            && !trees.contains_key(name)
+        {
+            trees.insert(name.clone(), open_named(path, cache)?);
+        }
+    }
+    Ok(trees)
 }
 
 /// Where the build cache of a store is.
@@ -157,19 +184,11 @@ impl Build<'_> {
         self.reporter.failed(step, text.lines().next().unwrap_or_default());
     }
 
-    /// Only the platform of this host can be built for.
-    pub(super) fn check_platform(&self, text: &str) -> Result<(), StepError> {
-        let globals = self.arguments.globals();
-        let expanded = dockerfile::expand::expand(
-            text,
-            globals,
-            self.escape(),
-            dockerfile::expand::Quotes::Remove,
-        );
-        let expanded = expanded
-            .map_err(|message| StepError::Expansion { word: text.to_owned(), message })?
-            .text;
-        check_platform(&expanded, &self.platform)
+    /// The files of a named context, or of the context itself.
+    pub(super) fn tree(&self, name: Option<&str>) -> Result<&SourceTree, StepError> {
+        let Some(name) = name else { return Ok(&self.context.tree) };
+        let missing = || StepError::Value(format!("there is no context {name:?}"));
+        self.named_trees.get(name).ok_or_else(missing)
     }
 
     /// The result of a stage that stands before in the plan, waited for.
@@ -269,45 +288,18 @@ impl Build<'_> {
         }
     }
 
-    /// Puts the image into the store.
-    fn export(&self, state: &StageState) -> Result<BuildOutcome, BuildError> {
-        let step = self.reporter.begin("exporting to image");
+    /// The image of the last stage.
+    fn finish_image(&self, state: &StageState) -> Built {
         let mut config = state.image.clone();
         let labels = &mut config.config.get_or_insert_default().labels;
         labels.extend(self.options.labels.clone());
         self.date(&mut config, state.created);
-        let image_id = match self.known_image(&config) {
-            Some(id) => id,
-            None => self
-                .store
-                .put_image(&config, &state.layers, &self.options.tags)
-                .map_err(BuildError::Store)?,
-        };
-        self.reporter.note(step, &format!("writing image {image_id}"));
-        for tag in &self.options.tags {
-            self.reporter.note(step, &format!("naming to {tag}"));
-        }
-        self.reporter.done(step);
-        Ok(BuildOutcome {
-            image_id,
+        Built {
+            config,
+            layers: state.layers.clone(),
             steps: self.steps.load(Ordering::Relaxed),
             cached: self.cached.load(Ordering::Relaxed),
-        })
-    }
-
-    /// The image of exactly this configuration, if it is in the store under all its names: then
-    /// there is nothing to write.
-    fn known_image(&self, config: &ImageConfig) -> Option<ImageId> {
-        let id = ImageId::new(Digest::of(&serde_json::to_vec(config).ok()?));
-        let by_name = self.options.tags.iter().map(ToString::to_string);
-        let names = by_name.chain([id.to_string()]);
-        for name in names {
-            let found = self.store.find(&name).ok()??;
-            if *found.id() != id {
-                return None;
-            }
         }
-        Some(id)
     }
 
     /// Dates the image: with the fixed time, or with the time when exactly this configuration was
@@ -335,20 +327,4 @@ impl Build<'_> {
         }
         config.created = Some(created);
     }
-}
-
-/// Refuses any platform but the host's.
-///
-/// # Errors
-/// The text is no platform, or another one.
-pub fn check_platform(text: &str, host: &Platform) -> Result<(), StepError> {
-    let wanted: Platform = text
-        .parse()
-        .map_err(|error: crate::spec::PlatformError| StepError::Value(error.to_string()))?;
-    if wanted.architecture == host.architecture && wanted.os == host.os {
-        return Ok(());
-    }
-    Err(StepError::Unsupported {
-        what: format!("building for {text} on {}/{}", host.os, host.architecture),
-    })
 }

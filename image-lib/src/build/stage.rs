@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use super::cache::StepRecord;
 use super::cache_key::{CacheKey, KeyMaker};
 use super::dockerfile::instruction::{Command, Instruction};
-use super::dockerfile::word::did_you_mean;
 use super::error::{BuildError, StepError};
 use super::metadata;
 use super::owner;
@@ -18,15 +17,19 @@ use super::solve::Build;
 use super::state::StageState;
 use super::transfer::{Changes, Copier, absolute_path};
 use super::workspace::Workspace;
-use crate::spec::Timestamp;
-use crate::store::{Image, Layer};
+use crate::spec::{Platform, Timestamp};
+use crate::store::Layer;
 
 /// A stage while it is built.
 pub(super) struct StageBuilder<'a, 'b> {
     pub(super) build: &'a Build<'b>,
     pub(super) plan: &'a PlannedStage,
     pub(super) state: StageState,
+    /// The platform of the stage.
+    pub(super) platform: Platform,
     steps_begun: usize,
+    /// Whether every step is done anew.
+    is_uncached: bool,
 }
 
 /// Builds a stage whose needs are met.
@@ -35,8 +38,10 @@ pub(super) fn build_stage(
     plan: &PlannedStage,
 ) -> Result<StageState, BuildError> {
     let from = &build.dockerfile.stages[plan.index];
-    let mut builder =
-        StageBuilder { build, plan, state: StageState::scratch(&build.platform), steps_begun: 0 };
+    let platform = plan.platform.clone().unwrap_or_else(|| build.platform.clone());
+    let state = StageState::scratch(&platform);
+    let is_uncached = build.is_uncached(plan);
+    let mut builder = StageBuilder { build, plan, state, platform, steps_begun: 0, is_uncached };
     builder
         .start(&from.text)
         .map_err(|source| step_error(build.dockerfile, from.place.line, &from.text, source))?;
@@ -63,16 +68,16 @@ pub(super) fn build_stage(
 
 impl StageBuilder<'_, '_> {
     fn start(&mut self, text: &str) -> Result<(), StepError> {
-        if let Some(platform) = &self.build.dockerfile.stages[self.plan.index].from.platform {
-            self.build.check_platform(platform)?;
-        }
         match &self.plan.base {
-            Origin::Scratch => {}
-            Origin::Stage(index) => self.state = self.build.finished(*index)?.continued(),
+            Origin::Scratch | Origin::Context(_) => {}
+            Origin::Stage(index) => {
+                self.state = self.build.finished(*index)?.continued();
+                self.platform = self.state.image.platform();
+            }
             Origin::Image(name) => {
                 // It is shown and not counted: an image of the store is there, and no result of a step.
                 let step = self.build.reporter.begin(&self.title(text));
-                let image = self.build.image(name)?;
+                let image = self.build.image(name, &self.platform)?;
                 let layers = image.layers().to_vec();
                 self.state = StageState::start(image.config().value().clone(), layers);
                 self.build.reporter.done(step);
@@ -130,7 +135,7 @@ impl StageBuilder<'_, '_> {
 
     /// The result of an earlier build, if its layer is still there.
     pub(super) fn cached(&self, key: &CacheKey) -> Option<StepRecord> {
-        if self.build.options.no_cache {
+        if self.is_uncached {
             return None;
         }
         let record = self.build.cache.get(key)?;
@@ -223,14 +228,11 @@ impl StageBuilder<'_, '_> {
 }
 
 impl Build<'_> {
-    /// The image called `name`, for this platform.
-    pub(super) fn image(&self, name: &str) -> Result<Image, StepError> {
-        self.store.find(name)?.ok_or_else(|| {
-            let stages = self.dockerfile.stages.iter();
-            let names = stages.filter_map(|stage| stage.from.name.as_deref());
-            let near = did_you_mean(name, names).map(str::to_owned);
-            StepError::NoSuchImage { name: name.to_owned(), near }
-        })
+    /// Whether the steps of a stage are done anew: all of them, or those of stages that were named.
+    fn is_uncached(&self, plan: &PlannedStage) -> bool {
+        let name = plan.name.clone().unwrap_or_else(|| plan.index.to_string());
+        let named = &self.options.no_cache_stages;
+        self.options.no_cache || named.iter().any(|other| other.eq_ignore_ascii_case(&name))
     }
 
     /// The time that new things get.

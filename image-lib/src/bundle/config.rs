@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::privilege::IdMapping;
+use super::rlimit::Rlimit;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +34,8 @@ pub(super) struct Process {
     pub(super) capabilities: Capabilities,
     pub(super) oom_score_adj: i32,
     pub(super) no_new_privileges: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) rlimits: Vec<Rlimit>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{BundleError, Mount, Privilege};
+use super::{BundleError, Mount, Privilege, Rlimit};
 
 /// The network of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,6 +108,10 @@ pub struct Options {
     pub nano_cpus: Option<u64>,
     /// The most processes.
     pub pids_limit: Option<i64>,
+    /// Limits of every process.
+    pub rlimits: Vec<Rlimit>,
+    /// The bytes of `/dev/shm`; 64 MiB if not given.
+    pub shm_bytes: Option<u64>,
     /// The network.
     pub network: Network,
     /// The system calls.

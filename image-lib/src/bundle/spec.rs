@@ -109,6 +109,7 @@ impl Spec {
             },
             oom_score_adj: 0,
             no_new_privileges: false,
+            rlimits: options.rlimits.clone(),
         };
         let (uids, gids) = options.privilege.mappings();
         Ok(Self {
@@ -223,7 +224,17 @@ fn mounts(options: &Options) -> Vec<Mount> {
         destination: (*destination).to_owned(),
         kind: (*kind).to_owned(),
         source: (*source).to_owned(),
-        options: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        options: flags
+            .iter()
+            .map(|flag| match options.shm_bytes {
+                Some(bytes)
+                    if *kind == "tmpfs" && *source == "shm" && flag.starts_with("size=") =>
+                {
+                    format!("size={bytes}")
+                }
+                _ => (*flag).to_owned(),
+            })
+            .collect(),
     });
     let own = options.privilege.mounts(own.collect()).into_iter();
     let volumes = options.volumes.iter().map(super::Volume::mount);

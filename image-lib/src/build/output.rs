@@ -1,0 +1,164 @@
+//! What becomes of a build: an image in the store, files in a directory, a tar.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::error::{BuildError, StepError};
+use super::execute::Executor;
+use super::options::BuildOptions;
+use super::progress::{Progress, Report, Reporter};
+use super::solve::solve;
+use crate::export::export;
+use crate::flatten::{Ownership, copy_out};
+use crate::fsroot::Root;
+use crate::identity::ImageId;
+use crate::reference::Reference;
+use crate::snapshot::Overlay;
+use crate::spec::{Descriptor, ImageConfig, Index, Manifest, Platform, media_type};
+use crate::store::{Layer, Silent, Store, StoreError};
+
+/// What a build came to: an image whose layers are in the store and which is not itself there yet.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The configuration.
+    pub config: ImageConfig,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// How many steps it took, those from the cache included.
+    pub steps: usize,
+    /// How many of them came from the cache.
+    pub cached: usize,
+}
+
+/// An image that was built and put into the store.
+#[derive(Debug, Clone)]
+pub struct BuildOutcome {
+    /// The image.
+    pub image_id: ImageId,
+    /// How many steps it took, those from the cache included.
+    pub steps: usize,
+    /// How many of them came from the cache.
+    pub cached: usize,
+}
+
+/// Builds an image and puts it into the store under its names.
+///
+/// # Errors
+/// See [`BuildError`]. Nothing is left behind but cached results of steps that succeeded.
+pub fn build_image(
+    store: &Store,
+    options: &BuildOptions,
+    executor: &dyn Executor,
+    progress: &mut dyn Progress,
+) -> Result<BuildOutcome, BuildError> {
+    // Layers that no image names yet must outlive a garbage collection by somebody else.
+    let _hold = store.hold().map_err(BuildError::Store)?;
+    let reporter = Reporter::new(progress);
+    let built = solve(store, options, executor, &reporter)?;
+    let step = reporter.begin("exporting to image");
+    let written = built.write(store, options).map_err(BuildError::Store)?;
+    name(store, &written.descriptor, &options.tags).map_err(BuildError::Store)?;
+    reporter.note(step, &format!("writing image {}", written.id));
+    for tag in &options.tags {
+        reporter.note(step, &format!("naming to {tag}"));
+    }
+    reporter.done(step);
+    Ok(BuildOutcome { image_id: written.id, steps: built.steps, cached: built.cached })
+}
+
+/// An image whose documents are in the store, without a name.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Its id.
+    pub id: ImageId,
+    /// Its manifest.
+    pub descriptor: Descriptor,
+    /// What it runs on.
+    pub platform: Platform,
+}
+
+impl Built {
+    /// Puts configuration and manifest into the store; the image gets no name.
+    ///
+    /// # Errors
+    /// A layer is gone; the disk's.
+    pub fn write(&self, store: &Store, options: &BuildOptions) -> Result<Written, StoreError> {
+        for layer in &self.layers {
+            if !store.has_blob(&layer.descriptor.digest, layer.descriptor.size) {
+                return Err(StoreError::NoSuchBlob { digest: layer.descriptor.digest.clone() });
+            }
+        }
+        let mut config = self.config.clone();
+        config.rootfs.diff_ids = self.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let bytes = serde_json::to_vec(&config).map_err(StoreError::Encode)?;
+        let document = store.put_bytes(media_type::OCI_CONFIG, &bytes)?;
+        let id = ImageId::new(document.digest.clone());
+        let layers = self.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+        let mut manifest = Manifest::new(document, layers);
+        manifest.annotations.extend(options.annotations.clone());
+        let bytes = serde_json::to_vec(&manifest).map_err(StoreError::Encode)?;
+        let descriptor = store.put_bytes(media_type::OCI_MANIFEST, &bytes)?;
+        Ok(Written { id, descriptor, platform: config.platform() })
+    }
+
+    /// Copies the files of the image into the directory `target`, as the user that calls; files that are
+    /// there stay unless they are in the way.
+    ///
+    /// # Errors
+    /// A layer cannot be unpacked; a file cannot be written.
+    pub fn write_directory(&self, store: &Store, target: &Path) -> Result<(), StepError> {
+        let lowers = store.unpack(&self.layers, &Silent)?;
+        std::fs::create_dir_all(target)
+            .map_err(|error| crate::fsroot::FsError::new("create directory", target, error))?;
+        if lowers.is_empty() {
+            return Ok(());
+        }
+        let tree: Root = Overlay::open(&lowers)?;
+        copy_out(&tree, Path::new(""), target, Ownership::Own)?;
+        Ok(())
+    }
+
+    /// Writes the files of the image as one tar; returns the stream.
+    ///
+    /// # Errors
+    /// A layer cannot be unpacked; the stream's.
+    pub fn write_tar<W: Write>(&self, store: &Store, stream: W) -> Result<W, StepError> {
+        let lowers = store.unpack(&self.layers, &Silent)?;
+        Ok(export(&lowers, stream)?)
+    }
+}
+
+/// Puts images for several platforms together; returns the index's descriptor.
+///
+/// # Errors
+/// The disk's.
+pub fn write_index(
+    store: &Store,
+    images: &[Written],
+    options: &BuildOptions,
+) -> Result<Descriptor, StoreError> {
+    let entry = |image: &Written| Descriptor {
+        platform: Some(image.platform.clone()),
+        ..image.descriptor.clone()
+    };
+    let mut index = Index::new(images.iter().map(entry).collect());
+    index.annotations.extend(options.annotations.clone());
+    let bytes = serde_json::to_vec(&index).map_err(StoreError::Encode)?;
+    store.put_bytes(media_type::OCI_INDEX, &bytes)
+}
+
+/// Gives names to a manifest or an index. Where it has exactly these, nothing is written.
+///
+/// # Errors
+/// The disk's.
+pub fn name(store: &Store, descriptor: &Descriptor, names: &[Reference]) -> Result<(), StoreError> {
+    let records = store.records()?;
+    let has = |name: Option<&Reference>| {
+        records.iter().any(|record| {
+            record.descriptor.digest == descriptor.digest
+                && (name.is_none() || record.reference.as_ref() == name)
+        })
+    };
+    let is_known = if names.is_empty() { has(None) } else { names.iter().all(|n| has(Some(n))) };
+    if is_known { Ok(()) } else { store.put_record(descriptor, names) }
+}
