@@ -25,6 +25,7 @@
 //!   [`store::Store::put_image`] a configuration with its layers and tags.
 //! - [`registry::Client::pull`] brings an image of a registry into the store: resumable, all layers at
 //!   once, with what [`auth::Keyring`] finds of the user's credentials. [`cancel::Cancellation`] ends it.
+//! - [`registry::obtain`] is both: the image that a name means, pulled if the store does not have it.
 //! - [`store::Store::retain`] and [`store::Store::release`] protect digests (of a build cache) from
 //!   garbage collection by a name.
 //! - [`snapshot::Overlay`] mounts layers, with an upper directory or read-only.

@@ -181,3 +181,64 @@ fn chooses_by_platform() {
         "--platform",
     ]);
 }
+
+/// DIST-OBTAIN-01: `run` fetches an image that the store does not have, in docker's words on the standard error; one
+/// that is there is used without a word to anybody, also with other layers gone and fetched again.
+#[test]
+fn run_fetches_what_is_missing() {
+    let (store, registry) = scene();
+    let name = registry.name("team/app:v1");
+    let first = store.call(&["run", &name]).succeeds();
+    assert_eq!(first.stdout, "new");
+    first.says(&[
+        &format!(
+            "Unable to find image '{name}' locally\nv1: Pulling from team/app\nDigest: sha256:"
+        ),
+        &format!("Status: Downloaded newer image for {name}\n"),
+    ]);
+    // What the store lacks of it comes again.
+    for entry in fs::read_dir(store.path().join("layers")).expect("layers").flatten() {
+        fs::remove_dir_all(entry.path()).expect("a layer");
+    }
+    let blobs = fs::read_dir(store.path().join("blobs/sha256")).expect("blobs").flatten();
+    let largest = blobs.max_by_key(|e| e.metadata().map(|m| m.len()).unwrap_or(0)).expect("a blob");
+    fs::remove_file(largest.path()).expect("a blob");
+    let again = store.call(&["run", "-q", &name]).succeeds();
+    assert_eq!((again.stdout.as_str(), again.stderr.as_str()), ("new", ""));
+    // Nobody answers any more.
+    drop(registry);
+    let offline = store.call(&["run", &name]).succeeds();
+    assert_eq!((offline.stdout.as_str(), offline.stderr.as_str()), ("new", ""));
+}
+
+/// DIST-OBTAIN-02: `run --pull`: never asks no registry, always takes what the registry has now; a platform is
+/// fetched, or refused by name.
+#[test]
+fn run_follows_the_policy() {
+    let (store, registry) = scene();
+    let name = registry.name("team/app:v1");
+    let refused = store.call(&["run", "--pull", "never", &name]).exits(125);
+    refused.says(&["No such image", &name]);
+    store.call(&["run", "-q", &name]).succeeds();
+    store.tool(
+        "umoci",
+        &["config", "--image", "layout:app", "--config.cmd", "echo", "--config.cmd", "second"],
+    );
+    registry.push(&layout(&store), "team/app:v1");
+    assert_eq!(store.call(&["run", &name]).succeeds().stdout, "new");
+    let always = store.call(&["run", "--pull", "always", &name]).succeeds();
+    assert_eq!(always.stdout, "second\n");
+    assert!(!always.stderr.contains("Unable to find"), "{always:?}");
+    let again = store.call(&["run", "--pull=always", &name]).succeeds();
+    again.says(&[&format!("Status: Image is up to date for {name}\n")]);
+    for policy in ["never", "missing"] {
+        let words = ["run", "--pull", policy, "--platform", "linux/riscv64", &name];
+        store.call(&words).exits(125).says(&[&name, "linux/riscv64"]);
+    }
+    store.call(&["run", "--pull", "sometimes", &name]).exits(125).says(&["sometimes", "missing"]);
+    // What cannot be the name of a repository is not asked for.
+    let id = "0123456789abcdef".repeat(4);
+    for name in [id.clone(), format!("sha256:{id}")] {
+        store.call(&["run", &name]).exits(125).says(&["No such image", &name]);
+    }
+}

@@ -8,7 +8,7 @@ use keel_image::bundle::BundleError;
 use keel_image::copy::CopyError;
 use keel_image::export::ExportError;
 use keel_image::flatten::FlattenError;
-use keel_image::registry::RegistryError;
+use keel_image::registry::{ObtainError, RegistryError};
 use keel_image::snapshot::MountError;
 use keel_image::store::StoreError;
 
@@ -136,6 +136,16 @@ impl From<RegistryError> for Failure {
                 Self { hint: Self::from(*source).hint, ..failure }
             }
             _ => failure,
+        }
+    }
+}
+
+impl From<ObtainError> for Failure {
+    fn from(error: ObtainError) -> Self {
+        match error {
+            ObtainError::Store(error) => error.into(),
+            ObtainError::Registry(error) => error.into(),
+            error => Self::of(&error),
         }
     }
 }

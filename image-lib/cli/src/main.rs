@@ -26,6 +26,7 @@ mod manifest;
 #[cfg(test)]
 mod manual;
 mod namespace;
+mod obtain;
 mod output;
 mod progress;
 mod prune;
@@ -117,7 +118,7 @@ enum Command {
     /// Remove images
     Rmi(rmi::Arguments),
     /// Run a command in a new container
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Write images to an archive
     Save(save::Arguments),
     /// Remove what processes that died have left in the store

@@ -54,7 +54,7 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     }
     let pulled = one(store, &client, &reference.or_latest(), &options, &bars, arguments)?;
     if !is_silent {
-        status(&[&pulled], &pulled.reference)?;
+        output::line(&status(&[&pulled], &pulled.reference))?;
     }
     if arguments.json {
         return output::json(&described(&pulled));
@@ -104,17 +104,18 @@ fn all(
         return output::json(&pulled.iter().map(described).collect());
     }
     if !arguments.quiet {
-        status(&pulled.iter().collect::<Vec<_>>(), name)?;
+        output::line(&status(&pulled.iter().collect::<Vec<_>>(), name))?;
     }
     output::line(&name.name())
 }
 
-fn status(pulled: &[&Pulled], name: &Reference) -> Result<(), Failure> {
+/// Docker's last line about what was pulled under `name`.
+pub(crate) fn status(pulled: &[&Pulled], name: &Reference) -> String {
     let name = name.familiar();
-    output::line(&match pulled.iter().any(|pulled| pulled.is_new) {
+    match pulled.iter().any(|pulled| pulled.is_new) {
         true => format!("Status: Downloaded newer image for {name}"),
         false => format!("Status: Image is up to date for {name}"),
-    })
+    }
 }
 
 fn described(pulled: &Pulled) -> Value {

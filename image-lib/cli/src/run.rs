@@ -27,6 +27,7 @@ use crate::build;
 use crate::commit;
 use crate::container_flags::ContainerFlags;
 use crate::failure::Failure;
+use crate::obtain::ObtainFlags;
 use crate::output;
 use crate::progress::Bars;
 
@@ -34,6 +35,8 @@ use crate::progress::Bars;
 pub(crate) struct Arguments {
     #[command(flatten)]
     container: ContainerFlags,
+    #[command(flatten)]
+    obtain: ObtainFlags,
     /// Build the Dockerfile in DIR first and run what comes of it
     #[arg(long, value_name = "DIR")]
     build: Option<PathBuf>,
@@ -73,20 +76,25 @@ fn start(store: &Store, arguments: &Arguments) -> Result<ExitCode, Failure> {
         return Err(Failure::new("the input device is not a TTY").with_code(1));
     }
     let runtime = find_runtime(arguments.runtime.as_deref())?;
+    // What is found or fetched is still there when it gets its protection.
+    let hold = store.hold()?;
     let (image, args) = match (&arguments.build, arguments.words.split_first()) {
         (Some(directory), _) => (build_first(store, directory, &runtime)?, &arguments.words[..]),
         (None, Some((flag, _))) if flag.starts_with('-') => {
             return Err(Failure::new(format!("unknown flag: {flag}"))
                 .with_hint("keel-image run --help lists the flags"));
         }
-        (None, Some((name, args))) => (store.resolve(name)?, args),
+        (None, Some((name, args))) => (arguments.obtain.image(store, name)?, args),
         (None, None) => return Err(Failure::new("\"run\" requires an image, or --build")),
     };
     let mut options = arguments.container.options(args)?;
-    warn_of_platform(&image);
+    if arguments.obtain.platform.is_none() {
+        warn_of_platform(&image);
+    }
     // From here on nothing of the image may be collected, until the container is gone.
     let scratch = store.scratch()?;
     store.protect(&scratch, &digests(&image))?;
+    drop(hold);
     let layers = store.unpack(image.layers(), &Bars::new(false))?;
     let unique = scratch.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let id = arguments.name.clone().unwrap_or(unique);

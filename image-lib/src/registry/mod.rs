@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Client`] makes every request ([`client`](self)), `host` is one server and one exchange,
 //! `token` what convinces it, [`Repository`] its manifests and blobs, `pull` brings an image into a
-//! store, `push` out of it; `upload` sends one blob. `challenge`, `header`, `url`, `scope`, `document` and `proxy` are pure.
+//! store, `obtain` if it is not there yet, `push` out of it; `upload` sends one blob. `challenge`, `header`, `url`, `scope`, `document` and `proxy` are pure.
 
 mod blob;
 mod challenge;
@@ -14,6 +14,7 @@ mod error;
 mod header;
 mod host;
 mod hosts_toml;
+mod obtain;
 mod options;
 mod proxy;
 mod pull;
@@ -33,6 +34,7 @@ pub use client::Client;
 pub use error::{Refusal, RegistryError, TransportError, TransportKind};
 pub use header::{ContentRange, content_range, media_type, next_link, retry_after, upload_range};
 pub use hosts_toml::{Server, parse as parse_hosts_toml};
+pub use obtain::{ObtainError, ObtainOptions, Obtained, PullPolicy, obtain};
 pub use options::Options;
 pub use proxy::ProxyRules;
 pub use pull::{PullOptions, Pulled};
