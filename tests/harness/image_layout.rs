@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::{ImageStore, fixture};
+use serde_json::{Value, json};
+
+use crate::{ImageStore, digest, fixture};
 
 /// Bytes that no compression makes fewer.
 fn noise(bytes: usize) -> Vec<u8> {
@@ -68,4 +70,46 @@ pub fn noisy_layout(store: &ImageStore, sizes: &[usize]) -> Vec<String> {
     let manifest = store.tool("skopeo", &["inspect", "--raw", "oci:layout:app"]).json();
     let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
     layers.iter().map(|layer| layer["digest"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// A layout as [`busybox_layout`] makes it, with the image `arm` for another architecture, too, and the index `both`
+/// of the two. Returns the index's digest.
+pub fn platforms_layout(store: &ImageStore) -> String {
+    busybox_layout(store);
+    let own = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let other = if own == "arm64" { "amd64" } else { "arm64" };
+    let words = ["config", "--image", "layout:app", "--tag", "arm", "--architecture", other];
+    store.tool("umoci", &words);
+    let path = store.beside("layout/index.json");
+    let mut index: Value =
+        serde_json::from_slice(&fs::read(&path).expect("index.json")).expect("JSON");
+    let name = "org.opencontainers.image.ref.name";
+    let mut entries = Vec::new();
+    for (tag, architecture) in [("arm", other), ("app", own)] {
+        let listed = index["manifests"].as_array().expect("a list");
+        let entry = listed.iter().find(|m| m["annotations"][name] == tag).expect("an image");
+        entries.push(json!({
+            "mediaType": entry["mediaType"], "digest": entry["digest"], "size": entry["size"],
+            "platform": { "os": "linux", "architecture": architecture },
+        }));
+    }
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let both = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries }).to_string();
+    let digest = put_blob(store, both.as_bytes());
+    index["manifests"].as_array_mut().expect("a list").push(json!({
+        "mediaType": kind, "digest": digest, "size": both.len(), "annotations": { name: "both" },
+    }));
+    fs::write(path, index.to_string()).expect("index.json");
+    digest
+}
+
+/// Puts bytes among the blobs of the layout `layout`; their digest.
+pub fn put_blob(store: &ImageStore, bytes: &[u8]) -> String {
+    let digest = digest(bytes);
+    fs::write(store.beside("layout/blobs").join(digest.replace(':', "/")), bytes).expect("a blob");
+    digest
 }

@@ -47,7 +47,7 @@ pub use deadline::{eventually, output_within};
 pub use distribution::Distribution;
 pub use example::example_context;
 pub use faulty_registry::{Fault, FaultyRegistry, Guard, Seen};
-pub use image_layout::{busybox_layout, noisy_layout};
+pub use image_layout::{busybox_layout, noisy_layout, platforms_layout, put_blob};
 pub use layout::{Layout, digest, gzip};
 pub use ordinary_user::OrdinaryUser;
 pub use outcome::Outcome;

@@ -162,6 +162,7 @@ impl From<CopyError> for Failure {
             CopyError::Archive(error) => error.into(),
             CopyError::Store(error) => error.into(),
             CopyError::Mismatch(error) => StoreError::Mismatch(error).into(),
+            CopyError::Registry(error) => (*error).into(),
             error => Self::of(&error),
         }
     }

@@ -99,6 +99,15 @@ fn credentials(arguments: &Arguments) -> Result<(String, String), Failure> {
     checked(username, password)
 }
 
+/// Asks for the password of a user whose name was given.
+pub(crate) fn ask_password(user: &str) -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(format!("no password was given for the user {user:?}"))
+            .with_hint("write USER:PASSWORD, or log in and leave the user out"));
+    }
+    ask_hidden(&format!("Password of {user}: "))
+}
+
 fn checked(username: String, password: String) -> Result<(String, String), Failure> {
     if username.is_empty() || username.contains(':') {
         return Err(Failure::new("a user's name is not empty and has no colon"));

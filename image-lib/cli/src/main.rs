@@ -79,7 +79,7 @@ enum Command {
     Commit(commit::Arguments),
     /// Print the script with which a shell completes keel-image
     Completion(completion::Arguments),
-    /// Copy an image between store, layouts, archives and directories
+    /// Copy an image between registries, store, layouts, archives and directories
     Copy(copy::Arguments),
     /// Copy files of an image to this host
     Cp(cp::Arguments),

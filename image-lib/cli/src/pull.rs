@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
-use crate::registry_flags::RegistryFlags;
+use crate::registry_flags::AccessFlags;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    registry: RegistryFlags,
+    registry: AccessFlags,
 }
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
@@ -39,7 +39,7 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let is_silent = arguments.quiet || arguments.json;
-    let client = arguments.registry.client()?;
+    let client = arguments.registry.client(reference.domain())?;
     let options = PullOptions { platform };
     let bars = Bars::new(is_silent);
     let has_neither = reference.tag().is_none() && reference.digest().is_none();

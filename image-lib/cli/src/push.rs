@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
-use crate::registry_flags::RegistryFlags;
+use crate::registry_flags::AccessFlags;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    registry: RegistryFlags,
+    registry: AccessFlags,
 }
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
@@ -49,7 +49,7 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         (true, false) => all_tags(store, &reference)?,
         (false, _) => vec![reference.clone().or_latest()],
     };
-    let client = arguments.registry.client()?;
+    let client = arguments.registry.client(reference.domain())?;
     let options =
         PushOptions { platform: arguments.platform.clone(), chunk_bytes: arguments.chunk_size };
     if !is_silent {

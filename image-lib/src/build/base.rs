@@ -2,14 +2,13 @@
 //! their registry. Each is found once in a build, so that all its stages see the same one.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::dockerfile::word::did_you_mean;
 use super::error::StepError;
 use super::solve::Build;
-use crate::copy::{CopyError, Destination, LayoutSource, Selection, copy};
+use crate::copy::{Content, CopyError, Destination, LayoutSource, Selection, copy};
 use crate::reference::Reference;
 use crate::registry::PullOptions;
 use crate::spec::{Descriptor, Platform, Preferences};
@@ -114,13 +113,13 @@ pub(super) fn split_layout(place: &str) -> (&str, Option<&str>) {
 struct Blobs<'s>(&'s Store);
 
 impl Destination for Blobs<'_> {
-    fn has(&mut self, blob: &Descriptor) -> Result<bool, CopyError> {
+    fn has(&self, blob: &Descriptor) -> Result<bool, CopyError> {
         Ok(self.0.keep_blob(&blob.digest, blob.size))
     }
 
-    fn put(&mut self, blob: &Descriptor, content: &mut dyn Read) -> Result<(), CopyError> {
+    fn put(&self, blob: &Descriptor, content: &Content<'_>) -> Result<(), CopyError> {
         let mut ingest = self.0.ingest(blob.digest.algorithm())?;
-        std::io::copy(content, &mut ingest)
+        std::io::copy(&mut *content()?, &mut ingest)
             .map_err(|error| CopyError::reading(&blob.digest, error))?;
         self.0.commit_ingest(ingest, Some(blob))?;
         Ok(())

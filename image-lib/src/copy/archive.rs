@@ -4,9 +4,10 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::layout::{find, temporary_beside};
-use super::{CopyError, Destination, Source};
+use super::{Content, CopyError, Destination, Source};
 use crate::archive::{Archive, ArchiveError, docker_documents};
 use crate::reference::Reference;
 use crate::spec::{Descriptor, Index, Manifest, Raw};
@@ -51,7 +52,7 @@ impl Source for ArchiveSource<'_> {
         self.references.clone()
     }
 
-    fn open(&mut self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
         Ok(self.archive.open(blob)?)
     }
 }
@@ -69,7 +70,8 @@ pub enum ArchiveForm {
 pub struct ArchiveDestination {
     path: PathBuf,
     temporary: PathBuf,
-    writer: Option<Writer<BufWriter<File>>>,
+    /// One stream takes one blob after the other.
+    writer: Mutex<Option<Writer<BufWriter<File>>>>,
     form: ArchiveForm,
     name: Option<String>,
     manifests: Vec<(Descriptor, Vec<u8>)>,
@@ -95,11 +97,13 @@ impl ArchiveDestination {
             writer.append(&entry).map_err(ArchiveError::Write)?;
         }
         let (path, name) = (path.to_owned(), name.map(str::to_owned));
-        Ok(Self { path, temporary, writer: Some(writer), form, name, manifests: Vec::new() })
+        let writer = Mutex::new(Some(writer));
+        Ok(Self { path, temporary, writer, form, name, manifests: Vec::new() })
     }
 
-    fn append(&mut self, name: &str, size: u64, content: &mut dyn Read) -> Result<(), CopyError> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
+    fn append(&self, name: &str, size: u64, content: &mut dyn Read) -> Result<(), CopyError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writer) = &mut *writer else { return Ok(()) };
         let entry = Entry { size, ..Entry::new(name.as_bytes(), EntryKind::File, 0o644) };
         writer.append_content(&entry, content).map_err(ArchiveError::Write)?;
         Ok(())
@@ -158,7 +162,8 @@ impl ArchiveDestination {
             self.append(name, bytes.len() as u64, &mut bytes.as_slice())?;
         }
         let failed = CopyError::at("write", &self.path);
-        if let Some(writer) = self.writer.take() {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = writer.take() {
             let mut file = writer.finish().map_err(ArchiveError::Write)?;
             let end = file.flush().and_then(|()| fs::rename(&self.temporary, &self.path));
             end.map_err(failed)?;
@@ -168,16 +173,17 @@ impl ArchiveDestination {
 }
 
 impl Destination for ArchiveDestination {
-    fn has(&mut self, _: &Descriptor) -> Result<bool, CopyError> {
+    fn has(&self, _: &Descriptor) -> Result<bool, CopyError> {
         Ok(false)
     }
 
-    fn put(&mut self, blob: &Descriptor, content: &mut dyn Read) -> Result<(), CopyError> {
+    fn put(&self, blob: &Descriptor, content: &Content<'_>) -> Result<(), CopyError> {
         let digest = &blob.digest;
         let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
-        self.append(&name, blob.size, content)?;
+        let mut content = content()?;
+        self.append(&name, blob.size, &mut *content)?;
         // The copy stops at the announced size; whether the digest is right shows at the end.
-        std::io::copy(content, &mut std::io::sink())
+        std::io::copy(&mut content, &mut std::io::sink())
             .map_err(|error| CopyError::reading(digest, error))?;
         Ok(())
     }
@@ -186,11 +192,15 @@ impl Destination for ArchiveDestination {
         if crate::spec::media_type::is_manifest(&manifest.media_type) {
             self.manifests.push((manifest.clone(), bytes.to_vec()));
         }
-        self.put(manifest, &mut &bytes[..])
+        self.put(manifest, &|| Ok(Box::new(bytes)))
     }
 
     fn finish(&mut self, root: &Descriptor, names: &[Reference]) -> Result<(), CopyError> {
         self.write_end(root, names)
+    }
+
+    fn at_once(&self) -> usize {
+        1
     }
 }
 

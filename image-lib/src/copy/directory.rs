@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::layout::write_new;
-use super::{CopyError, Destination, Source};
+use super::{Content, CopyError, Destination, Source};
 use crate::identity::Digest;
 use crate::reference::Reference;
 use crate::spec::{Descriptor, MANIFEST_BYTES_MAX, media_type};
@@ -60,7 +60,7 @@ impl Source for DirectorySource {
         Ok(root)
     }
 
-    fn open(&mut self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
         let hex = blob.digest.hex();
         let mut names = vec![hex.to_owned(), format!("{hex}.manifest.json")];
         if self.root.as_ref() == Some(&blob.digest) {
@@ -98,13 +98,13 @@ impl DirectoryDestination {
 }
 
 impl Destination for DirectoryDestination {
-    fn has(&mut self, blob: &Descriptor) -> Result<bool, CopyError> {
+    fn has(&self, blob: &Descriptor) -> Result<bool, CopyError> {
         let path = self.path.join(blob.digest.hex());
         Ok(fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == blob.size))
     }
 
-    fn put(&mut self, blob: &Descriptor, content: &mut dyn Read) -> Result<(), CopyError> {
-        write_new(&self.path.join(blob.digest.hex()), content)
+    fn put(&self, blob: &Descriptor, content: &Content<'_>) -> Result<(), CopyError> {
+        write_new(&self.path.join(blob.digest.hex()), &mut *content()?)
     }
 
     fn put_manifest(&mut self, manifest: &Descriptor, bytes: &[u8]) -> Result<(), CopyError> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::ArchiveError;
 use crate::blob::Mismatch;
 use crate::identity::Digest;
+use crate::registry::RegistryError;
 use crate::spec::SpecError;
 use crate::store::StoreError;
 
@@ -113,29 +114,40 @@ pub enum CopyError {
     /// A store's.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another kind of place's, such as a registry's.
+    /// A registry's.
     #[error(transparent)]
-    Other(Box<dyn std::error::Error + Send + Sync>),
+    Registry(Box<RegistryError>),
+}
+
+impl From<RegistryError> for CopyError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }
 
 impl CopyError {
     /// What a failed read of a blob means: a damaged blob comes as an `io::Error`, too.
     #[must_use]
     pub fn reading(digest: &Digest, error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()) {
-            Some(mismatch) => Self::Mismatch(mismatch.clone()),
-            None => Self::Read { digest: digest.clone(), source: error },
-        }
+        Self::inside(error).unwrap_or_else(|source| Self::Read { digest: digest.clone(), source })
     }
 
     pub(super) fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| {
-            // A verified reader's failure is not the file's.
-            match source.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()) {
-                Some(mismatch) => Self::Mismatch(mismatch.clone()),
-                None => Self::Io { operation, path, source },
-            }
+        // The failure of what is read is not the file's.
+        move |error| {
+            Self::inside(error).unwrap_or_else(|source| Self::Io { operation, path, source })
+        }
+    }
+
+    /// The failure of a source that a reader has given as its own.
+    fn inside(error: io::Error) -> Result<Self, io::Error> {
+        if let Some(mismatch) = error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()) {
+            return Ok(Self::Mismatch(mismatch.clone()));
+        }
+        match error.downcast::<RegistryError>() {
+            Ok(error) => Ok(error.into()),
+            Err(error) => error.downcast::<Self>(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::{CopyError, Destination, Source};
+use super::{Content, CopyError, Destination, Source};
 use crate::identity::Digest;
 use crate::reference::Reference;
 use crate::spec::{Descriptor, Index};
@@ -95,7 +95,7 @@ impl Source for LayoutSource {
         self.entry.as_ref().and_then(reference_of).into_iter().collect()
     }
 
-    fn open(&mut self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
         let path = blob_path(&self.path, &blob.digest);
         match File::open(&path) {
             Ok(file) => Ok(Some(Box::new(file))),
@@ -129,17 +129,17 @@ impl LayoutDestination {
 }
 
 impl Destination for LayoutDestination {
-    fn has(&mut self, blob: &Descriptor) -> Result<bool, CopyError> {
+    fn has(&self, blob: &Descriptor) -> Result<bool, CopyError> {
         let path = blob_path(&self.path, &blob.digest);
         Ok(fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == blob.size))
     }
 
-    fn put(&mut self, blob: &Descriptor, content: &mut dyn Read) -> Result<(), CopyError> {
+    fn put(&self, blob: &Descriptor, content: &Content<'_>) -> Result<(), CopyError> {
         let path = blob_path(&self.path, &blob.digest);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(CopyError::at("create", folder))?;
         }
-        write_new(&path, content)
+        write_new(&path, &mut *content()?)
     }
 
     fn finish(&mut self, root: &Descriptor, _: &[Reference]) -> Result<(), CopyError> {

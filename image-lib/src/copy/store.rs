@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 
-use super::{CopyError, Destination, Source};
+use super::{Content, CopyError, Destination, Source};
 use crate::identity::Digest;
 use crate::reference::Reference;
 use crate::spec::{Descriptor, Preferences};
@@ -49,7 +50,7 @@ impl Source for StoreSource<'_> {
         self.references.clone()
     }
 
-    fn open(&mut self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
         let path = self.store.blob_file(&blob.digest);
         match File::open(&path) {
             Ok(file) => Ok(Some(Box::new(file))),
@@ -66,7 +67,7 @@ pub struct StoreDestination<'s> {
     progress: &'s dyn Progress,
     hold: Option<Hold>,
     /// What has been written, in case that it is for nothing.
-    begun: BTreeSet<Digest>,
+    begun: Mutex<BTreeSet<Digest>>,
 }
 
 impl std::fmt::Debug for StoreDestination<'_> {
@@ -86,13 +87,18 @@ impl<'s> StoreDestination<'s> {
         progress: &'s dyn Progress,
     ) -> Result<Self, CopyError> {
         let hold = Some(store.hold()?);
-        Ok(Self { store, name, progress, hold, begun: BTreeSet::new() })
+        Ok(Self { store, name, progress, hold, begun: Mutex::default() })
+    }
+
+    fn begun_mut(&mut self) -> &mut BTreeSet<Digest> {
+        self.begun.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn verify(&mut self, root: &Descriptor) -> Result<(), StoreError> {
         let store = self.store;
         let preferred = read_image(store, root, Wanted::Rather(&Preferences::host()))?;
-        self.begun.extend(preferred.layers().iter().map(|layer| layer.diff_id.digest().clone()));
+        self.begun_mut()
+            .extend(preferred.layers().iter().map(|layer| layer.diff_id.digest().clone()));
         if store.can_unpack() {
             store.unpack(preferred.layers(), self.progress)?;
         } else {
@@ -104,15 +110,16 @@ impl<'s> StoreDestination<'s> {
 }
 
 impl Destination for StoreDestination<'_> {
-    fn has(&mut self, blob: &Descriptor) -> Result<bool, CopyError> {
+    fn has(&self, blob: &Descriptor) -> Result<bool, CopyError> {
         Ok(self.store.keep_blob(&blob.digest, blob.size))
     }
 
-    fn put(&mut self, blob: &Descriptor, content: &mut dyn Read) -> Result<(), CopyError> {
+    fn put(&self, blob: &Descriptor, content: &Content<'_>) -> Result<(), CopyError> {
         let mut ingest = self.store.ingest(blob.digest.algorithm())?;
-        io::copy(content, &mut ingest).map_err(|error| CopyError::reading(&blob.digest, error))?;
+        io::copy(&mut *content()?, &mut ingest)
+            .map_err(|error| CopyError::reading(&blob.digest, error))?;
         self.store.commit_ingest(ingest, Some(blob))?;
-        self.begun.insert(blob.digest.clone());
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest.clone());
         Ok(())
     }
 
@@ -122,7 +129,7 @@ impl Destination for StoreDestination<'_> {
         let mut entry = root.clone();
         entry.annotations.clear();
         self.store.put_record(&entry, if own.is_empty() { names } else { &own })?;
-        self.begun.clear();
+        self.begun_mut().clear();
         Ok(())
     }
 }
@@ -130,8 +137,9 @@ impl Destination for StoreDestination<'_> {
 impl Drop for StoreDestination<'_> {
     fn drop(&mut self) {
         drop(self.hold.take());
-        if !self.begun.is_empty() {
-            let garbage = Garbage::older_than(Garbage::GRACE).and(std::mem::take(&mut self.begun));
+        let begun = std::mem::take(self.begun_mut());
+        if !begun.is_empty() {
+            let garbage = Garbage::older_than(Garbage::GRACE).and(begun);
             // Whatever prevents it here is found by the next collection.
             let _ = self.store.collect_garbage(&garbage);
         }

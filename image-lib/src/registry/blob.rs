@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::error::TransportError;
-use super::repository::{Asked, Part, Repository, Selector};
+use super::repository::{Part, Repository, Selector, Turn};
 use super::{RegistryError, host};
 use crate::blob::Mismatch;
 use crate::spec::Descriptor;
@@ -121,8 +121,10 @@ impl<'a> Fetch<'a> {
     /// Fetches until the connection ends.
     fn attempt(&self, partial: &mut Partial<'_>) -> Result<(), Ended> {
         let (first, tag) = (partial.written(), partial.entity_tag().map(str::to_owned));
-        let Part { first: begin, entity_tag, mut reader, .. } =
-            self.open(first, tag.as_deref()).map_err(Ended::Finally)?;
+        let Part { first: begin, entity_tag, mut reader, .. } = self
+            .repository
+            .part_of(self.blob, first, tag.as_deref(), Turn::Waits)
+            .map_err(Ended::Finally)?;
         partial.set_entity_tag(entity_tag).map_err(|e| Ended::Finally(self.kept_badly(e)))?;
         // A server that begins anew sends what is already there once more.
         let mut unwanted = first - begin.min(first);
@@ -155,25 +157,6 @@ impl<'a> Fetch<'a> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Opens the blob at its registry or a mirror, or else where its descriptor says.
-    fn open(&self, first: u64, tag: Option<&str>) -> Result<Part, RegistryError> {
-        let at = |endpoint: &_| self.repository.open_blob(endpoint, self.blob, first, tag);
-        let error = match self.repository.anywhere(Asked::Digest, at) {
-            Err(error)
-                if !self.blob.urls.is_empty() && !matches!(error, RegistryError::Cancelled) =>
-            {
-                error
-            }
-            done => return done,
-        };
-        for url in &self.blob.urls {
-            if let Ok(part) = self.repository.open_elsewhere(url, self.blob, first) {
-                return Ok(part);
-            }
-        }
-        Err(error)
     }
 
     fn check_wanted(&self) -> Result<(), RegistryError> {

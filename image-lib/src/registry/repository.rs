@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::io::Read;
+use std::sync::Arc;
 
 use ureq::http::header::{ACCEPT, CONTENT_TYPE, IF_RANGE, RANGE};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -9,7 +10,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::client::{Client, Request, Target};
 use super::endpoint::Endpoint;
 use super::header::{content_range, media_type, next_link};
-use super::host::{self, Payload, Response, Slot};
+use super::host::{self, Host, Payload, Response, Slot};
 use super::scope::Scopes;
 use super::url::Url;
 use super::{RegistryError, document};
@@ -97,8 +98,22 @@ pub(super) struct Part {
     /// What the server calls this state of the blob, if it surely means the bytes.
     pub(super) entity_tag: Option<String>,
     pub(super) reader: Box<dyn Read + Send>,
-    /// The right to fetch it.
-    pub(super) _slot: Slot,
+    /// The right to fetch it, where it is asked for.
+    pub(super) _slot: Option<Slot>,
+}
+
+/// Does a fetch wait until not too many others are under way at the host?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Waits,
+    /// Whoever reads the blob may send another to the same host meanwhile, and would wait for itself.
+    Now,
+}
+
+impl Turn {
+    fn at(self, host: &Arc<Host>) -> Option<Slot> {
+        (self == Self::Waits).then(|| host.slot())
+    }
 }
 
 impl Repository {
@@ -379,7 +394,7 @@ impl Repository {
 
     /// A manifest that an index or another manifest names: also its size must be the one that is said
     /// there.
-    pub(super) fn child(&self, descriptor: &Descriptor) -> Result<Document, RegistryError> {
+    pub(crate) fn child(&self, descriptor: &Descriptor) -> Result<Document, RegistryError> {
         let selector = Selector::Digest(descriptor.digest.clone());
         let document = self.manifest(&selector)?;
         self.check_size(&selector, descriptor, &document.bytes)?;
@@ -422,18 +437,38 @@ impl Repository {
         Err(RegistryError::Mismatch { subject: self.subject(selector), mismatch })
     }
 
-    /// Opens a blob at `first`, or at its beginning if the server does not do that. `entity_tag` is what
-    /// the server called the state of the blob from which the bytes before came.
-    pub(super) fn open_blob(
+    /// Opens a blob at `first`, or at its beginning if the server does not do that: at the registry or a
+    /// mirror, or else where its descriptor says. `entity_tag` is what the server called the state of the
+    /// blob from which the bytes before came.
+    pub(super) fn part_of(
+        &self,
+        blob: &Descriptor,
+        first: u64,
+        entity_tag: Option<&str>,
+        turn: Turn,
+    ) -> Result<Part, RegistryError> {
+        let at = |endpoint: &_| self.open_blob(endpoint, blob, first, entity_tag, turn);
+        let error = match self.anywhere(Asked::Digest, at) {
+            Err(error) if !blob.urls.is_empty() && !matches!(error, RegistryError::Cancelled) => {
+                error
+            }
+            done => return done,
+        };
+        let elsewhere = |url: &String| self.open_elsewhere(url, blob, first, turn).ok();
+        blob.urls.iter().find_map(elsewhere).ok_or(error)
+    }
+
+    fn open_blob(
         &self,
         endpoint: &Endpoint,
         descriptor: &Descriptor,
         first: u64,
         entity_tag: Option<&str>,
+        turn: Turn,
     ) -> Result<Part, RegistryError> {
         let subject = self.subject(&Selector::Digest(descriptor.digest.clone()));
         let rest = format!("blobs/{}", descriptor.digest);
-        let slot = self.client.0.host(endpoint)?.slot();
+        let slot = turn.at(&self.client.0.host(endpoint)?);
         let headers = range(first, entity_tag);
         let accepted: &[u16] = if first > 0 { &[416] } else { &[] };
         let answer = self.request(endpoint, Method::GET, &rest, headers, &subject, accepted)?;
@@ -446,15 +481,16 @@ impl Repository {
 
     /// Opens a blob at one of the other places that its descriptor names. Whoever wrote the manifest
     /// chose them: they are asked without any credentials.
-    pub(super) fn open_elsewhere(
+    fn open_elsewhere(
         &self,
         url: &str,
         descriptor: &Descriptor,
         first: u64,
+        turn: Turn,
     ) -> Result<Part, RegistryError> {
         let subject = self.subject(&Selector::Digest(descriptor.digest.clone()));
         let (host, answer) = self.client.0.fetch_url(&subject, url, range(first, None))?;
-        part(&subject, answer, descriptor, first, host.slot())
+        part(&subject, answer, descriptor, first, turn.at(&host))
     }
 }
 
@@ -489,7 +525,7 @@ fn part(
     answer: Response,
     descriptor: &Descriptor,
     asked: u64,
-    slot: Slot,
+    slot: Option<Slot>,
 ) -> Result<Part, RegistryError> {
     let mismatched = |mismatch| RegistryError::Mismatch { subject: subject.to_owned(), mismatch };
     let (digest, expected) = (descriptor.digest.clone(), descriptor.size);

@@ -24,7 +24,7 @@ use crate::store::{Event, Progress};
 const CHUNK_BYTES_MAX: u64 = 1 << 40;
 
 /// Opens the bytes of a blob at their beginning.
-pub(super) type Opener<'o, 'c> = dyn Fn() -> io::Result<Box<dyn Read + 'c>> + 'o;
+pub type Opener<'o, 'c> = dyn Fn() -> io::Result<Box<dyn Read + 'c>> + 'o;
 
 /// One blob on its way to a repository.
 pub(super) struct Upload<'a> {
@@ -44,7 +44,7 @@ pub(super) struct Upload<'a> {
 
 /// How a blob came to be in the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Arrived {
+pub enum Arrived {
     /// It was there.
     Present,
     /// The registry took it from another of its repositories.
@@ -159,6 +159,18 @@ impl Upload<'_> {
         let host = self.repository.client().0.host(self.endpoint)?;
         let _slot = host.slot();
         if self.is_there(&host)? { Ok(Arrived::Present) } else { self.send(&host, open) }
+    }
+
+    /// Does the repository have the blob?
+    pub(super) fn is_needless(&self) -> Result<bool, RegistryError> {
+        self.is_there(&*self.repository.client().0.host(self.endpoint)?)
+    }
+
+    /// Sends the blob, or has it mounted, without asking whether it is there.
+    pub(super) fn run_anyway(&self, open: &Opener<'_, '_>) -> Result<Arrived, RegistryError> {
+        let host = self.repository.client().0.host(self.endpoint)?;
+        let _slot = host.slot();
+        self.send(&host, open)
     }
 
     fn is_there(&self, host: &Host) -> Result<bool, RegistryError> {
