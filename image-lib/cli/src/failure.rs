@@ -12,7 +12,7 @@ use keel_image::registry::{ObtainError, RegistryError};
 use keel_image::snapshot::MountError;
 use keel_image::store::StoreError;
 
-use crate::{build, output};
+use crate::output;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -177,11 +177,5 @@ impl From<ExportError> for Failure {
 impl From<FlattenError> for Failure {
     fn from(error: FlattenError) -> Self {
         Self::of(&error)
-    }
-}
-
-impl From<build::Failure> for Failure {
-    fn from(error: build::Failure) -> Self {
-        Self { message: chain(&error), hint: error.hint(), code: error.code() }
     }
 }

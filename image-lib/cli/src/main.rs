@@ -42,7 +42,6 @@ mod template;
 mod units;
 mod unpack;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,11 +67,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build an image from a Dockerfile
-    #[command(disable_help_flag = true)]
-    Build {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 0.., value_name = "OPTION|PATH")]
-        arguments: Vec<OsString>,
-    },
+    Build(Box<build::Arguments>),
     /// Make a bundle that an OCI runtime starts
     Bundle(bundle::Arguments),
     /// Make an image of what a container has changed
@@ -186,10 +181,8 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Unshare(arguments) => return namespace::run(arguments),
         _ => {}
     }
-    if let Command::Build { arguments } = command {
-        let mut parser = lexopt::Parser::from_args(arguments);
-        build::run(&mut parser, root)?;
-        return Ok(ExitCode::SUCCESS);
+    if let Command::Build(arguments) = &command {
+        return build::run(root, arguments);
     }
     // Credentials have nothing to do with the store.
     match &command {
@@ -206,7 +199,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         interrupt::clean_up_on_signals(store.path())?;
     }
     match command {
-        Command::Build { .. }
+        Command::Build(_)
         | Command::Completion(_)
         | Command::Login(_)
         | Command::Logout(_)

@@ -9,8 +9,6 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 
-use crate::build;
-
 /// The page of every command, by the name of its file.
 fn pages() -> BTreeMap<String, String> {
     let mut root = crate::Arguments::command();
@@ -28,11 +26,7 @@ fn collect(command: &clap::Command, name: &str, pages: &mut BTreeMap<String, Str
         .disable_help_subcommand(true);
     let page = clap_mangen::Man::new(named).date("").source("keel-image").manual("keel");
     page.render(&mut text).unwrap();
-    let mut text = String::from_utf8(text).unwrap();
-    if name == "keel-image-build" {
-        // It reads its own words, as docker's does.
-        text.push_str(&format!(".SH \"COMMAND LINE\"\n.nf\n{}\n.fi\n", escape(build::HELP)));
-    }
+    let text = String::from_utf8(text).unwrap();
     // The version stands in `--version`; a page need not change with it.
     let version = format!(" {}", env!("CARGO_PKG_VERSION"));
     let lines = text.lines().filter(|line| !line.starts_with(&format!("v{}", version.trim())));
@@ -42,14 +36,6 @@ fn collect(command: &clap::Command, name: &str, pages: &mut BTreeMap<String, Str
             collect(below, &format!("{name}-{}", below.get_name()), pages);
         }
     }
-}
-
-fn escape(text: &str) -> String {
-    let line = |line: &str| {
-        let line = line.replace('\\', "\\e").replace('-', "\\-");
-        if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The images that stages start from and copy from: those of the store, of a layout, or fetched from
 //! their registry. Each is found once in a build, so that all its stages see the same one.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +11,7 @@ use super::error::StepError;
 use super::solve::Build;
 use crate::copy::{Content, CopyError, Destination, LayoutSource, Selection, copy};
 use crate::reference::Reference;
-use crate::registry::PullOptions;
+use crate::registry::{ObtainError, ObtainOptions, PullPolicy, RegistryError, obtain};
 use crate::spec::{Descriptor, Platform, Preferences};
 use crate::store::{Image, Silent, Store, StoreError};
 
@@ -38,51 +39,40 @@ impl Build<'_> {
     }
 
     fn image_by_name(&self, name: &str, platform: &Platform) -> Result<Image, StepError> {
-        if !self.options.pull
-            && let Some(image) = self.store.find(name)?
-        {
-            match self.for_platform(image, platform) {
-                // What the store lacks of an index its registry may have.
-                Err(StepError::Store(StoreError::Platform { .. }))
-                    if self.options.registry.is_some() => {}
-                result => return result,
-            }
-        }
-        self.fetch(name, platform)
-    }
-
-    fn for_platform(&self, image: Image, platform: &Platform) -> Result<Image, StepError> {
-        if *platform == Platform::host() {
-            return Ok(image);
-        }
-        Ok(self.store.read_for(image.root(), &Preferences::of(platform))?)
-    }
-
-    fn fetch(&self, name: &str, platform: &Platform) -> Result<Image, StepError> {
-        let missing = || {
-            let stages = self.dockerfile.stages.iter();
-            let names = stages.filter_map(|stage| stage.from.name.as_deref());
-            let near = did_you_mean(name, names).map(str::to_owned);
-            StepError::NoSuchImage { name: name.to_owned(), near }
+        let policy = match (&self.options.registry, self.options.pull) {
+            (None, _) => PullPolicy::Never,
+            (Some(_), true) => PullPolicy::Always,
+            (Some(_), false) => PullPolicy::Missing,
         };
-        let client = self.options.registry.as_ref().ok_or_else(missing)?;
-        let reference: Reference = name.parse().map_err(|_| missing())?;
         let wanted = Some(platform).filter(|platform| **platform != Platform::host());
-        let options = PullOptions { platform: wanted.cloned() };
-        let step = self.reporter.begin(&format!("[internal] pull {}", reference.familiar()));
-        let pulled = client.pull(self.store, &reference, &options, &Silent);
-        match pulled {
-            Ok(pulled) => {
-                self.reporter.note(step, &format!("{}", pulled.digest));
-                self.reporter.done(step);
-                Ok(self.store.resolve(&pulled.id.to_string())?)
-            }
-            Err(source) => {
-                let error = StepError::Pull { name: name.to_owned(), source: Box::new(source) };
-                self.fail_step(step, &error);
-                Err(error)
+        let options = ObtainOptions { policy, platform: wanted.cloned() };
+        let fetching = Cell::new(None);
+        let client = || {
+            fetching.set(Some(self.reporter.begin(&format!("[internal] pull {name}"))));
+            self.options.registry.clone().ok_or(RegistryError::Cancelled)
+        };
+        let obtained = obtain(self.store, name, &options, client, &Silent);
+        let obtained = obtained.map_err(|error| self.unobtained(name, error));
+        if let Some(step) = fetching.get() {
+            match &obtained {
+                Ok(_) => self.reporter.done(step),
+                Err(error) => self.fail_step(step, error),
             }
         }
+        Ok(obtained?.image)
+    }
+
+    fn unobtained(&self, name: &str, error: ObtainError) -> StepError {
+        if !matches!(
+            error,
+            ObtainError::Name { .. } | ObtainError::Store(StoreError::NoSuchImage { .. })
+        ) {
+            return StepError::Obtain { name: name.to_owned(), source: Box::new(error) };
+        }
+        let stages = self.dockerfile.stages.iter();
+        let names = stages.filter_map(|stage| stage.from.name.as_deref());
+        let near = did_you_mean(name, names).map(str::to_owned);
+        StepError::NoSuchImage { name: name.to_owned(), near }
     }
 
     /// An image of a layout, whose blobs are copied into the store. It gets no name there: what the

@@ -44,6 +44,19 @@ pub struct Context {
 }
 
 impl Context {
+    /// The Dockerfile's name for messages, and its text, without a look at the other files.
+    ///
+    /// # Errors
+    /// The directory or the Dockerfile cannot be read.
+    pub fn dockerfile(
+        path: Option<&Path>,
+        dockerfile: &DockerfileSource,
+    ) -> Result<(String, String), BuildError> {
+        let path = path.unwrap_or(Path::new("/"));
+        let refuse = |source: FsError| BuildError::Context { path: path.to_owned(), source };
+        read_dockerfile(&Root::open(path).map_err(refuse)?, path, dockerfile)
+    }
+
     /// Opens the directory `path` and reads the Dockerfile.
     ///
     /// # Errors

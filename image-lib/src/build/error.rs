@@ -10,7 +10,7 @@ use crate::copy::CopyError;
 use crate::export::ExportError;
 use crate::flatten::FlattenError;
 use crate::fsroot::FsError;
-use crate::registry::RegistryError;
+use crate::registry::ObtainError;
 use crate::snapshot::MountError;
 use crate::store::StoreError;
 
@@ -129,14 +129,14 @@ pub enum StepError {
         /// A stage with nearly that name.
         near: Option<String>,
     },
-    /// The image cannot be fetched from its registry.
-    #[error("the image {name} is not in the store and cannot be fetched")]
-    Pull {
+    /// The image is not in the store as it is wanted, and cannot be fetched.
+    #[error("cannot take the image {name}")]
+    Obtain {
         /// The name, as the Dockerfile has it.
         name: String,
-        /// What the registry, or the way to it, says.
+        /// What store and registry say.
         #[source]
-        source: Box<RegistryError>,
+        source: Box<ObtainError>,
     },
     /// An image of a layout cannot be read.
     #[error("cannot take the image of the layout {place}")]
@@ -274,7 +274,7 @@ impl StepError {
             Self::NoSuchImage { name, near: None } => Some(format!(
                 "the store holds no {name}; bring it in with `keel-image pull`, `load` or `import`"
             )),
-            Self::Pull { source, .. } => source.hint(),
+            Self::Obtain { source, .. } => source.hint(),
             Self::Emulation { .. } => Some(
                 "start the stage with FROM --platform=$BUILDPLATFORM and have it make the program for \
                  the other platform, as compilers do"

@@ -69,6 +69,7 @@ pub mod workspace;
 // The whole.
 pub mod error;
 pub mod options;
+pub mod outline;
 pub mod output;
 pub mod progress;
 pub mod solve;

@@ -1,6 +1,6 @@
 //! What becomes of a build: an image in the store, files in a directory, a tar.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use super::error::{BuildError, StepError};
@@ -8,6 +8,7 @@ use super::execute::Executor;
 use super::options::BuildOptions;
 use super::progress::{Progress, Report, Reporter};
 use super::solve::solve;
+use crate::copy::{CopyError, Destination, Selection, Source, copy};
 use crate::export::export;
 use crate::flatten::{Ownership, copy_out};
 use crate::fsroot::Root;
@@ -125,6 +126,45 @@ impl Built {
     pub fn write_tar<W: Write>(&self, store: &Store, stream: W) -> Result<W, StepError> {
         let lowers = store.unpack(&self.layers, &Silent)?;
         Ok(export(&lowers, stream)?)
+    }
+}
+
+/// Copies an image that is in the store, perhaps without a name, to another place under names.
+///
+/// # Errors
+/// A blob is gone; the place's.
+pub fn copy_to(
+    store: &Store,
+    root: &Descriptor,
+    names: &[Reference],
+    destination: &mut dyn Destination,
+) -> Result<(), CopyError> {
+    let mut source = Nameless { store, root, names };
+    copy(&mut source, destination, &Selection::All, &Silent).map(drop)
+}
+
+/// An image of the store by its descriptor.
+struct Nameless<'a> {
+    store: &'a Store,
+    root: &'a Descriptor,
+    names: &'a [Reference],
+}
+
+impl Source for Nameless<'_> {
+    fn root(&mut self) -> Result<Descriptor, CopyError> {
+        Ok(self.root.clone())
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        self.names.to_vec()
+    }
+
+    fn open(&self, blob: &Descriptor) -> Result<Option<Box<dyn Read + '_>>, CopyError> {
+        match self.store.open_blob(blob) {
+            Ok(reader) => Ok(Some(Box::new(reader))),
+            Err(StoreError::NoSuchBlob { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

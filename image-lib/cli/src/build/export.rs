@@ -1,0 +1,299 @@
+//! What becomes of what was built: `--output`, `--push`, `--load`, and the files that tell of it.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use keel_image::build::output::{self, Written};
+use keel_image::build::{BuildError, BuildOptions, Built, Report, StepError};
+use keel_image::copy::{ArchiveDestination, ArchiveForm, Destination, LayoutDestination};
+use keel_image::reference::Reference;
+use keel_image::registry::PushOptions;
+use keel_image::spec::Descriptor;
+use keel_image::store::Store;
+use serde_json::json;
+
+use super::flags::Arguments;
+use super::target::{Stream, Target};
+use crate::export::to_file;
+use crate::failure::Failure;
+use crate::progress::Bars;
+
+/// Where everything goes.
+pub(super) struct Export {
+    targets: Vec<Target>,
+    /// Whether someone asks for the image's id though no target needs an image.
+    is_asked: bool,
+}
+
+impl Export {
+    /// The targets of a build for so many platforms.
+    pub(super) fn plan(
+        arguments: &Arguments,
+        options: &BuildOptions,
+        platforms: usize,
+    ) -> Result<Self, String> {
+        let mut targets = arguments.output.clone();
+        let is_image = |target: &Target| matches!(target, Target::Image { .. });
+        if targets.is_empty() || arguments.load || (arguments.push && !targets.iter().any(is_image))
+        {
+            targets.push(Target::Image { names: Vec::new(), push: false });
+        }
+        for target in &mut targets {
+            let Target::Image { names, push } = target else { continue };
+            *push |= arguments.push;
+            if names.is_empty() {
+                names.clone_from(&options.tags);
+            }
+            if *push && names.is_empty() {
+                return Err("tag is needed when pushing to registry".to_owned());
+            }
+        }
+        let to_standard = |target: &&Target| {
+            let (Target::Tar(stream)
+            | Target::LayoutArchive(stream)
+            | Target::DockerArchive(stream)) = target
+            else {
+                return false;
+            };
+            *stream == Stream::Standard
+        };
+        let streams = targets.iter().filter(to_standard).count();
+        if streams > 1 {
+            return Err("only one output can go to the standard output".to_owned());
+        }
+        if streams == 1 && io::stdout().is_terminal() {
+            return Err(
+                "refusing to write an archive to a terminal; name a file with dest=".to_owned()
+            );
+        }
+        let single = |target: &Target| matches!(target, Target::Tar(_) | Target::DockerArchive(_));
+        if platforms > 1 && targets.iter().any(single) {
+            return Err(
+                "an output of type tar or docker holds the result for one platform only".to_owned()
+            );
+        }
+        let is_asked = arguments.iidfile.is_some() || arguments.metadata_file.is_some();
+        Ok(Self { targets, is_asked })
+    }
+
+    /// Writes everything.
+    pub(super) fn carry_out(
+        &self,
+        store: &Store,
+        built: &[Built],
+        options: &BuildOptions,
+        report: &dyn Report,
+    ) -> Result<Exported, Failure> {
+        let needs_image = |target: &Target| {
+            !matches!(target, Target::Directory(_) | Target::Tar(_) | Target::Nothing)
+        };
+        let mut exported = Exported::default();
+        if self.is_asked || self.targets.iter().any(needs_image) {
+            let images = built.iter().map(|one| one.write(store, options));
+            let images: Vec<Written> =
+                images.collect::<Result<_, _>>().map_err(BuildError::Store)?;
+            exported.root = Some(match &images[..] {
+                [only] => only.descriptor.clone(),
+                several => {
+                    output::write_index(store, several, options).map_err(BuildError::Store)?
+                }
+            });
+            exported.images = images;
+        }
+        for target in &self.targets {
+            let step = report.begin(title(target));
+            let mut note = |text: &str| report.note(step, text);
+            match exported.write(store, built, target, options, &mut note) {
+                Ok(()) => report.done(step),
+                Err(failure) => {
+                    report.failed(step, failure.message().lines().next().unwrap_or_default());
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(exported)
+    }
+}
+
+fn title(target: &Target) -> &'static str {
+    match target {
+        Target::Directory(_) => "exporting to client directory",
+        Target::Tar(_) => "exporting to client tarball",
+        Target::LayoutArchive(_) | Target::Layout(_) => "exporting to oci image format",
+        Target::DockerArchive(_) => "exporting to docker image format",
+        Target::Image { .. } => "exporting to image",
+        Target::Nothing => "exporting nothing",
+    }
+}
+
+/// What was written.
+#[derive(Default)]
+pub(super) struct Exported {
+    /// The manifest, or the index of several.
+    root: Option<Descriptor>,
+    images: Vec<Written>,
+    names: Vec<Reference>,
+}
+
+impl Exported {
+    /// The image's id; of several images the digest of their index.
+    pub(super) fn id(&self) -> Option<String> {
+        match &self.images[..] {
+            [] => None,
+            [only] => Some(only.id.to_string()),
+            _ => self.root.as_ref().map(|root| root.digest.to_string()),
+        }
+    }
+
+    fn write(
+        &mut self,
+        store: &Store,
+        built: &[Built],
+        target: &Target,
+        options: &BuildOptions,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        match target {
+            Target::Nothing => Ok(()),
+            Target::Directory(path) => write_directories(store, built, path),
+            Target::Tar(stream) => {
+                let to = |writer: &mut dyn Write| -> Result<(), Failure> {
+                    let place = place(stream);
+                    built[0].write_tar(store, writer).map_err(|error| failed(&place, error))?;
+                    Ok(())
+                };
+                write_stream(stream, to)
+            }
+            Target::Layout(path) => {
+                let name = options.tags.first().map(|tag| tag.tag().unwrap_or("latest").to_owned());
+                let mut destination = LayoutDestination::new(path, name.as_deref())?;
+                self.copy(store, options, &mut destination)
+            }
+            Target::LayoutArchive(stream) => {
+                self.write_archive(store, options, stream, ArchiveForm::Layout)
+            }
+            Target::DockerArchive(stream) => {
+                self.write_archive(store, options, stream, ArchiveForm::Docker)
+            }
+            Target::Image { names, push } => self.write_image(store, options, names, *push, note),
+        }
+    }
+
+    fn write_image(
+        &mut self,
+        store: &Store,
+        options: &BuildOptions,
+        names: &[Reference],
+        push: bool,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        let Some(root) = &self.root else { return Ok(()) };
+        output::name(store, root, names)?;
+        note(&format!("writing image {}", self.id().unwrap_or_default()));
+        for name in names {
+            note(&format!("naming to {name}"));
+        }
+        self.names.extend(names.iter().cloned());
+        let Some(client) = options.registry.as_ref().filter(|_| push) else { return Ok(()) };
+        for name in names {
+            let pushed = client.push(store, name, &PushOptions::default(), &Bars::new(true))?;
+            note(&format!("pushing manifest for {name}@{}", pushed.digest));
+        }
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        store: &Store,
+        options: &BuildOptions,
+        destination: &mut dyn Destination,
+    ) -> Result<(), Failure> {
+        let Some(root) = &self.root else { return Ok(()) };
+        Ok(output::copy_to(store, root, &options.tags, destination)?)
+    }
+
+    fn write_archive(
+        &self,
+        store: &Store,
+        options: &BuildOptions,
+        stream: &Stream,
+        form: ArchiveForm,
+    ) -> Result<(), Failure> {
+        let scratch = store.scratch()?;
+        let path = match stream {
+            Stream::File(path) => path.clone(),
+            Stream::Standard => scratch.path().join("archive"),
+        };
+        let mut destination = ArchiveDestination::new(&path, form, None)?;
+        self.copy(store, options, &mut destination)?;
+        if *stream == Stream::File(path.clone()) {
+            return Ok(());
+        }
+        let copied = File::open(&path).and_then(|mut file| {
+            let mut stdout = io::stdout().lock();
+            io::copy(&mut file, &mut stdout).and_then(|_| stdout.flush())
+        });
+        copied.map_err(|error| Failure::at("write", Path::new("-"), &error))
+    }
+
+    /// `--iidfile` and `--metadata-file`.
+    pub(super) fn write_files(&self, arguments: &Arguments) -> Result<(), Failure> {
+        let write = |path: &PathBuf, text: &str| {
+            std::fs::write(path, text).map_err(|error| Failure::at("write", path, &error))
+        };
+        if let (Some(path), Some(id)) = (&arguments.iidfile, self.id()) {
+            write(path, &id)?;
+        }
+        let Some(path) = &arguments.metadata_file else { return Ok(()) };
+        let mut facts = serde_json::Map::new();
+        if let Some(root) = &self.root {
+            facts.insert("containerimage.digest".to_owned(), json!(root.digest));
+            facts.insert("containerimage.descriptor".to_owned(), json!(root));
+        }
+        if let [only] = &self.images[..] {
+            facts.insert("containerimage.config.digest".to_owned(), json!(only.id));
+        }
+        if !self.names.is_empty() {
+            let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+            facts.insert("image.name".to_owned(), json!(names.join(",")));
+        }
+        write(path, &format!("{:#}\n", serde_json::Value::Object(facts)))
+    }
+}
+
+fn place(stream: &Stream) -> PathBuf {
+    match stream {
+        Stream::Standard => PathBuf::from("-"),
+        Stream::File(path) => path.clone(),
+    }
+}
+
+fn failed(target: &Path, error: StepError) -> Failure {
+    BuildError::Output { target: target.to_owned(), source: Box::new(error) }.into()
+}
+
+fn write_directories(store: &Store, built: &[Built], path: &Path) -> Result<(), Failure> {
+    if let [only] = built {
+        return only.write_directory(store, path).map_err(|error| failed(path, error));
+    }
+    for one in built {
+        let below = path.join(one.config.platform().to_string().replace('/', "_"));
+        one.write_directory(store, &below).map_err(|error| failed(&below, error))?;
+    }
+    Ok(())
+}
+
+fn write_stream(
+    stream: &Stream,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match stream {
+        Stream::File(path) => to_file(path, write),
+        Stream::Standard => {
+            let mut stdout = BufWriter::with_capacity(128 << 10, io::stdout().lock());
+            write(&mut stdout)?;
+            stdout.flush().map_err(|error| Failure::at("write", Path::new("-"), &error))
+        }
+    }
+}

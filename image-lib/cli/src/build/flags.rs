@@ -1,0 +1,125 @@
+//! The command line of `keel-image build`: that of `docker build`.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+
+use super::inputs::{Context, Secret, Ssh};
+use super::target::Target;
+use crate::registry_flags::RegistryFlags;
+
+/// Build an image from a Dockerfile.
+///
+/// Without --output the image goes into the store under its names. What has not changed comes from the
+/// cache; stages that do not need one another are built at the same time.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What COPY takes its files from: a directory; - for a tar or a Dockerfile on the standard input
+    #[arg(value_name = "PATH | -")]
+    pub(super) context: PathBuf,
+    /// Name the image
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub(super) tag: Vec<String>,
+    /// The Dockerfile; - for the standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// Set a build argument; without a value, from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(super) build_arg: Vec<String>,
+    /// Build this stage instead of the last one
+    #[arg(long, value_name = "STAGE")]
+    pub(super) target: Option<String>,
+    /// The platform that is built for; several make an index
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(super) platform: Vec<String>,
+    /// A further context: a directory, docker-image://NAME, oci-layout://DIR[:TAG] or target:STAGE
+    #[arg(long, value_name = "NAME=PLACE")]
+    pub(super) build_context: Vec<Context>,
+    /// What RUN --mount=type=secret shows: id=ID[,src=FILE | ,env=NAME]
+    #[arg(long, value_name = "SECRET")]
+    pub(super) secret: Vec<Secret>,
+    /// An agent for RUN --mount=type=ssh: default, or ID=SOCKET
+    #[arg(long, value_name = "AGENT")]
+    pub(super) ssh: Vec<Ssh>,
+    /// Do every step anew
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(super) no_cache: bool,
+    /// Do the steps of these stages anew
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(super) no_cache_filter: Vec<String>,
+    /// Ask the registries for images that the store has, too
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(super) pull: bool,
+    /// Set a label
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) label: Vec<String>,
+    /// Annotate the image's manifest, or with index: before the name its index
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) annotation: Vec<String>,
+    /// A further name of a host for RUN
+    #[arg(long, value_name = "HOST:ADDRESS")]
+    pub(super) add_host: Vec<String>,
+    /// Network of RUN: default, none or host (default has loopback only)
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub(super) network: String,
+    /// A limit of the processes of RUN
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(super) ulimit: Vec<keel_image::bundle::Rlimit>,
+    /// The size of /dev/shm of RUN [default: 64m]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) shm_size: Option<String>,
+    /// Allow what is forbidden otherwise: network.host, security.insecure
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub(super) allow: Vec<String>,
+    /// Where the result goes: type=local|tar|oci|docker|image|registry|cacheonly with dest=, name=, push=; a
+    /// directory; - for a tar on the standard output
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(super) output: Vec<Target>,
+    /// Push the image to its registry
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(super) push: bool,
+    /// Put the image into the store, also if --output says something else
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(super) load: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(super) iidfile: Option<PathBuf>,
+    /// Write what came of the build to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) metadata_file: Option<PathBuf>,
+    /// Print nothing but the image's id
+    #[arg(short, long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(super) quiet: bool,
+    /// How progress is shown: auto, plain, tty, rawjson or quiet [default: $BUILDKIT_PROGRESS, or auto]
+    #[arg(long, value_name = "MODE")]
+    pub(super) progress: Option<String>,
+    /// The same as --call=check
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(super) check: bool,
+    /// What is done: build; check, outline or targets only look at the Dockerfile (,format=json)
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    pub(super) call: String,
+    /// What runs RUN: keel, runc or another with its command line
+    #[arg(long, value_name = "PATH")]
+    pub(super) runtime: Option<PathBuf>,
+    /// Accepted where it says false: there are no attestations
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(super) provenance: Option<String>,
+    /// Accepted where it says false: there are no attestations
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(super) sbom: Option<String>,
+    /// Accepted for docker's sake: nothing is left of a build anyway
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(super) rm: Option<String>,
+    /// Accepted for docker's sake: nothing is left of a build anyway
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(super) force_rm: Option<String>,
+    #[command(flatten)]
+    pub(super) registry: RegistryFlags,
+}

@@ -1,0 +1,133 @@
+//! `keel-image build`: a Dockerfile and a context to an image.
+//!
+//! Progress goes to the standard error, what was asked for to the standard output.
+
+mod call;
+mod display;
+mod export;
+mod fields;
+mod flags;
+mod inputs;
+mod options;
+mod rawjson;
+mod target;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use keel_image::build::{
+    BuildError, BuildOptions, BuildOutcome, Built, Report, Reporter, RuntimeExecutor, build_image,
+    solve,
+};
+use keel_image::cancel::Cancellation;
+use keel_image::store::Store;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+pub(crate) use display::Display;
+use display::Printer;
+use export::Export;
+pub(crate) use flags::Arguments;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Docker's code for a command line that makes no sense.
+const USAGE: u8 = 125;
+
+fn usage(message: impl Into<String>) -> Failure {
+    Failure::new(message).with_code(USAGE)
+}
+
+/// Runs the command on the store at `root`.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let call = call::Call::read(arguments).map_err(usage)?;
+    let display = options::display(arguments)?;
+    let cancellation = Cancellation::default();
+    let all = options::read(arguments, &cancellation)?;
+    if let Some(call) = call {
+        return call.run(&all[0]);
+    }
+    let export = Export::plan(arguments, &all[0], all.len()).map_err(usage)?;
+    let store = Store::open(root)?;
+    // Layers that no image names yet must outlive a garbage collection by somebody else.
+    let _hold = store.hold()?;
+    let executor = executor(arguments.runtime.clone());
+    let mut printer = Printer::new(display);
+    let interrupts = Interrupts::cancel(&all[0].cancelled, cancellation)?;
+    let (mut steps, mut cached) = (0, 0);
+    let reporter = Reporter::new(&mut printer);
+    let mut built: Vec<Built> = Vec::new();
+    for options in &all {
+        let one = solve(&store, options, &executor, &reporter)?;
+        (steps, cached) = (steps + one.steps, cached + one.cached);
+        built.push(one);
+    }
+    let exported = export.carry_out(&store, &built, &all[0], &reporter as &dyn Report)?;
+    drop(interrupts);
+    printer.summary(steps, cached);
+    exported.write_files(arguments)?;
+    match exported.id() {
+        Some(id) if display == Display::Quiet => output::line(&id)?,
+        _ => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn executor(runtime: Option<PathBuf>) -> RuntimeExecutor {
+    runtime.map_or_else(RuntimeExecutor::find, RuntimeExecutor::new)
+}
+
+/// Builds into the store and shows how it goes: what `run --build` does.
+pub(crate) fn build(
+    store: &Store,
+    options: &BuildOptions,
+    runtime: Option<PathBuf>,
+    display: Display,
+) -> Result<BuildOutcome, Failure> {
+    let mut printer = Printer::new(display);
+    let interrupts = Interrupts::cancel(&options.cancelled, Cancellation::default())?;
+    let outcome = build_image(store, options, &executor(runtime), &mut printer);
+    drop(interrupts);
+    let outcome = outcome?;
+    printer.summary(outcome.steps, outcome.cached);
+    Ok(outcome)
+}
+
+/// While it lives, the signals that ask a program to end cancel the build, so that nothing is left
+/// behind. A second one does nothing more: some senders send two at once.
+struct Interrupts(Handle);
+
+impl Interrupts {
+    fn cancel(flag: &Arc<AtomicBool>, fetching: Cancellation) -> Result<Self, Failure> {
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+        let mut signals = signals.map_err(|error| Failure::of(&error))?;
+        let (handle, flag) = (signals.handle(), Arc::clone(flag));
+        std::thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                flag.store(true, Ordering::Relaxed);
+                fetching.cancel();
+            }
+            signals.forever().for_each(drop);
+        });
+        Ok(Self(handle))
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let failure = Self::of(&error);
+        match error.hint() {
+            Some(hint) => failure.with_hint(&hint),
+            None => failure,
+        }
+    }
+}

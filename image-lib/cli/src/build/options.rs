@@ -1,0 +1,180 @@
+//! From the words of the command line to what the library is told.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use keel_image::build::{BuildOptions, DockerfileSource, Network};
+use keel_image::cancel::Cancellation;
+use keel_image::reference::Reference;
+use keel_image::registry::Client;
+use keel_image::spec::Platform;
+
+use super::display::Display;
+use super::flags::Arguments;
+use super::{inputs, usage};
+use crate::failure::Failure;
+use crate::units;
+
+/// How progress is shown.
+pub(super) fn display(arguments: &Arguments) -> Result<Display, Failure> {
+    if arguments.quiet {
+        return Ok(Display::Quiet);
+    }
+    let environment = || std::env::var("BUILDKIT_PROGRESS").ok();
+    let mode = arguments.progress.clone().or_else(environment).unwrap_or_default();
+    Display::read(&mode).map_err(usage)
+}
+
+/// The options of one build for every platform; there is always one.
+pub(super) fn read(
+    arguments: &Arguments,
+    cancellation: &Cancellation,
+) -> Result<Vec<BuildOptions>, Failure> {
+    let mut options = BuildOptions::new(".");
+    (options.context, options.dockerfile) = sources(arguments)?;
+    options.target.clone_from(&arguments.target);
+    options.arguments = build_arguments(&arguments.build_arg);
+    options.tags = arguments.tag.iter().map(|text| tag(text)).collect::<Result<_, _>>()?;
+    options.labels = arguments.label.iter().map(|text| pair(text)).collect();
+    options.annotations = annotations(&arguments.annotation)?;
+    for context in &arguments.build_context {
+        options.contexts.insert(context.name.clone(), context.place.clone());
+    }
+    for secret in &arguments.secret {
+        options.secrets.insert(secret.id.clone(), secret.source.clone());
+    }
+    for ssh in &arguments.ssh {
+        options.ssh.insert(ssh.id.clone(), ssh.socket.clone());
+    }
+    options.no_cache = arguments.no_cache;
+    options.no_cache_stages.clone_from(&arguments.no_cache_filter);
+    options.pull = arguments.pull;
+    let mut registry = arguments.registry.options()?;
+    registry.cancellation = cancellation.clone();
+    options.registry = Some(Client::new(registry)?);
+    options.network = Network::parse(&arguments.network).ok_or_else(|| {
+        usage(format!("--network={}: it is none of default, none, host", arguments.network))
+    })?;
+    let hosts = arguments.add_host.iter().map(|text| inputs::host(text));
+    options.hosts = hosts.collect::<Result<_, _>>().map_err(usage)?;
+    options.rlimits.clone_from(&arguments.ulimit);
+    options.shm_bytes = arguments.shm_size.as_deref().map(units::parse_bytes).transpose()?;
+    options.allow_insecure = allowances(&arguments.allow)?;
+    for (flag, value) in [("provenance", &arguments.provenance), ("sbom", &arguments.sbom)] {
+        if value.as_deref().is_some_and(|value| value != "false" && value != "0") {
+            return Err(usage(format!("--{flag}: this builder makes no attestations")));
+        }
+    }
+    for_platforms(options, &arguments.platform)
+}
+
+fn for_platforms(
+    options: BuildOptions,
+    platforms: &[String],
+) -> Result<Vec<BuildOptions>, Failure> {
+    let mut wanted: Vec<Platform> = Vec::new();
+    for text in platforms {
+        let platform = match text.as_str() {
+            "local" => Platform::host(),
+            text => text.parse().map_err(|error| usage(format!("--platform: {error}")))?,
+        };
+        if !wanted.contains(&platform) {
+            wanted.push(platform);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(vec![options]);
+    }
+    let one = |platform| BuildOptions { platform: Some(platform), ..options.clone() };
+    Ok(wanted.into_iter().map(one).collect())
+}
+
+fn tag(text: &str) -> Result<Reference, Failure> {
+    let refuse = |error: &dyn std::fmt::Display| usage(format!("--tag {text}: {error}"));
+    let reference: Reference = text.parse().map_err(|error| refuse(&error))?;
+    if reference.digest().is_some() {
+        return Err(refuse(&"a digest is what comes of a build, and no name for it"));
+    }
+    Ok(reference.or_latest())
+}
+
+/// `NAME=VALUE`; without a value it is empty.
+fn pair(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+/// `NAME=value`, or `NAME` for the value of the environment; unset there, it is not given at all.
+fn build_arguments(texts: &[String]) -> BTreeMap<String, String> {
+    let one = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((text.clone(), std::env::var(text).ok()?)),
+    };
+    texts.iter().filter_map(one).collect()
+}
+
+/// Annotations of the manifest: `NAME=VALUE` or `manifest:NAME=VALUE`.
+fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let one = |text: &String| {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| usage(format!("invalid annotation {text:?}: it is NAME=VALUE")))?;
+        let name = match name.split_once(':') {
+            Some(("manifest" | "index", name)) => name,
+            Some((kind, _))
+                if kind.contains("descriptor") || kind.contains('[') || kind.contains(',') =>
+            {
+                return Err(usage(format!(
+                    "--annotation {text}: annotations of descriptors and of single platforms are not \
+                     supported by this builder"
+                )));
+            }
+            _ => name,
+        };
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    texts.iter().map(one).collect()
+}
+
+/// Whether `--allow` has security.insecure. The host's network needs no leave.
+fn allowances(texts: &[String]) -> Result<bool, Failure> {
+    let unknown = |text: &&String| !matches!(text.as_str(), "network.host" | "security.insecure");
+    if let Some(text) = texts.iter().find(unknown) {
+        return Err(usage(format!(
+            "--allow {text}: it is neither network.host nor security.insecure"
+        )));
+    }
+    Ok(texts.iter().any(|text| text == "security.insecure"))
+}
+
+/// The context and the Dockerfile. A context of `-` is a Dockerfile on the standard input and no
+/// files at all.
+fn sources(arguments: &Arguments) -> Result<(Option<PathBuf>, DockerfileSource), Failure> {
+    let standard_input = Path::new("-");
+    let (context, file) = (&arguments.context, arguments.file.as_deref());
+    if context == standard_input {
+        if file.is_some() {
+            let text = "a context of - holds the Dockerfile itself, so --file cannot be given";
+            return Err(usage(text));
+        }
+        return Ok((None, standard_input_text()?));
+    }
+    Ok(match file {
+        None => (Some(context.clone()), DockerfileSource::Default),
+        Some(file) if file == standard_input => (Some(context.clone()), standard_input_text()?),
+        Some(file) => (Some(context.clone()), DockerfileSource::File(file.to_owned())),
+    })
+}
+
+fn standard_input_text() -> Result<DockerfileSource, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::at("read", Path::new("-"), &error))?;
+    let is_archive = bytes.starts_with(b"\x1f\x8b") || bytes.get(257..262) == Some(b"ustar");
+    let text = String::from_utf8(bytes).ok().filter(|_| !is_archive);
+    let text =
+        text.ok_or_else(|| usage("a context archive on the standard input is not supported"))?;
+    Ok(DockerfileSource::Text { name: "Dockerfile".to_owned(), text })
+}
