@@ -100,8 +100,8 @@
 //!
 //! # What it does not do
 //!
-//! It starts no process except through the build's executor and the credential helpers that the user's
-//! files name, changes no state of the process that
+//! It starts no process except through the build's executor, the credential helpers that the user's
+//! files name, and `git` for a build context that is a repository, changes no state of the process that
 //! uses it (no signal handlers, no working directory, no umask) and prints nothing.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

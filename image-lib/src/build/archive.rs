@@ -50,7 +50,7 @@ pub fn is_archive(tree: &SourceTree, selected: &Selected) -> Result<bool, StepEr
 }
 
 /// A header block whose checksum is right.
-fn is_tar_header(header: &[u8]) -> bool {
+pub(super) fn is_tar_header(header: &[u8]) -> bool {
     if header.len() != HEADER_BYTES || header.iter().all(|byte| *byte == 0) {
         return false;
     }

@@ -23,6 +23,8 @@ pub enum DockerfileSource {
     Default,
     /// This file of the host.
     File(PathBuf),
+    /// This file of the context.
+    Within(PathBuf),
     /// This text; the name stands in messages.
     Text {
         /// What messages call it.
@@ -57,22 +59,20 @@ impl Context {
         read_dockerfile(&Root::open(path).map_err(refuse)?, path, dockerfile)
     }
 
-    /// Opens the directory `path` and reads the Dockerfile.
+    /// Opens the directory `path` and reads the Dockerfile. What is known of its files is kept in `cache`.
     ///
     /// # Errors
     /// The directory or the Dockerfile cannot be read, or `.dockerignore` has a bad line.
     pub fn open(
         path: &Path,
         dockerfile: &DockerfileSource,
-        cache: &BuildCache,
+        cache: Option<&BuildCache>,
     ) -> Result<Self, BuildError> {
         let refuse = |source: FsError| BuildError::Context { path: path.to_owned(), source };
         let root = Root::open(path).map_err(refuse)?;
         let (dockerfile_name, dockerfile_text) = read_dockerfile(&root, path, dockerfile)?;
         let ignore = read_ignore(&root, dockerfile)?;
-        let canonical = std::fs::canonicalize(path)
-            .map_err(|error| refuse(FsError::new("resolve", path, error)))?;
-        let stat_cache = StatCache::load(cache.context_file(&canonical));
+        let stat_cache = stat_cache(path, cache)?;
         let tree = SourceTree::context(root, ignore, stat_cache);
         Ok(Self { tree, dockerfile_name, dockerfile_text })
     }
@@ -87,10 +87,17 @@ pub fn open_named(path: &Path, cache: &BuildCache) -> Result<SourceTree, BuildEr
     let root = Root::open(path).map_err(refuse)?;
     let ignore =
         read_ignore(&root, &DockerfileSource::Text { name: String::new(), text: String::new() })?;
-    let canonical = std::fs::canonicalize(path)
-        .map_err(|error| refuse(FsError::new("resolve", path, error)))?;
-    let stat_cache = StatCache::load(cache.context_file(&canonical));
-    Ok(SourceTree::context(root, ignore, stat_cache))
+    Ok(SourceTree::context(root, ignore, stat_cache(path, Some(cache))?))
+}
+
+/// What is known of the files of the directory `path`; nothing is kept of one that will not be there again.
+fn stat_cache(path: &Path, cache: Option<&BuildCache>) -> Result<StatCache, BuildError> {
+    let Some(cache) = cache else { return Ok(StatCache::forgetful()) };
+    let canonical = std::fs::canonicalize(path).map_err(|error| BuildError::Context {
+        path: path.to_owned(),
+        source: FsError::new("resolve", path, error),
+    })?;
+    Ok(StatCache::load(cache.context_file(&canonical)))
 }
 
 fn read_dockerfile(
@@ -101,13 +108,13 @@ fn read_dockerfile(
     let missing = |path: PathBuf, reason: String| BuildError::DockerfileMissing { path, reason };
     let (name, file, bytes) = match dockerfile {
         DockerfileSource::Text { name, text } => return Ok((name.clone(), text.clone())),
-        DockerfileSource::Default => {
-            let file = path.join("Dockerfile");
+        DockerfileSource::Default | DockerfileSource::Within(_) => {
+            let file = path.join(name_within(dockerfile));
             let bytes = root
-                .read_file(Path::new("Dockerfile"), DOCKERFILE_BYTES_MAX)
+                .read_file(name_within(dockerfile), DOCKERFILE_BYTES_MAX)
                 .map_err(|error| missing(file.clone(), error.source.to_string()))?
                 .ok_or_else(|| missing(file.clone(), "no such file or directory".to_owned()))?;
-            ("Dockerfile".to_owned(), file, bytes)
+            (name_within(dockerfile).to_string_lossy().into_owned(), file, bytes)
         }
         DockerfileSource::File(file) => {
             let bytes = read_host_file(file, DOCKERFILE_BYTES_MAX)
@@ -125,6 +132,14 @@ fn read_dockerfile(
     }
 }
 
+/// The path of the Dockerfile in the context.
+fn name_within(dockerfile: &DockerfileSource) -> &Path {
+    match dockerfile {
+        DockerfileSource::Within(path) => path,
+        _ => Path::new("Dockerfile"),
+    }
+}
+
 fn read_host_file(path: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
@@ -139,9 +154,9 @@ fn read_ignore(root: &Root, dockerfile: &DockerfileSource) -> Result<Ignore, Bui
     };
     let own = match dockerfile {
         DockerfileSource::Text { .. } => None,
-        DockerfileSource::Default => {
-            let name = "Dockerfile.dockerignore";
-            in_root(name)?.map(|bytes| (name.to_owned(), bytes))
+        DockerfileSource::Default | DockerfileSource::Within(_) => {
+            let name = format!("{}.dockerignore", name_within(dockerfile).display());
+            in_root(&name)?.map(|bytes| (name, bytes))
         }
         DockerfileSource::File(file) => {
             let mut name = file.clone().into_os_string();

@@ -50,6 +50,7 @@ pub mod file_mode;
 pub mod glob;
 pub mod ignore;
 pub mod owner;
+pub mod remote;
 pub mod source_tree;
 pub mod stat_cache;
 pub mod transfer;

@@ -23,6 +23,8 @@ const SECRET_BYTES_MAX: u64 = 500 << 10;
 pub struct BuildOptions {
     /// The directory whose files `COPY` takes; without one there are none.
     pub context: Option<PathBuf>,
+    /// What the context is known by, where its directory is a temporary one.
+    pub context_name: Option<String>,
     /// Where the instructions are.
     pub dockerfile: DockerfileSource,
     /// The stage to build; the last one if not given.
@@ -71,6 +73,7 @@ impl BuildOptions {
     pub fn new(context: impl Into<PathBuf>) -> Self {
         Self {
             context: Some(context.into()),
+            context_name: None,
             dockerfile: DockerfileSource::Default,
             target: None,
             arguments: BTreeMap::new(),

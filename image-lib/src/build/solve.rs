@@ -69,7 +69,8 @@ pub fn solve(
     let step = reporter.begin("[internal] load build definition from Dockerfile");
     let nothing = store.scratch().map_err(BuildError::Store)?;
     let directory = options.context.as_deref().unwrap_or(nothing.path());
-    let opened = Context::open(directory, &options.dockerfile, &cache).and_then(|context| {
+    let kept = Some(&cache).filter(|_| options.context.is_some() && options.context_name.is_none());
+    let opened = Context::open(directory, &options.dockerfile, kept).and_then(|context| {
         let dockerfile = dockerfile::parse(&context.dockerfile_name, &context.dockerfile_text)?;
         Ok((context, dockerfile))
     });
@@ -267,7 +268,10 @@ impl Build<'_> {
         let path =
             self.options.context.as_deref().and_then(|path| std::fs::canonicalize(path).ok());
         let path = path.unwrap_or_default();
-        let dockerfile = format!("{path:?} {:?}", self.options.dockerfile);
+        let dockerfile = match &self.options.context_name {
+            Some(name) => name.clone(),
+            None => format!("{path:?} {:?}", self.options.dockerfile),
+        };
         let name = format!("build-{}", Digest::of(dockerfile.as_bytes()).hex());
         // Without the protection a later build may have to do a step again, and no worse.
         let _ = self.store.retain(&name, &digests.into_iter().collect::<Vec<_>>());

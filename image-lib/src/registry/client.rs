@@ -161,7 +161,7 @@ impl Inner {
         self.host_of(url.authority(), url.authority(), plain, tls, None)
     }
 
-    fn host_of(
+    pub(super) fn host_of(
         &self,
         authority: &str,
         registry: &str,
@@ -407,7 +407,7 @@ impl Inner {
         Ok((host, response))
     }
 
-    fn judge(
+    pub(super) fn judge(
         &self,
         host: &Host,
         request: &Request<'_>,

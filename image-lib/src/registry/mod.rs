@@ -9,6 +9,7 @@ mod blob;
 mod challenge;
 mod client;
 mod document;
+mod download;
 mod endpoint;
 mod error;
 mod header;
@@ -33,6 +34,7 @@ mod url;
 
 pub use challenge::Challenge;
 pub use client::Client;
+pub use download::Download;
 pub use error::{Refusal, RegistryError, TransportError, TransportKind};
 pub use header::{ContentRange, content_range, media_type, next_link, retry_after, upload_range};
 pub use hosts_toml::{Server, parse as parse_hosts_toml};

@@ -14,8 +14,9 @@ use crate::registry_flags::RegistryFlags;
 /// cache; stages that do not need one another are built at the same time.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What COPY takes its files from: a directory; - for a tar or a Dockerfile on the standard input
-    #[arg(value_name = "PATH | -")]
+    /// What COPY takes its files from: a directory, a tar, a git repository or a tar by URL; - for a tar or a
+    /// Dockerfile on the standard input
+    #[arg(value_name = "PATH | URL | -")]
     pub(super) context: PathBuf,
     /// Name the image
     #[arg(short, long, value_name = "NAME[:TAG]")]
@@ -32,7 +33,7 @@ pub(crate) struct Arguments {
     /// The platform that is built for; several make an index
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(super) platform: Vec<String>,
-    /// A further context: a directory, docker-image://NAME, oci-layout://DIR[:TAG] or target:STAGE
+    /// A further context: a directory, docker-image://NAME, oci-layout://DIR[:TAG], target:STAGE or a URL
     #[arg(long, value_name = "NAME=PLACE")]
     pub(super) build_context: Vec<Context>,
     /// What RUN --mount=type=secret shows: id=ID[,src=FILE | ,env=NAME]

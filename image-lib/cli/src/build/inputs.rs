@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use keel_image::build::remote::Remote;
 use keel_image::build::{NamedContext, SecretSource};
 
 use super::fields;
@@ -13,7 +14,16 @@ use super::fields;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Context {
     pub(super) name: String,
-    pub(super) place: NamedContext,
+    pub(super) place: Place,
+}
+
+/// Where a named context is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Place {
+    /// On this host or in an image.
+    Known(NamedContext),
+    /// To be fetched; and how the user wrote it.
+    Remote(Remote, String),
 }
 
 impl FromStr for Context {
@@ -27,15 +37,13 @@ impl FromStr for Context {
         }
         let after = |scheme: &str| place.strip_prefix(scheme).map(str::to_owned);
         let place = if let Some(image) = after("docker-image://") {
-            NamedContext::Image(image)
+            Place::Known(NamedContext::Image(image))
         } else if let Some(layout) = after("oci-layout://") {
-            NamedContext::Layout(layout)
+            Place::Known(NamedContext::Layout(layout))
         } else if let Some(stage) = after("target:") {
-            NamedContext::Stage(stage)
-        } else if place.contains("://") || place.starts_with("git@") {
-            return Err(format!(
-                "{place}: a named context is a directory, an image, a layout or a stage"
-            ));
+            Place::Known(NamedContext::Stage(stage))
+        } else if let Some(remote) = Remote::parse(place) {
+            Place::Remote(remote, place.to_owned())
         } else {
             let path = PathBuf::from(place);
             if !path.is_dir() {
@@ -43,7 +51,7 @@ impl FromStr for Context {
                     "failed to get build context path {{{place} <nil>}}: it is no directory"
                 ));
             }
-            NamedContext::Directory(path)
+            Place::Known(NamedContext::Directory(path))
         };
         Ok(Self { name: name.to_owned(), place })
     }
@@ -152,16 +160,23 @@ pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, NamedContext, Secret, SecretSource, host};
+    use super::{Context, NamedContext, Place, Secret, SecretSource, host};
 
     #[test]
     fn reads_contexts() {
         let place = |text: &str| text.parse::<Context>().map(|context| context.place);
-        assert_eq!(place("a=/"), Ok(NamedContext::Directory("/".into())));
-        assert_eq!(place("a=docker-image://b:1"), Ok(NamedContext::Image("b:1".into())));
-        assert_eq!(place("a=oci-layout:///d:t"), Ok(NamedContext::Layout("/d:t".into())));
-        assert_eq!(place("a=target:b"), Ok(NamedContext::Stage("b".into())));
-        for text in ["a", "=b", "a=", "a=/no/such/place", "a=git@x:y"] {
+        assert_eq!(place("a=/"), Ok(Place::Known(NamedContext::Directory("/".into()))));
+        assert_eq!(
+            place("a=docker-image://b:1"),
+            Ok(Place::Known(NamedContext::Image("b:1".into())))
+        );
+        assert_eq!(
+            place("a=oci-layout:///d:t"),
+            Ok(Place::Known(NamedContext::Layout("/d:t".into())))
+        );
+        assert_eq!(place("a=target:b"), Ok(Place::Known(NamedContext::Stage("b".into()))));
+        assert!(matches!(place("a=git@x:y"), Ok(Place::Remote(..))));
+        for text in ["a", "=b", "a=", "a=/no/such/place"] {
             assert!(place(text).is_err(), "{text}");
         }
     }

@@ -3,6 +3,7 @@
 //! Progress goes to the standard error, what was asked for to the standard output.
 
 mod call;
+mod context;
 mod display;
 mod export;
 mod fields;
@@ -18,8 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keel_image::build::{
-    BuildError, BuildOptions, BuildOutcome, Built, Report, Reporter, RuntimeExecutor, build_image,
-    solve,
+    BuildError, BuildOptions, BuildOutcome, Built, Reporter, RuntimeExecutor, build_image, solve,
 };
 use keel_image::cancel::Cancellation;
 use keel_image::store::Store;
@@ -46,8 +46,13 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failur
     let call = call::Call::read(arguments).map_err(usage)?;
     let display = options::display(arguments)?;
     let cancellation = Cancellation::default();
-    let all = options::read(arguments, &cancellation)?;
+    let mut all = options::read(arguments, &cancellation)?;
+    let mut printer = Printer::new(display);
+    let reporter = Reporter::new(&mut printer);
     if let Some(call) = call {
+        // A context that is here needs no store to be looked at.
+        let store = if context::is_local(arguments) { None } else { Some(Store::open(root)?) };
+        let _kept = context::settle(arguments, &mut all[0], store.as_ref(), &reporter)?;
         return call.run(&all[0]);
     }
     let export = Export::plan(arguments, &all[0], all.len()).map_err(usage)?;
@@ -55,17 +60,20 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failur
     // Layers that no image names yet must outlive a garbage collection by somebody else.
     let _hold = store.hold()?;
     let executor = executor(arguments.runtime.clone());
-    let mut printer = Printer::new(display);
     let interrupts = Interrupts::cancel(&all[0].cancelled, cancellation)?;
+    let _kept = context::settle(arguments, &mut all[0], Some(&store), &reporter)?;
+    for other in 1..all.len() {
+        let platform = all[other].platform.clone();
+        all[other] = BuildOptions { platform, ..all[0].clone() };
+    }
     let (mut steps, mut cached) = (0, 0);
-    let reporter = Reporter::new(&mut printer);
     let mut built: Vec<Built> = Vec::new();
     for options in &all {
         let one = solve(&store, options, &executor, &reporter)?;
         (steps, cached) = (steps + one.steps, cached + one.cached);
         built.push(one);
     }
-    let exported = export.carry_out(&store, &built, &all[0], &reporter as &dyn Report)?;
+    let exported = export.carry_out(&store, &built, &all[0], &reporter)?;
     drop(interrupts);
     printer.summary(steps, cached);
     exported.write_files(arguments)?;

@@ -1,10 +1,8 @@
 //! From the words of the command line to what the library is told.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 
-use keel_image::build::{BuildOptions, DockerfileSource, Network};
+use keel_image::build::{BuildOptions, Network};
 use keel_image::cancel::Cancellation;
 use keel_image::reference::Reference;
 use keel_image::registry::Client;
@@ -32,15 +30,11 @@ pub(super) fn read(
     cancellation: &Cancellation,
 ) -> Result<Vec<BuildOptions>, Failure> {
     let mut options = BuildOptions::new(".");
-    (options.context, options.dockerfile) = sources(arguments)?;
     options.target.clone_from(&arguments.target);
     options.arguments = build_arguments(&arguments.build_arg);
     options.tags = arguments.tag.iter().map(|text| tag(text)).collect::<Result<_, _>>()?;
     options.labels = arguments.label.iter().map(|text| pair(text)).collect();
     options.annotations = annotations(&arguments.annotation)?;
-    for context in &arguments.build_context {
-        options.contexts.insert(context.name.clone(), context.place.clone());
-    }
     for secret in &arguments.secret {
         options.secrets.insert(secret.id.clone(), secret.source.clone());
     }
@@ -146,35 +140,4 @@ fn allowances(texts: &[String]) -> Result<bool, Failure> {
         )));
     }
     Ok(texts.iter().any(|text| text == "security.insecure"))
-}
-
-/// The context and the Dockerfile. A context of `-` is a Dockerfile on the standard input and no
-/// files at all.
-fn sources(arguments: &Arguments) -> Result<(Option<PathBuf>, DockerfileSource), Failure> {
-    let standard_input = Path::new("-");
-    let (context, file) = (&arguments.context, arguments.file.as_deref());
-    if context == standard_input {
-        if file.is_some() {
-            let text = "a context of - holds the Dockerfile itself, so --file cannot be given";
-            return Err(usage(text));
-        }
-        return Ok((None, standard_input_text()?));
-    }
-    Ok(match file {
-        None => (Some(context.clone()), DockerfileSource::Default),
-        Some(file) if file == standard_input => (Some(context.clone()), standard_input_text()?),
-        Some(file) => (Some(context.clone()), DockerfileSource::File(file.to_owned())),
-    })
-}
-
-fn standard_input_text() -> Result<DockerfileSource, Failure> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .read_to_end(&mut bytes)
-        .map_err(|error| Failure::at("read", Path::new("-"), &error))?;
-    let is_archive = bytes.starts_with(b"\x1f\x8b") || bytes.get(257..262) == Some(b"ustar");
-    let text = String::from_utf8(bytes).ok().filter(|_| !is_archive);
-    let text =
-        text.ok_or_else(|| usage("a context archive on the standard input is not supported"))?;
-    Ok(DockerfileSource::Text { name: "Dockerfile".to_owned(), text })
 }

@@ -1,0 +1,195 @@
+//! Contexts that are not directories of this host: a stream, an archive, a URL, a git repository. They are
+//! brought into a directory of the store that goes away with the build.
+
+mod git;
+mod unpack;
+
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+pub use git::{Git, GitSource};
+
+use super::archive::is_tar_header;
+use super::context::DockerfileSource;
+use super::options::BuildOptions;
+use crate::blob::Decoder;
+use crate::fsroot::FsError;
+use crate::registry::RegistryError;
+use crate::store::{Scratch, Store, StoreError};
+
+/// The most bytes of a Dockerfile that comes in a stream.
+const DOCKERFILE_BYTES_MAX: u64 = 64 << 20;
+/// The size of a tar's header.
+const HEADER_BYTES: usize = 512;
+/// The secret that holds the token for git, as BuildKit calls it.
+const GIT_TOKEN: &str = "GIT_AUTH_TOKEN";
+
+/// Why a context cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// `git` is not on the `PATH`.
+    #[error("a context that is a git repository needs the program git, which is not installed")]
+    NoGit,
+    /// Git says why.
+    #[error("cannot take {url}: {reason}")]
+    Git {
+        /// The repository.
+        url: String,
+        /// What git said last.
+        reason: String,
+    },
+    /// The server, or the way to it.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
+    /// What came is broken.
+    #[error("the context is no archive that can be read: {reason}")]
+    Archive {
+        /// What is the matter.
+        reason: String,
+    },
+    /// What came is neither an archive nor a Dockerfile.
+    #[error("the context is neither a tar nor a Dockerfile: {reason}")]
+    Neither {
+        /// Why it is no Dockerfile.
+        reason: String,
+    },
+    /// A stream cannot be read.
+    #[error("cannot read the context")]
+    Read(#[source] std::io::Error),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Filesystem(#[from] FsError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The caller wants no more of it.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A context beyond this host's directories, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// A repository.
+    Git(GitSource),
+    /// A tar or a Dockerfile at a URL.
+    Http(String),
+}
+
+impl Remote {
+    /// What a text means; nothing if it is a path.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(git) = GitSource::parse(text) {
+            return Some(Self::Git(git));
+        }
+        let is_web = text.starts_with("http://") || text.starts_with("https://");
+        is_web.then(|| Self::Http(text.to_owned()))
+    }
+}
+
+/// A context in a directory of its own, which goes away when this is dropped.
+#[derive(Debug)]
+pub struct Fetched {
+    scratch: Scratch,
+    directory: Option<PathBuf>,
+    /// The Dockerfile, where that is all that came.
+    text: Option<String>,
+    /// What was fetched, where it has a name of its own: the commit.
+    pub version: Option<String>,
+}
+
+impl Fetched {
+    /// Tells a build to use it. `dockerfile` is the path of the Dockerfile inside.
+    pub fn apply(&self, options: &mut BuildOptions, name: &str, dockerfile: Option<&Path>) {
+        options.context.clone_from(&self.directory);
+        options.context_name = Some(name.to_owned());
+        options.dockerfile = match (&self.text, dockerfile) {
+            (Some(text), _) => {
+                DockerfileSource::Text { name: "Dockerfile".to_owned(), text: text.clone() }
+            }
+            (None, Some(path)) => DockerfileSource::Within(path.to_owned()),
+            (None, None) => DockerfileSource::Default,
+        };
+    }
+
+    /// Whether it is a Dockerfile alone.
+    #[must_use]
+    pub fn is_dockerfile(&self) -> bool {
+        self.text.is_some()
+    }
+
+    /// A stream that is a tar, perhaps compressed, or a Dockerfile.
+    ///
+    /// # Errors
+    /// It is neither; the stream's.
+    pub fn of_stream(store: &Store, stream: impl Read) -> Result<Self, RemoteError> {
+        let scratch = store.scratch()?;
+        let decoder = Decoder::new(stream)
+            .map_err(|error| RemoteError::Archive { reason: error.0.to_string() })?;
+        let mut reader = BufReader::with_capacity(128 << 10, decoder);
+        let mut head = Vec::new();
+        (&mut reader)
+            .take(HEADER_BYTES as u64)
+            .read_to_end(&mut head)
+            .map_err(RemoteError::Read)?;
+        let mut whole = head.as_slice().chain(reader);
+        if is_tar_header(&head) {
+            let directory = scratch.path().join("context");
+            make(&directory)?;
+            unpack::unpack(&mut whole, &directory)?;
+            return Ok(Self { scratch, directory: Some(directory), text: None, version: None });
+        }
+        let mut bytes = Vec::new();
+        whole.take(DOCKERFILE_BYTES_MAX).read_to_end(&mut bytes).map_err(RemoteError::Read)?;
+        let neither = |reason: &str| RemoteError::Neither { reason: reason.to_owned() };
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(neither("it is empty"));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| neither("it is no text"))?;
+        Ok(Self { scratch, directory: None, text: Some(text), version: None })
+    }
+
+    /// Brings a remote context here, with what `options` say of registries, secrets and agents.
+    ///
+    /// # Errors
+    /// See [`RemoteError`].
+    pub fn of_remote(
+        store: &Store,
+        remote: &Remote,
+        options: &BuildOptions,
+    ) -> Result<Self, RemoteError> {
+        match remote {
+            Remote::Http(url) => {
+                let client = options.registry.as_ref().ok_or(RemoteError::Cancelled)?;
+                let download =
+                    client.download(url).map_err(|e| RemoteError::Registry(Box::new(e)))?;
+                Self::of_stream(store, download)
+            }
+            Remote::Git(source) => {
+                let scratch = store.scratch()?;
+                let target = scratch.path().join("context");
+                let is_cancelled = || options.cancelled.load(std::sync::atomic::Ordering::Relaxed);
+                let token = options.secrets.get(GIT_TOKEN).map(super::SecretSource::read);
+                let token = token.transpose().map_err(RemoteError::Read)?;
+                let token = token.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+                let agent = options.ssh.get("default").cloned();
+                let git = Git { cancelled: &is_cancelled, token, agent };
+                let (directory, commit) = git.checkout(source, &target, false)?;
+                let directory = Some(directory);
+                Ok(Self { scratch, directory, text: None, version: Some(commit) })
+            }
+        }
+    }
+
+    /// The directory that holds everything.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+}
+
+fn make(directory: &Path) -> Result<(), FsError> {
+    std::fs::create_dir(directory)
+        .map_err(|error| FsError::new("create directory", directory, error))
+}
