@@ -5,7 +5,7 @@
     reason = "a test says what went wrong by ending"
 )]
 
-#[path = "../../tests/harness/faulty_registry.rs"]
+#[path = "../../tests/harness/faulty_registry/mod.rs"]
 #[allow(dead_code, unreachable_pub, clippy::pedantic, reason = "the harness of the other tests")]
 mod faulty_registry;
 
@@ -22,6 +22,11 @@ use keel_image::reference::Reference;
 use keel_image::registry::{Client, Options, PullOptions, RegistryError};
 use keel_image::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
 use keel_image::store::{Event, Progress, Store};
+
+/// What the harness calls so.
+fn digest(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_string()
+}
 
 /// A layout with an image `app` of one layer that is `bytes` long, in a new folder.
 fn layout(name: &str, bytes: usize) -> (PathBuf, Digest) {

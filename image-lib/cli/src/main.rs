@@ -33,6 +33,7 @@ mod prune;
 mod pull;
 mod push;
 mod registry_flags;
+mod remote;
 mod rmi;
 mod run;
 mod save;
@@ -110,6 +111,8 @@ enum Command {
     Pull(pull::Arguments),
     /// Send an image to a registry
     Push(push::Arguments),
+    /// Look at what registries have, and delete it there
+    Remote(remote::Arguments),
     /// Remove images
     Rmi(rmi::Arguments),
     /// Run a command in a new container
@@ -143,6 +146,7 @@ impl Command {
                 | Self::Login(_)
                 | Self::Logout(_)
                 | Self::MapIds(_)
+                | Self::Remote(_)
                 | Self::Save(_)
                 | Self::Tag(_)
         )
@@ -184,10 +188,11 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
     if let Command::Build(arguments) = &command {
         return build::run(root, arguments);
     }
-    // Credentials have nothing to do with the store.
+    // Registries and credentials have nothing to do with the store.
     match &command {
         Command::Login(arguments) => return login::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Logout(arguments) => return logout::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Remote(arguments) => return remote::run(arguments).map(|()| ExitCode::SUCCESS),
         _ => {}
     }
     if let Command::Completion(arguments) = command {
@@ -204,6 +209,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         | Command::Login(_)
         | Command::Logout(_)
         | Command::MapIds(_)
+        | Command::Remote(_)
         | Command::Unshare(_) => {}
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
         Command::Commit(arguments) => commit::run(&store, &arguments)?,

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::error::TransportError;
-use super::repository::{Part, Repository, Selector, Turn};
+use super::parts::{Part, Turn};
+use super::repository::{Repository, Selector};
 use super::{RegistryError, host};
 use crate::blob::Mismatch;
 use crate::spec::Descriptor;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{HeaderName, HeaderValue, Method};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::endpoint::Endpoint;
 use super::host::{Host, Payload, Plain, Response};
@@ -71,6 +71,22 @@ pub(super) enum Target<'a> {
     Path(&'a str),
     /// What a `Location` or `Link` of the host's answer meant.
     Url(&'a Url),
+}
+
+/// An answer that has been read.
+pub(super) struct Whole {
+    /// Where it came from, after redirections.
+    pub(super) url: Url,
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Whole {
+    /// A header's value, if it is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
 }
 
 impl Client {
@@ -206,6 +222,28 @@ impl Inner {
                     self.options.retry.pause(attempt, error, &self.options.cancellation)?;
                 }
             }
+        }
+    }
+
+    /// Makes a request and reads all of its answer, again where the head of one comes without its body.
+    pub(super) fn whole(
+        &self,
+        host: &Host,
+        request: &Request<'_>,
+        limit: u64,
+    ) -> Result<Whole, RegistryError> {
+        let mut attempt = 0;
+        loop {
+            let answer = self.send(host, request)?;
+            let (url, status, headers) =
+                (answer.url.clone(), answer.status, answer.headers.clone());
+            let error = match answer.read(request.subject, limit) {
+                Ok(bytes) => return Ok(Whole { url, status, headers, bytes }),
+                Err(error) => error,
+            };
+            self.check_cancelled()?;
+            attempt += 1;
+            self.options.retry.pause(attempt, error, &self.options.cancellation)?;
         }
     }
 

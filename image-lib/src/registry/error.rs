@@ -140,6 +140,14 @@ pub enum RegistryError {
         /// The limit.
         limit: usize,
     },
+    /// Others change a list again and again while it is to be changed here.
+    #[error("{subject}: others have changed it in each of {rounds} attempts to change it")]
+    Contended {
+        /// The list.
+        subject: String,
+        /// How often it was tried.
+        rounds: usize,
+    },
     /// Bytes are not those that were asked for.
     #[error("{subject}")]
     Mismatch {
@@ -475,9 +483,28 @@ fn transport_hint(url: &Url, kind: TransportKind) -> Option<String> {
 }
 
 impl Refusal {
+    fn deletion_hint(&self) -> Option<String> {
+        // The last part of the path is a tag or a digest.
+        let path = self.url.target().split('?').next().unwrap_or_default();
+        let is_tag = !path.rsplit('/').next().unwrap_or_default().contains(':');
+        let hint = match is_tag {
+            true => {
+                "registries that delete no tags may delete manifests: --manifest deletes the tag's, and \
+                 with it all other tags of it"
+            }
+            false if self.status == 400 => return None,
+            false => {
+                "the registry does not permit to delete (docker-registry does with \
+                 storage.delete.enabled)"
+            }
+        };
+        Some(hint.to_owned())
+    }
+
     fn hint(&self) -> Option<String> {
         let login = format!("keel-image login {}", self.registry);
         match self.status {
+            400 | 405 | 501 if self.method == "DELETE" => self.deletion_hint(),
             401 if self.had_credentials => {
                 Some(format!("the credentials were refused; renew them with: {login}"))
             }

@@ -2,8 +2,9 @@
 //! of its own and without global state.
 //!
 //! Reading order: [`Client`] makes every request ([`client`](self)), `host` is one server and one exchange,
-//! `token` what convinces it, [`Repository`] its manifests and blobs, `pull` brings an image into a
-//! store, `obtain` if it is not there yet, `push` out of it; `upload` sends one blob. `challenge`, `header`, `url`, `scope`, `document` and `proxy` are pure.
+//! `token` what convinces it. A [`Repository`] has `manifests`, blobs (`parts` of them, `reader`, `send`, `upload`)
+//! and lists (`listing`, `referrers`). `pull` brings an image into a store, `push` out of it; `remote` reads one
+//! without its layers. `challenge`, `header`, `url`, `scope`, `document` and `proxy` are pure.
 
 mod blob;
 mod challenge;
@@ -15,12 +16,16 @@ mod error;
 mod header;
 mod host;
 mod hosts_toml;
+mod listing;
+mod manifests;
 mod obtain;
 mod options;
+mod parts;
 mod proxy;
 mod pull;
 mod push;
 mod reader;
+mod referrers;
 mod registries_conf;
 mod remote;
 mod repository;
@@ -38,6 +43,7 @@ pub use download::Download;
 pub use error::{Refusal, RegistryError, TransportError, TransportKind};
 pub use header::{ContentRange, content_range, media_type, next_link, retry_after, upload_range};
 pub use hosts_toml::{Server, parse as parse_hosts_toml};
+pub use manifests::Document;
 pub use obtain::{ObtainError, ObtainOptions, Obtained, PullPolicy, obtain};
 pub use options::Options;
 pub use proxy::ProxyRules;
@@ -45,7 +51,7 @@ pub use pull::{PullOptions, Pulled};
 pub use push::{PushOptions, Pushed};
 pub use reader::BlobReader;
 pub use registries_conf::{Meaning, Place, RegistriesConf};
-pub use repository::{Document, Repository, Selector};
+pub use repository::{Repository, Selector};
 pub use retry::RetryPolicy;
 pub use scope::Scopes;
 pub use send::SendOptions;

@@ -16,7 +16,6 @@ use crate::reference::Reference;
 use crate::spec::{Descriptor, Platform, Preferences};
 use crate::store::{
     Arriving, Event, Image, Layer, Partial, Progress, Staged, StagedBlob, Store, StoreError,
-    Wanted, read_image,
 };
 
 /// How an image is pulled.
@@ -149,11 +148,7 @@ impl Pull<'_> {
         let mut listed = root.descriptor.clone();
         let digest = listed.digest.clone();
         let remote = Remote::new(self.repository, root);
-        let image = read_image(&remote, &listed, Wanted::For(&preferences));
-        if let Some(failure) = remote.take_failure() {
-            return Err(failure);
-        }
-        let image = image.map_err(|error| self.no_image(error))?;
+        let image = remote.image(&self.selector, &listed, &preferences)?;
         // Whoever asks for a platform means that image and not the list of all.
         if options.platform.is_some() {
             listed = image.descriptor().clone();
@@ -330,20 +325,6 @@ impl Pull<'_> {
         let mut ingest = self.store.ingest(descriptor.digest.algorithm())?;
         ingest.write_all(bytes).map_err(|source| self.store.reading(&descriptor.digest, source))?;
         self.store.commit_ingest(ingest, Some(descriptor)).map(drop)
-    }
-
-    fn no_image(&self, error: StoreError) -> RegistryError {
-        let subject = self.repository.subject(&self.selector);
-        match error {
-            StoreError::Platform { platform, available, .. } => {
-                RegistryError::Platform { subject, wanted: platform, available }
-            }
-            StoreError::Schema1 { .. } => RegistryError::Schema1 { subject },
-            StoreError::MediaType { digest, media_type } => {
-                RegistryError::Kind { subject, digest, media_type }
-            }
-            error => self.kept_badly(error),
-        }
     }
 
     fn kept_badly(&self, source: StoreError) -> RegistryError {

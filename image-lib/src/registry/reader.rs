@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{self, Read};
 
 use super::error::TransportError;
-use super::repository::{Part, Repository, Selector, Turn};
+use super::parts::{Part, Turn};
+use super::repository::{Repository, Selector};
 use super::{RegistryError, host};
 use crate::spec::Descriptor;
 

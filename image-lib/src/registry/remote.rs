@@ -5,10 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::RegistryError;
-use super::repository::{Document, Repository};
+use super::manifests::Document;
+use super::repository::{Repository, Selector};
 use crate::identity::Digest;
-use crate::spec::{Descriptor, media_type};
-use crate::store::{Documents, StoreError};
+use crate::spec::{Descriptor, Preferences, media_type};
+use crate::store::{Documents, Image, StoreError, Wanted, read_image};
 
 /// How many documents are fetched to find an image. Indexes say the platforms of their entries; only
 /// where they do not, entries are looked into.
@@ -20,6 +21,19 @@ pub(super) struct Remote<'a> {
     fetched: RefCell<BTreeMap<Digest, (String, Vec<u8>)>>,
     left: Cell<usize>,
     failure: RefCell<Option<RegistryError>>,
+}
+
+impl Repository {
+    /// The image for a platform that `root`, which [`Repository::manifest`] has given, is or lists: manifest
+    /// and configuration, all but the layers.
+    ///
+    /// # Errors
+    /// There is none for the platform; it is no image; the registry cannot be asked.
+    pub fn image(&self, root: Document, preferences: &Preferences) -> Result<Image, RegistryError> {
+        let descriptor = root.descriptor.clone();
+        let selector = Selector::Digest(descriptor.digest.clone());
+        Remote::new(self, root).image(&selector, &descriptor, preferences)
+    }
 }
 
 impl<'a> Remote<'a> {
@@ -35,9 +49,28 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Why a document could not be had, if that is what stopped the reading.
-    pub(super) fn take_failure(&self) -> Option<RegistryError> {
-        self.failure.take()
+    /// The image for a platform: manifest and configuration, all but the layers.
+    pub(super) fn image(
+        &self,
+        selector: &Selector,
+        root: &Descriptor,
+        preferences: &Preferences,
+    ) -> Result<Image, RegistryError> {
+        let image = read_image(self, root, Wanted::For(preferences));
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let subject = || self.repository.subject(selector);
+        image.map_err(|error| match error {
+            StoreError::Platform { platform, available, .. } => {
+                RegistryError::Platform { subject: subject(), wanted: platform, available }
+            }
+            StoreError::Schema1 { .. } => RegistryError::Schema1 { subject: subject() },
+            StoreError::MediaType { digest, media_type } => {
+                RegistryError::Kind { subject: subject(), digest, media_type }
+            }
+            error => RegistryError::Store { subject: subject(), source: Box::new(error) },
+        })
     }
 
     /// The indexes that were fetched.
