@@ -35,6 +35,8 @@ pub struct StepRecord {
     pub created: Timestamp,
     /// The layer it made.
     pub layer: Option<Layer>,
+    /// A further key under which the same is found: of what was read, where this one is of what it was made of.
+    pub twin: Option<CacheKey>,
 }
 
 impl BuildCache {
@@ -72,6 +74,21 @@ impl BuildCache {
 }
 
 fn encode(record: &StepRecord) -> Vec<u8> {
+    let mut value = to_json(record);
+    value["version"] = json!(VERSION);
+    value.to_string().into_bytes()
+}
+
+fn decode(bytes: &[u8]) -> Option<StepRecord> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    if value.get("version")?.as_u64()? != VERSION {
+        return None;
+    }
+    from_json(&value)
+}
+
+/// A record as JSON.
+pub(super) fn to_json(record: &StepRecord) -> Value {
     let layer = record.layer.as_ref().map(|layer| {
         json!({
             "diffId": layer.diff_id.to_string(),
@@ -80,15 +97,15 @@ fn encode(record: &StepRecord) -> Vec<u8> {
             "size": layer.descriptor.size,
         })
     });
-    let created = record.created.to_string();
-    json!({ "version": VERSION, "created": created, "layer": layer }).to_string().into_bytes()
+    let mut value = json!({ "created": record.created.to_string(), "layer": layer });
+    if let Some(twin) = &record.twin {
+        value["twin"] = json!(twin.to_string());
+    }
+    value
 }
 
-fn decode(bytes: &[u8]) -> Option<StepRecord> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
-    if value.get("version")?.as_u64()? != VERSION {
-        return None;
-    }
+/// The record of a JSON; nothing if it is none.
+pub(super) fn from_json(value: &Value) -> Option<StepRecord> {
     let created = value.get("created")?.as_str()?.parse().ok()?;
     let layer = match value.get("layer")? {
         Value::Null => None,
@@ -101,7 +118,8 @@ fn decode(bytes: &[u8]) -> Option<StepRecord> {
             ),
         }),
     };
-    Some(StepRecord { created, layer })
+    let twin = value.get("twin").and_then(Value::as_str).and_then(CacheKey::read);
+    Some(StepRecord { created, layer, twin })
 }
 
 /// Makes a directory of the cache. Nobody else may reach into it: what containers leave in cache
@@ -135,7 +153,9 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Descriptor, DiffId, Digest, Layer, StepRecord, Timestamp, decode, encode};
+    use super::{
+        CacheKey, Descriptor, DiffId, Digest, Layer, StepRecord, Timestamp, decode, encode,
+    };
 
     #[test]
     fn keeps_records() {
@@ -144,11 +164,18 @@ mod tests {
             descriptor: Descriptor::new("type", Digest::of(b"b"), 7),
         };
         let created = Timestamp { seconds: 5, nanoseconds: 6 };
-        let record = StepRecord { created, layer: Some(layer) };
+        let twin = CacheKey::read(&"a".repeat(64));
+        let record = StepRecord { created, layer: Some(layer), twin };
         let found = decode(&encode(&record)).unwrap();
         assert_eq!(found.created, created);
+        assert_eq!(found.twin, record.twin);
         assert_eq!(found.layer.unwrap().descriptor.size, 7);
-        assert!(decode(&encode(&StepRecord { created, layer: None })).unwrap().layer.is_none());
+        assert!(
+            decode(&encode(&StepRecord { created, layer: None, twin: None }))
+                .unwrap()
+                .layer
+                .is_none()
+        );
         assert!(decode(b"{\"version\":2}").is_none() && decode(b"").is_none());
     }
 }

@@ -23,6 +23,15 @@ impl fmt::Display for CacheKey {
     }
 }
 
+impl CacheKey {
+    /// A key as it is written; nothing if it is none.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let is_key = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        is_key.then(|| Self(text.to_owned()))
+    }
+}
+
 /// Gathers what a key is made of. Every part is named and measured, so that no two lists of parts
 /// read the same.
 #[derive(Debug, Clone)]

@@ -108,9 +108,11 @@ impl<'a> StageBuilder<'a, '_> {
             let tree = SourceTree::rootfs(source.try_root()?);
             let selected = copy.select(&tree)?;
             let slow = selected.add_to(self.copy_key("copy", copy)).finish();
-            if let Some(record) = self.cached(&slow) {
+            if let Some(mut record) = self.cached(&slow) {
+                record.twin = Some(slow);
                 // The next build need not look into the source.
                 let _ = self.build.cache.put(&quick, &record);
+                self.build.keep_step(&quick, &record);
                 return Ok((record, true));
             }
             let target = self.target(copy)?;

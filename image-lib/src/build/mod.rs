@@ -63,6 +63,7 @@ mod copy;
 pub mod execute;
 mod run;
 mod run_mount;
+pub mod shared_cache;
 mod stage;
 pub mod stub;
 pub mod workspace;

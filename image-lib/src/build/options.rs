@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::context::DockerfileSource;
 use super::dockerfile::instruction::Network;
+use super::shared_cache::CacheSources;
 use crate::bundle::Rlimit;
 use crate::reference::Reference;
 use crate::registry::Client;
@@ -53,6 +54,10 @@ pub struct BuildOptions {
     pub pull: bool,
     /// Who fetches images that the store does not have; without one they are not fetched.
     pub registry: Option<Client>,
+    /// Caches of other stores, asked in this order where the own one has no result.
+    pub cache_sources: CacheSources,
+    /// Whether what the steps came to is kept for an export: [`super::Built::kept_steps`].
+    pub keep_steps: bool,
     /// The network of `RUN` where the instruction says nothing else.
     pub network: Network,
     /// Further names of hosts for `RUN`.
@@ -88,6 +93,8 @@ impl BuildOptions {
             no_cache_stages: Vec::new(),
             pull: false,
             registry: None,
+            cache_sources: Vec::new(),
+            keep_steps: false,
             network: Network::Default,
             hosts: Vec::new(),
             rlimits: Vec::new(),

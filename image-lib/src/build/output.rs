@@ -7,6 +7,7 @@ use super::error::{BuildError, StepError};
 use super::execute::Executor;
 use super::options::BuildOptions;
 use super::progress::{Progress, Report, Reporter};
+use super::shared_cache::KeptStep;
 use super::solve::solve;
 use crate::copy::{CopyError, Destination, Selection, Source, copy};
 use crate::export::export;
@@ -29,6 +30,8 @@ pub struct Built {
     pub steps: usize,
     /// How many of them came from the cache.
     pub cached: usize,
+    /// What the steps came to, if that was asked for.
+    pub kept_steps: Vec<KeptStep>,
 }
 
 /// An image that was built and put into the store.

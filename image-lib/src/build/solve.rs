@@ -9,7 +9,7 @@ use super::BuildOptions;
 use super::arguments::{BuildArguments, SOURCE_DATE_EPOCH, parse_epoch};
 use super::base::Images;
 use super::cache::{BuildCache, StepRecord};
-use super::cache_key::KeyMaker;
+use super::cache_key::{CacheKey, KeyMaker};
 use super::context::{Context, open_named};
 use super::dockerfile::instruction::Command;
 use super::dockerfile::{self, Dockerfile};
@@ -19,6 +19,7 @@ use super::options::NamedContext;
 use super::output::Built;
 use super::plan::{Origin, Plan, PlannedStage, Scope, plan};
 use super::progress::{Report, Step};
+use super::shared_cache::KeptStep;
 use super::source_tree::SourceTree;
 use super::stage::build_stage;
 use super::state::StageState;
@@ -45,6 +46,7 @@ pub(super) struct Build<'a> {
     failed: AtomicBool,
     steps: AtomicUsize,
     cached: AtomicUsize,
+    kept_steps: Mutex<Vec<KeptStep>>,
     results: Results,
 }
 
@@ -106,6 +108,7 @@ pub fn solve(
         failed: AtomicBool::new(false),
         steps: AtomicUsize::new(0),
         cached: AtomicUsize::new(0),
+        kept_steps: Mutex::default(),
         results: Results::default(),
     };
     let scope = Scope { globals: arguments.globals(), contexts: &options.contexts };
@@ -175,6 +178,16 @@ impl Build<'_> {
     pub(super) fn cached_step(&self, step: Step) {
         self.cached.fetch_add(1, Ordering::Relaxed);
         self.reporter.cached(step);
+    }
+
+    /// Notes what a step came to, where an export wants it.
+    pub(super) fn keep_step(&self, key: &CacheKey, record: &StepRecord) {
+        if self.options.keep_steps {
+            let mut kept = self.kept_steps.lock().unwrap_or_else(PoisonError::into_inner);
+            for key in record.twin.iter().chain([key]) {
+                kept.push(KeptStep { key: key.clone(), record: record.clone() });
+            }
+        }
     }
 
     pub(super) fn fail_step(&self, step: Step, error: &StepError) {
@@ -303,6 +316,9 @@ impl Build<'_> {
             layers: state.layers.clone(),
             steps: self.steps.load(Ordering::Relaxed),
             cached: self.cached.load(Ordering::Relaxed),
+            kept_steps: std::mem::take(
+                &mut *self.kept_steps.lock().unwrap_or_else(PoisonError::into_inner),
+            ),
         }
     }
 
@@ -312,13 +328,18 @@ impl Build<'_> {
     fn date(&self, config: &mut ImageConfig, newest: Option<Timestamp>) {
         let text = serde_json::to_vec(config).unwrap_or_default();
         let key = KeyMaker::new("image").part("config", text).finish();
-        let created = match (self.epoch, self.cache.get(&key)) {
+        let known = || self.cache.get(&key).or_else(|| self.imported(&key));
+        let created = match (self.epoch, known()) {
             (Some(epoch), _) => epoch,
-            (None, Some(record)) => record.created,
+            (None, Some(record)) => {
+                self.keep_step(&key, &record);
+                record.created
+            }
             (None, None) => {
-                let record = StepRecord { created: Timestamp::now(), layer: None };
+                let record = StepRecord { created: Timestamp::now(), layer: None, twin: None };
                 // Without the record the next build gets another date, and no worse.
                 let _ = self.cache.put(&key, &record);
+                self.keep_step(&key, &record);
                 record.created
             }
         };

@@ -138,6 +138,13 @@ impl StageBuilder<'_, '_> {
         if self.is_uncached {
             return None;
         }
+        let record = self.own(key).or_else(|| self.build.imported(key))?;
+        self.build.keep_step(key, &record);
+        Some(record)
+    }
+
+    /// What this store's cache has.
+    fn own(&self, key: &CacheKey) -> Option<StepRecord> {
         let record = self.build.cache.get(key)?;
         let present = |layer: &Layer| {
             let blob = &layer.descriptor;
@@ -192,10 +199,12 @@ impl StageBuilder<'_, '_> {
         keys: &[&CacheKey],
     ) -> Result<StepRecord, StepError> {
         let layer = workspace.commit(self.build.store, self.build.epoch)?;
-        let record = StepRecord { created: self.build.now(), layer };
+        let twin = keys.get(1).map(|key| (*key).clone());
+        let record = StepRecord { created: self.build.now(), layer, twin };
         for key in keys {
             // Without the record the step is done again the next time, and no worse.
             let _ = self.build.cache.put(key, &record);
+            self.build.keep_step(key, &record);
         }
         Ok(record)
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
+use super::cache::{CacheFrom, CacheTo};
 use super::inputs::{Context, Secret, Ssh};
 use super::target::Target;
 use crate::registry_flags::RegistryFlags;
@@ -78,6 +79,13 @@ pub(crate) struct Arguments {
     /// directory; - for a tar on the standard output
     #[arg(short, long, value_name = "OUTPUT")]
     pub(super) output: Vec<Target>,
+    /// Take steps from the cache of another store: type=local,src=DIR, type=registry,ref=NAME, or a name
+    #[arg(long, value_name = "CACHE")]
+    pub(super) cache_from: Vec<CacheFrom>,
+    /// Write the cache for other stores: type=local,dest=DIR, type=registry,ref=NAME, with mode=max for the steps
+    /// of all stages, or type=inline
+    #[arg(long, value_name = "CACHE")]
+    pub(super) cache_to: Vec<CacheTo>,
     /// Push the image to its registry
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
           require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]

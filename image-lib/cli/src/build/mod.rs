@@ -2,6 +2,7 @@
 //!
 //! Progress goes to the standard error, what was asked for to the standard output.
 
+mod cache;
 mod call;
 mod context;
 mod display;
@@ -62,6 +63,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failur
     let executor = executor(arguments.runtime.clone());
     let interrupts = Interrupts::cancel(&all[0].cancelled, cancellation)?;
     let _kept = context::settle(arguments, &mut all[0], Some(&store), &reporter)?;
+    cache::import(&arguments.cache_from, &mut all[0], &reporter);
+    all[0].keep_steps = !arguments.cache_to.is_empty();
     for other in 1..all.len() {
         let platform = all[other].platform.clone();
         all[other] = BuildOptions { platform, ..all[0].clone() };
@@ -73,7 +76,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failur
         (steps, cached) = (steps + one.steps, cached + one.cached);
         built.push(one);
     }
+    cache::inline(&arguments.cache_to, &mut built);
     let exported = export.carry_out(&store, &built, &all[0], &reporter)?;
+    cache::export(&arguments.cache_to, &store, &built, &all[0], &reporter)?;
     drop(interrupts);
     printer.summary(steps, cached);
     exported.write_files(arguments)?;
