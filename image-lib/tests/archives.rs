@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 
-use keel_image::archive::{ImportOptions, import, load, load_directory, save};
+use keel_image::archive::{
+    ArchiveError, ImportOptions, Loaded, import, load, load_directory, load_file, save,
+};
 use keel_image::blob::Compression;
 use keel_image::identity::{DiffId, Digest};
 use keel_image::layer;
@@ -29,12 +31,22 @@ fn good_layers() -> Vec<(Vec<u8>, DiffId)> {
 
 /// Loads `archive` and expects the error to say `expected`, and nothing to be left.
 fn refuses(store: &Store, archive: &[u8], expected: &[&str], case: &str) {
-    let error = load(store, archive, &Silent).expect_err(case);
-    let text = chain(&error);
-    for part in expected {
-        assert!(text.contains(part), "{case}: {text:?} does not say {part:?}");
-    }
-    assert_empty(store);
+    let check = |way: &str, loaded: Result<Vec<Loaded>, ArchiveError>| {
+        let text = chain(&loaded.expect_err(case));
+        for part in expected {
+            assert!(text.contains(part), "{case} as a {way}: {text:?} does not say {part:?}");
+        }
+        assert_empty(store);
+    };
+    check("stream", load(store, archive, &Silent));
+    check("file", load_file(store, in_a_file(store, archive), None, &Silent));
+}
+
+/// The archive as a file beside the store.
+fn in_a_file(store: &Store, archive: &[u8]) -> fs::File {
+    let path = store.path().with_file_name("archive.tar");
+    fs::write(&path, archive).unwrap();
+    fs::File::open(path).unwrap()
 }
 
 /// Gives one byte at a time, as a slow pipe may.
@@ -88,14 +100,14 @@ fn refuses_a_flipped_byte_in_any_blob() {
     let blobs: Vec<&String> = files.keys().filter(|name| name.starts_with("blobs")).collect();
     assert_eq!(blobs.len(), 4);
     for blob in blobs {
+        let digest = blob.rsplit('/').next().unwrap();
         for at in [0, files[blob].len() / 2, files[blob].len() - 1] {
             let mut damaged = files.clone();
             damaged.get_mut(blob).unwrap()[at] ^= 1;
-            refuses(&store, &archive_of(&damaged), &[blob, "is damaged"], blob);
+            refuses(&store, &archive_of(&damaged), &[digest, "is damaged"], blob);
         }
         let mut missing = files.clone();
         missing.remove(blob);
-        let digest = blob.rsplit('/').next().unwrap();
         refuses(&store, &archive_of(&missing), &[digest, "not in"], blob);
     }
 }
@@ -175,6 +187,89 @@ fn verifies_the_images_of_other_platforms() {
     let mut files = of_two_platforms(&[(blob.clone(), DiffId::new(Digest::of(&other)))]);
     files.remove(&format!("blobs/sha256/{}", Digest::of(&blob).hex())).unwrap();
     assert_eq!(load(&store, &archive_of(&files)[..], &Silent).unwrap().len(), 1);
+}
+
+/// What the store has is not read again: damage in it is passed over, and the image is the right one.
+#[test]
+fn uses_what_the_store_has() {
+    let folder = Folder::new("known");
+    let store = folder.store();
+    let files = layout(&good_layers(), "a:1");
+    load(&store, &archive_of(&files)[..], &Silent).unwrap();
+    let blobs = files_in(&store, "blobs/sha256");
+    let mut damaged = files.clone();
+    for (layer, _) in good_layers() {
+        let name = format!("blobs/sha256/{}", Digest::of(&layer).hex());
+        damaged.get_mut(&name).unwrap().fill(b'x');
+    }
+    let archive = archive_of(&damaged);
+    for loaded in [
+        load(&store, &archive[..], &Silent).unwrap(),
+        load_file(&store, in_a_file(&store, &archive), None, &Silent).unwrap(),
+    ] {
+        assert_eq!(loaded[0].references[0].familiar(), "a:1");
+    }
+    assert_eq!(files_in(&store, "blobs/sha256"), blobs);
+    let image = store.resolve("a:1").unwrap();
+    // A layer that the store has in no blob any more comes from the archive, and is looked at.
+    fs::remove_file(
+        store.path().join("blobs/sha256").join(image.layers()[0].descriptor.digest.hex()),
+    )
+    .unwrap();
+    let archive = archive_of(&damaged);
+    assert!(load(&store, &archive[..], &Silent).is_err());
+    assert!(load_file(&store, in_a_file(&store, &archive), None, &Silent).is_err());
+    load_file(&store, in_a_file(&store, &archive_of(&files)), None, &Silent).unwrap();
+    assert_eq!(files_in(&store, "blobs/sha256"), blobs);
+}
+
+/// A layer that is unpacked does not vouch for another blob that an archive has for it.
+#[test]
+fn does_not_take_a_tree_for_its_blob() {
+    let folder = Folder::new("pairs");
+    let store = folder.store();
+    load(&store, &archive_of(&layout(&good_layers(), "a:1"))[..], &Silent).unwrap();
+    let before = files_in(&store, "blobs/sha256");
+    let mut layers = good_layers();
+    layers[0].0 = compress(&tar(&[file("evil", "x")]), Compression::Gzip);
+    let archive = archive_of(&layout(&layers, "b:1"));
+    for error in [
+        load(&store, &archive[..], &Silent).unwrap_err(),
+        load_file(&store, in_a_file(&store, &archive), None, &Silent).unwrap_err(),
+    ] {
+        assert!(chain(&error).contains("diff id"), "{}", chain(&error));
+    }
+    assert_eq!(files_in(&store, "blobs/sha256"), before);
+    // The same layer, compressed otherwise, is one more blob.
+    let bytes = tar(&[directory("d", 0o755), file("d/a", &"content ".repeat(1000))]);
+    layers[0].0 = compress(&bytes, Compression::Zstd);
+    load(&store, &archive_of(&layout(&layers, "b:1"))[..], &Silent).unwrap();
+    assert_eq!(store.resolve("b:1").unwrap().id(), store.resolve("a:1").unwrap().id());
+}
+
+/// Layers of Docker's old form are known by the configuration's diff ids, whatever lies in the archive.
+#[test]
+fn knows_layers_of_the_old_form_by_their_diff_ids() {
+    let folder = Folder::new("diff-ids");
+    let store = folder.store();
+    let archive = old_form(false);
+    load(&store, &archive[..], &Silent).unwrap();
+    let before = (files_in(&store, "blobs/sha256"), store.records().unwrap());
+    // The compressed one is altered, too: it is known by the image that was loaded.
+    let marks: [&[u8]; 2] = [b"d/a\0", &[0x1f, 0x8b]];
+    let mut altered = archive.clone();
+    for mark in marks {
+        let at = altered.windows(mark.len()).position(|part| part == mark).unwrap();
+        altered[at] ^= 1;
+    }
+    let loaded = load_file(&store, in_a_file(&store, &altered), None, &Silent).unwrap();
+    assert_eq!(loaded[0].references[0].familiar(), "old/form:3");
+    assert_eq!((files_in(&store, "blobs/sha256"), store.records().unwrap()), before);
+    // Where the store does not know them, they are read.
+    let other = Folder::new("diff-ids-none");
+    let store = other.store();
+    assert!(load_file(&store, in_a_file(&store, &altered), None, &Silent).is_err());
+    assert_empty(&store);
 }
 
 #[test]
@@ -296,8 +391,12 @@ fn old_form(manifest_first: bool) -> Vec<u8> {
 fn loads_the_old_form_in_any_order() {
     let folder = Folder::new("old");
     let store = folder.store();
-    for manifest_first in [false, true] {
-        let loaded = load(&store, &old_form(manifest_first)[..], &Silent).unwrap();
+    for (manifest_first, is_file) in [(false, false), (true, false), (false, true), (true, true)] {
+        let archive = old_form(manifest_first);
+        let loaded = match is_file {
+            true => load_file(&store, in_a_file(&store, &archive), None, &Silent).unwrap(),
+            false => load(&store, &archive[..], &Silent).unwrap(),
+        };
         assert_eq!(loaded.len(), 1);
         let names: Vec<String> = loaded[0].references.iter().map(|r| r.familiar()).collect();
         assert_eq!(names, ["old/form:3"]);

@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{OrdinaryUser, Outcome, Runtime, Scratch, output_within, program};
+use crate::{Moved, OrdinaryUser, Outcome, Runtime, Scratch, output_within, program};
 
 /// One image store and the commands on it.
 #[derive(Debug)]
@@ -59,6 +59,14 @@ impl ImageStore {
     /// Runs a command of keel-image.
     pub fn call<S: AsRef<OsStr>>(&self, args: &[S]) -> Outcome {
         self.finish(self.command(args))
+    }
+
+    /// Runs a command of keel-image that must succeed; how many bytes it read and wrote.
+    #[track_caller]
+    pub fn moved<S: AsRef<OsStr>>(&self, args: &[S]) -> Moved {
+        let mut command = self.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Moved::by(command)
     }
 
     /// Runs any program in this test's folder; it must succeed.

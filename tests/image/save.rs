@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keel_tests::{ImageStore, fixture, listing};
+use keel_tests::{ImageStore, fixture, listing, noisy_layout};
 
 fn id(store: &ImageStore, image: &str) -> String {
     let inspected = store.call(&["inspect", image]).succeeds().json();
@@ -87,4 +87,78 @@ fn writes_through_no_link() {
         assert_eq!(victim, "whole", "{verb}");
         assert!(!store.beside("out").exists(), "{verb}");
     }
+}
+
+/// IMG-SAVE-05: into a layout directory that is there, or an empty one, only what it does not have is written, and
+/// what others have there stays; nothing is strewn into other directories.
+#[test]
+fn saves_into_a_layout() {
+    const LAYER: usize = 6 << 20;
+    let store = ImageStore::new();
+    noisy_layout(&store, &[LAYER]);
+    store.call(&["load", "-q", "-i", "layout"]).succeeds();
+    let image = store.call(&["images", "-q"]).succeeds().stdout.trim().to_owned();
+    store.call(&["tag", &image, "noise:1"]).succeeds();
+    store.import(&fixture("busybox.tar"), "box:1").succeeds();
+    std::fs::create_dir(store.beside("out")).expect("a folder");
+    let first = store.moved(&["save", "-o", "out", "noise:1"]);
+    assert!(first.written > LAYER as u64, "{first:?}");
+    let again = store.moved(&["save", "-o", "out", "noise:1"]);
+    assert!(again.read < 512 << 10 && again.written < 512 << 10, "{again:?}");
+    let seen = store.call(&["save", "--json", "-o", "out", "box:1", "noise:1"]).succeeds().json();
+    assert_eq!(seen[0]["RepoTags"], serde_json::json!(["box:1"]), "{seen}");
+    assert_eq!(seen[1]["RepoTags"], serde_json::json!(["noise:1"]), "{seen}");
+    // Others read it, and it comes back the same.
+    let other = ImageStore::new();
+    let path = store.beside("out").display().to_string();
+    other.call(&["load", "-q", "-i", &path]).succeeds();
+    for image in ["box:1", "noise:1"] {
+        assert_eq!(id(&other, image), id(&store, image), "{image}");
+    }
+    let raw = std::fs::read_to_string(store.beside("out/index.json")).expect("an index");
+    let index: serde_json::Value = serde_json::from_str(&raw).expect("JSON");
+    assert_eq!(index["manifests"].as_array().map(Vec::len), Some(2), "{index:#}");
+    let manifests = store.tool("umoci", &["list", "--layout", "out"]).stdout;
+    assert_eq!(manifests.lines().collect::<Vec<_>>(), ["1", "1"], "umoci sees both tags");
+    // A name goes to the image that has it now.
+    store.call(&["tag", "box:1", "noise:1"]).succeeds();
+    store.call(&["save", "-o", "out", "noise:1"]).succeeds();
+    other.call(&["load", "-q", "-i", &path]).succeeds();
+    assert_eq!(id(&other, "noise:1"), id(&store, "box:1"));
+    std::fs::create_dir(store.beside("full")).expect("a folder");
+    std::fs::write(store.beside("full/file"), "x").expect("a file");
+    store.call(&["save", "-o", "full", "box:1"]).fails_naming(&["full", "no image layout"]);
+    assert_eq!(listing(&store.beside("full")).len(), 1);
+}
+
+/// IMG-SAVE-06: layers go to a file and to a pipe by the kernel, and are not looked at again.
+#[test]
+fn the_kernel_copies_layers() {
+    let store = ImageStore::new();
+    noisy_layout(&store, &[6 << 20]);
+    store.call(&["load", "-q", "-i", "layout"]).succeeds();
+    let image = store.call(&["images", "-q"]).succeeds().stdout.trim().to_owned();
+    let keel = keel_tests::program("keel-image").display().to_string();
+    for target in ["> out.tar", "| cat > piped.tar", "-o named.tar"] {
+        let script = format!(
+            "strace -f -qq -o calls -e trace=read,pread64,copy_file_range,sendfile,splice {keel} --root {} save {image} {target}",
+            store.path().display()
+        );
+        store.tool("sh", &["-c", &script]);
+        let calls = std::fs::read_to_string(store.beside("calls")).expect("calls");
+        let read: u64 = moved_by(&calls, &["read(", "pread64("]);
+        let copied: u64 = moved_by(&calls, &["copy_file_range(", "sendfile(", "splice("]);
+        assert!(
+            copied > 6 << 20 && read < 512 << 10,
+            "{target}: {copied} by the kernel, {read} read"
+        );
+    }
+    store.tool("cmp", &["out.tar", "piped.tar"]);
+    store.tool("cmp", &["out.tar", "named.tar"]);
+}
+
+/// What calls of these names returned, together.
+fn moved_by(calls: &str, names: &[&str]) -> u64 {
+    let lines = calls.lines().filter(|line| names.iter().any(|name| line.contains(name)));
+    lines.filter_map(|line| line.rsplit("= ").next()?.trim().parse::<u64>().ok()).sum()
 }

@@ -11,6 +11,8 @@ use crate::failure::Failure;
 use crate::interrupt::Undo;
 use crate::progress::Bars;
 
+const BUFFER: usize = 128 << 10;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// A name or an id
@@ -32,22 +34,22 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let layers = store.unpack(image.layers(), &Bars::new(true))?;
     match output {
         None => {
-            let stdout = BufWriter::with_capacity(128 << 10, io::stdout().lock());
+            let stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
             export(&layers, stdout)?.flush().map_err(|error| Failure::of(&error))
         }
         Some(path) => to_file(path, |file| Ok(export(&layers, file).map(drop)?)),
     }
 }
 
-/// A file appears when it is complete; a device or a pipe is written as it is.
+/// A file appears when it is complete; a device or a pipe is written as it is. `write` flushes.
 pub(crate) fn to_file(
     path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+    write: impl FnOnce(BufWriter<File>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::at("write", path, &error);
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        let mut file = File::options().write(true).open(path).map_err(failed)?;
-        return write(&mut file);
+        let file = File::options().write(true).open(path).map_err(failed)?;
+        return write(BufWriter::with_capacity(BUFFER, file));
     }
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.partial", std::process::id()));
@@ -57,8 +59,6 @@ pub(crate) fn to_file(
     let own = temporary.clone();
     // Not there any more if the rename succeeded.
     let _undo = Undo::with(move || drop(fs::remove_file(own)));
-    let mut file = BufWriter::with_capacity(128 << 10, file);
-    write(&mut file)?;
-    file.flush().map_err(failed)?;
+    write(BufWriter::with_capacity(BUFFER, file))?;
     fs::rename(&temporary, path).map_err(failed)
 }

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use keel_image::archive::{load_directory, load_for};
+use keel_image::archive::{load_directory, load_file};
 use keel_image::spec::{Platform, Preferences};
 use keel_image::store::Store;
 use serde_json::json;
@@ -37,12 +38,17 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         Some(path) if path.is_dir() => load_directory(store, path, platform, &progress)?,
         Some(path) => {
             let file = File::open(path).map_err(|error| Failure::at("open", path, &error))?;
-            load_for(store, file, platform, &progress)?
+            load_file(store, file, platform, &progress)?
         }
         None if io::stdin().is_terminal() => {
             return Err(Failure::new("requested load from stdin, but stdin is empty"));
         }
-        None => load_for(store, io::stdin().lock(), platform, &progress)?,
+        None => {
+            // Often it is a file, of which not all need be read.
+            let input = io::stdin().as_fd().try_clone_to_owned();
+            let input = input.map_err(|error| Failure::of(&error))?;
+            load_file(store, File::from(input), platform, &progress)?
+        }
     };
     if arguments.json {
         let list = loaded.iter().map(|image| {

@@ -1,15 +1,19 @@
-//! `keel-image save`: images into an archive.
+//! `keel-image save`: images into an archive or a layout directory.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, BufWriter, IsTerminal};
+use std::path::{Path, PathBuf};
 
-use keel_image::archive::save;
+use keel_image::archive::save_file;
+use keel_image::copy::LayoutDestination;
 use keel_image::reference::Reference;
 use keel_image::spec::{Platform, Preferences};
 use keel_image::store::{Image, Store};
+use serde_json::{Value, json};
 
 use crate::export::to_file;
 use crate::failure::Failure;
+use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -19,9 +23,12 @@ pub(crate) struct Arguments {
     /// Of an image for several platforms the one for this
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
-    /// Write to a file instead of the standard output
-    #[arg(short, long, value_name = "FILE")]
+    /// Write to a file instead of the standard output, or into an image layout directory that is there
+    #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
@@ -32,17 +39,50 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
             *image = store.read_for(image.root(), &platform)?;
         }
     }
-    if let Some(path) = arguments.output.as_deref().filter(|path| path.as_os_str() != "-") {
-        return to_file(path, |file| Ok(save(store, &images, file)?));
+    match arguments.output.as_deref().filter(|path| path.as_os_str() != "-") {
+        Some(path) if path.is_dir() => to_directory(store, &images, path)?,
+        Some(path) => to_file(path, |file| Ok(save_file(store, &images, file)?))?,
+        None => to_stdout(store, &images, arguments.json)?,
+    }
+    if arguments.json {
+        return output::json(&images.iter().map(described).collect());
+    }
+    Ok(())
+}
+
+fn described((image, references): &(Image, Vec<Reference>)) -> Value {
+    let tags: Vec<String> = references.iter().map(Reference::familiar).collect();
+    json!({ "Id": image.id().to_string(), "RepoTags": tags })
+}
+
+/// A directory is a layout, or empty and becomes one. Nothing is strewn into others.
+fn to_directory(
+    store: &Store,
+    images: &[(Image, Vec<Reference>)],
+    path: &Path,
+) -> Result<(), Failure> {
+    let mut entries = fs::read_dir(path).map_err(|error| Failure::at("read", path, &error))?;
+    if !path.join("oci-layout").is_file() && entries.next().is_some() {
+        return Err(Failure::new(format!("{path:?} is a directory and no image layout")));
+    }
+    Ok(LayoutDestination::new(path, None)?.save(store, images)?)
+}
+
+fn to_stdout(
+    store: &Store,
+    images: &[(Image, Vec<Reference>)],
+    is_taken: bool,
+) -> Result<(), Failure> {
+    if is_taken {
+        return Err(Failure::new("--json needs --output: the archive goes to the standard output"));
     }
     if io::stdout().is_terminal() {
         return Err(Failure::new(
             "cowardly refusing to save to a terminal. Use the -o flag or redirect",
         ));
     }
-    let mut stdout = BufWriter::with_capacity(128 << 10, io::stdout().lock());
-    save(store, &images, &mut stdout)?;
-    stdout.flush().map_err(|error| Failure::of(&error))
+    let stdout = BufWriter::with_capacity(128 << 10, io::stdout().lock());
+    Ok(save_file(store, images, stdout)?)
 }
 
 /// The images of all names, each once with all the names that were asked for.

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::ArchiveError;
 use super::contents::Contents;
 use super::layout::document;
+use super::spool::Spooled;
 use crate::blob::Decoder;
 use crate::reference::Reference;
 use crate::spec::{
     CONFIG_BYTES_MAX, Descriptor, ImageConfig, MANIFEST_BYTES_MAX, Manifest, media_type,
 };
-use crate::store::{Layer, StoreError, layer_media_type};
+use crate::store::{KnownLayers, Layer, StoreError, layer_media_type};
 
 /// One image of an archive.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,7 +49,14 @@ pub(super) struct OldImage {
 }
 
 impl OldImage {
-    pub(super) fn read(contents: &Contents<'_>, item: &Item) -> Result<Self, ArchiveError> {
+    /// Reads what `item` names; `known` are layers of the store, whose bytes are not read here again. The
+    /// image is what its configuration says: a layer with the right diff id is the right one, whatever the
+    /// archive has in its place.
+    pub(super) fn read(
+        contents: &mut Contents<'_>,
+        item: &Item,
+        known: Option<&KnownLayers<'_>>,
+    ) -> Result<Self, ArchiveError> {
         let missing = |entry: &str| ArchiveError::Missing {
             entry: entry.to_owned(),
             referrer: "manifest.json".to_owned(),
@@ -65,12 +73,16 @@ impl OldImage {
         }
         let mut layers = Vec::new();
         for (path, diff_id) in paths.iter().zip(diff_ids) {
-            let file = contents.file(path).ok_or_else(|| missing(path))?;
+            let size = contents.size(path).ok_or_else(|| missing(path))?;
+            let file = match known.and_then(|known| known.find(&diff_id, size)) {
+                Some((digest, size)) => Spooled { digest, size, path: None },
+                None => contents.file(path)?.ok_or_else(|| missing(path))?,
+            };
             // The media type must say what the bytes are.
-            let compression = Decoder::new(contents.open(file)?)?.compression();
+            let compression = Decoder::new(contents.open(&file)?)?.compression();
             let media_type = layer_media_type(compression)
                 .ok_or(StoreError::Compression { name: compression.name() })?;
-            let descriptor = Descriptor::new(media_type, file.digest.clone(), file.size);
+            let descriptor = Descriptor::new(media_type, file.digest, file.size);
             layers.push(Layer { diff_id, descriptor });
         }
         Ok(Self { config, layers })

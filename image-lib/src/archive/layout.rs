@@ -1,13 +1,14 @@
 //! OCI image layouts (image-spec image-layout.md), in a tar or as a directory.
 
-use std::fs;
-use std::io::BufReader;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::ArchiveError;
 use super::contents::Contents;
+use super::piece::Piece;
 use crate::fsroot::{FileKind, Root};
 use crate::spec::{Index, MANIFEST_BYTES_MAX};
 use crate::store::Store;
@@ -39,27 +40,30 @@ pub(super) fn document<T: serde::de::DeserializeOwned>(
     serde_json::from_slice(bytes).map_err(failed)
 }
 
-/// Reads the layout in the directory `path`.
-pub(super) fn read_directory<'s>(
+/// The layout in the directory `path`, of which only the names are read.
+pub(super) fn of_directory<'s>(
     store: &'s Store,
     path: &Path,
 ) -> Result<Contents<'s>, ArchiveError> {
     let failed = |source| ArchiveError::Entry { entry: path.to_string_lossy().into(), source };
-    let root = Root::open(path).map_err(|error| failed(error.source))?;
+    let root = Arc::new(Root::open(path).map_err(|error| failed(error.source))?);
     let mut contents = Contents::new(store)?;
-    let mut add = |name: &Path| {
-        let file = root.open_file(name).map_err(|error| failed(error.source))?;
-        let metadata: fs::Metadata = file.metadata().map_err(failed)?;
-        contents.add(name, &mut BufReader::with_capacity(128 << 10, file), metadata.len())
+    let mut add = |name: PathBuf| {
+        let metadata = root.symlink_metadata(&name).map_err(|error| failed(error.source))?;
+        let metadata = metadata.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let root = Arc::clone(&root);
+        let piece = Piece::Below { root, path: name.clone(), size: metadata.size };
+        contents.add(name, piece);
+        Ok::<_, ArchiveError>(())
     };
     for name in ["oci-layout", "index.json"] {
-        add(Path::new(name))?;
+        add(PathBuf::from(name))?;
     }
     for algorithm in ["sha256", "sha512"] {
         let folder = Path::new("blobs").join(algorithm);
         let Ok(entries) = root.entries(&folder) else { continue };
         for (name, _) in entries.iter().filter(|(_, kind)| *kind == FileKind::File) {
-            add(&folder.join(name))?;
+            add(folder.join(name))?;
         }
     }
     Ok(contents)

@@ -1,6 +1,7 @@
 //! Archives into the store.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,12 +11,11 @@ use super::contents::Contents;
 use super::docker::{self, OldImage};
 use super::{ArchiveError, layout};
 use crate::identity::{Digest, ImageId};
-use crate::layer::Bounded;
 use crate::reference::Reference;
 use crate::spec::{CONFIG_BYTES_MAX, Descriptor, MANIFEST_BYTES_MAX, Preferences, media_type};
 use crate::store::{
-    Documents, Garbage, Hold, Layer, Progress, StagedBlob, Store, Wanted, other_layers, read_image,
-    reference_of,
+    Documents, Garbage, Hold, KnownLayers, Layer, Progress, Staged, StagedBlob, Store, Wanted,
+    other_layers, read_image, reference_of,
 };
 
 /// An image that was loaded.
@@ -52,12 +52,28 @@ pub fn load_for(
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let hold = store.hold()?;
-    let mut contents = Contents::new(store)?;
-    contents.read(Bounded::new(stream, store.limits())?)?;
-    take_or_nothing(store, &contents, platform, progress, hold)
+    let contents = Contents::of_stream(store, stream)?;
+    take_or_nothing(store, contents, platform, progress, hold)
 }
 
-/// Loads all images of the OCI image layout in the directory `path`.
+/// As [`load_for`], of the archive in `file`. Of a plain archive in a regular file that is at its beginning
+/// nothing is read but headers, documents and what the store does not have.
+///
+/// # Errors
+/// As [`load_for`].
+pub fn load_file(
+    store: &Store,
+    file: File,
+    platform: Option<&Preferences>,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, ArchiveError> {
+    let hold = store.hold()?;
+    let contents = Contents::of_file(store, file)?;
+    take_or_nothing(store, contents, platform, progress, hold)
+}
+
+/// Loads all images of the OCI image layout in the directory `path`, of which nothing is read but documents
+/// and what the store does not have.
 ///
 /// # Errors
 /// As [`load`].
@@ -68,20 +84,20 @@ pub fn load_directory(
     progress: &dyn Progress,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let hold = store.hold()?;
-    let contents = layout::read_directory(store, path)?;
-    take_or_nothing(store, &contents, platform, progress, hold)
+    let contents = layout::of_directory(store, path)?;
+    take_or_nothing(store, contents, platform, progress, hold)
 }
 
 /// If one of several images is refused, the layers of those before it are not kept either.
 fn take_or_nothing(
     store: &Store,
-    contents: &Contents<'_>,
+    mut contents: Contents<'_>,
     platform: Option<&Preferences>,
     progress: &dyn Progress,
     hold: Hold,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let mut begun = BTreeSet::new();
-    let taken = take(store, contents, platform, progress, &mut begun);
+    let taken = take(store, &mut contents, platform, progress, &mut begun);
     drop(hold);
     if taken.is_err() {
         // Whatever prevents it here is found by the next collection.
@@ -107,30 +123,31 @@ struct Candidate {
 
 fn take(
     store: &Store,
-    contents: &Contents<'_>,
+    contents: &mut Contents<'_>,
     platform: Option<&Preferences>,
     progress: &dyn Progress,
     begun: &mut BTreeSet<Digest>,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let items = docker::items(contents)?;
-    let candidates = match (layout::index(contents)?, &items) {
+    let index = layout::index(contents)?;
+    let likely = index.iter().flat_map(|index| &index.manifests).map(|entry| &entry.digest);
+    let known = store.known_layers(likely)?;
+    let candidates = match (&index, &items) {
         (Some(index), _) => of_layout(contents, &index.manifests, items.as_deref(), platform)?,
-        (None, Some(items)) => of_manifest(contents, items)?,
+        (None, Some(items)) => of_manifest(contents, items, &known)?,
         (None, None) => return Err(ArchiveError::Form),
     };
-    let staged = contents.staged();
     for candidate in &candidates {
         begun.extend(candidate.layers.iter().map(|layer| layer.diff_id.digest().clone()));
         begun.extend(candidate.blobs.iter().map(|blob| blob.digest.clone()));
+        for blob in &candidate.blobs {
+            contents.take(blob)?;
+        }
     }
+    let staged = contents.staged();
     // All layers are verified before anything of any image becomes visible.
     for candidate in &candidates {
-        if store.can_unpack() {
-            store.unpack_staged(&candidate.layers, &staged, progress)?;
-        } else {
-            store.verify_layers(&candidate.layers, &staged)?;
-        }
-        store.verify_layers(&candidate.others, &staged)?;
+        verify(store, candidate, &staged, &known, progress)?;
     }
     let mut published = BTreeSet::new();
     for candidate in &candidates {
@@ -153,14 +170,37 @@ fn take(
     Ok(loaded)
 }
 
+/// Unpacks the layers of the image that will be used, and reads all others to their ends, but for those that
+/// the store knows.
+fn verify(
+    store: &Store,
+    candidate: &Candidate,
+    staged: &Staged,
+    known: &KnownLayers<'_>,
+    progress: &dyn Progress,
+) -> Result<(), ArchiveError> {
+    let unread = if store.can_unpack() {
+        // The tree of such a layer says nothing of the blob that the archive has for it.
+        let unread = store.unpacked(&candidate.layers)?;
+        store.unpack_staged(&candidate.layers, staged, progress)?;
+        unread
+    } else {
+        candidate.layers.clone()
+    };
+    let mut unread: Vec<Layer> = unread.into_iter().chain(candidate.others.clone()).collect();
+    unread.retain(|layer| !known.has(layer));
+    Ok(store.verify_layers(&unread, staged)?)
+}
+
 /// The old form: images without manifests.
 fn of_manifest(
-    contents: &Contents<'_>,
+    contents: &mut Contents<'_>,
     items: &[docker::Item],
+    known: &KnownLayers<'_>,
 ) -> Result<Vec<Candidate>, ArchiveError> {
     let mut candidates = Vec::new();
     for item in items {
-        let image = OldImage::read(contents, item)?;
+        let image = OldImage::read(contents, item, Some(known))?;
         let manifest = image.manifest()?;
         let size = manifest.len() as u64;
         let root = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(&manifest), size);
@@ -223,8 +263,8 @@ fn of_layout(
         });
     }
     for item in items.unwrap_or_default() {
-        let Some(config) = contents.file(&item.config) else { continue };
-        let same = |c: &&mut Candidate| *c.id.digest() == config.digest;
+        let Some(config) = contents.digest(&item.config, CONFIG_BYTES_MAX)? else { continue };
+        let same = |c: &&mut Candidate| *c.id.digest() == config;
         if let Some(candidate) = candidates.iter_mut().find(same) {
             for reference in item.references() {
                 if !candidate.references.contains(&reference) {
@@ -250,8 +290,9 @@ fn reachable(
             continue;
         }
         // The size that the archive announces is compared with the one that was found.
-        if let Some(file) = contents.spooled(&descriptor.digest) {
-            crate::store::check(&descriptor, &file.digest, file.size)?;
+        let is_stored = contents.store().has_blob(&descriptor.digest, descriptor.size);
+        if let Some(size) = contents.blob_size(&descriptor.digest).filter(|_| !is_stored) {
+            crate::store::check(&descriptor, &descriptor.digest, size)?;
         }
         let kind = descriptor.media_type.as_str();
         let limit = MANIFEST_BYTES_MAX.max(CONFIG_BYTES_MAX);

@@ -1,13 +1,13 @@
 //! An archive that has been read and is looked into: its images, and the bytes of their blobs.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Cursor, Read};
 
 use super::contents::Contents;
 use super::docker::{self, OldImage};
 use super::{ArchiveError, layout};
 use crate::identity::Digest;
-use crate::layer::Bounded;
 use crate::reference::Reference;
 use crate::spec::{Descriptor, media_type};
 use crate::store::{Hold, Store, reference_of};
@@ -33,8 +33,19 @@ impl<'s> Archive<'s> {
     /// The archive is damaged or no image.
     pub fn read(store: &'s Store, stream: impl Read) -> Result<Self, ArchiveError> {
         let hold = store.hold()?;
-        let mut contents = Contents::new(store)?;
-        contents.read(Bounded::new(stream, store.limits())?)?;
+        Self::new(Contents::of_stream(store, stream)?, hold)
+    }
+
+    /// As [`Archive::read`]; of a plain archive in a regular file only what is asked for is read.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    pub fn open_file(store: &'s Store, file: File) -> Result<Self, ArchiveError> {
+        let hold = store.hold()?;
+        Self::new(Contents::of_file(store, file)?, hold)
+    }
+
+    fn new(contents: Contents<'s>, hold: Hold) -> Result<Self, ArchiveError> {
         let items = docker::items(&contents)?;
         let mut archive = Self {
             contents,
@@ -53,7 +64,7 @@ impl<'s> Archive<'s> {
 
     fn make_manifests(&mut self, items: &[docker::Item]) -> Result<(), ArchiveError> {
         for item in items {
-            let image = OldImage::read(&self.contents, item)?;
+            let image = OldImage::read(&mut self.contents, item, None)?;
             let manifest = image.manifest()?;
             let digest = Digest::of(&manifest);
             let size = manifest.len() as u64;
@@ -98,9 +109,6 @@ impl<'s> Archive<'s> {
         if let Some(bytes) = self.made.get(&blob.digest) {
             return Ok(Some(Box::new(Cursor::new(bytes.as_slice()))));
         }
-        match self.contents.spooled(&blob.digest) {
-            Some(file) => Ok(Some(Box::new(self.contents.open(file)?))),
-            None => Ok(None),
-        }
+        self.contents.open_blob(&blob.digest)
     }
 }

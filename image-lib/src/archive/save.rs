@@ -3,7 +3,9 @@
 //! `oci-archive:`, and this crate read.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::AsFd;
 
 use super::ArchiveError;
 use super::docker::Item;
@@ -11,16 +13,38 @@ use crate::identity::Digest;
 use crate::reference::Reference;
 use crate::spec::{Descriptor, Index, Manifest};
 use crate::store::{CONTAINERD_NAME, Image, REF_NAME, Store, StoreError};
-use crate::tar::{Entry, EntryKind, Writer};
+use crate::tar::{Entry, EntryKind, TarError, Writer};
 
-/// Writes `images`, each with its names, to `stream`. The same images always give the same bytes.
+/// Writes `images`, each with its names, to `stream`. The same images always give the same bytes. Layers
+/// are copied as they lie; whoever loads the archive verifies them.
 ///
 /// # Errors
-/// A blob is missing or damaged; the stream's.
-pub fn save(
+/// A blob is missing or has another size; a document is damaged; the stream's.
+pub fn save<W: Write>(
     store: &Store,
     images: &[(Image, Vec<Reference>)],
-    stream: &mut dyn Write,
+    stream: W,
+) -> Result<(), ArchiveError> {
+    save_by(store, images, Writer::new(stream), Writer::append_file)
+}
+
+/// As [`save`], to a file, a pipe or a socket, to which the kernel copies layers by itself.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_file<W: Write + AsFd>(
+    store: &Store,
+    images: &[(Image, Vec<Reference>)],
+    file: BufWriter<W>,
+) -> Result<(), ArchiveError> {
+    save_by(store, images, Writer::new(file), Writer::send_file)
+}
+
+fn save_by<W: Write>(
+    store: &Store,
+    images: &[(Image, Vec<Reference>)],
+    mut writer: Writer<W>,
+    append_file: impl Fn(&mut Writer<W>, &Entry, &File) -> Result<(), TarError>,
 ) -> Result<(), ArchiveError> {
     let mut blobs = BTreeMap::new();
     let mut manifests = Vec::new();
@@ -36,7 +60,6 @@ pub fn save(
     }
     let json = |value: Result<Vec<u8>, serde_json::Error>| value.map_err(StoreError::Encode);
     // The documents stand first, so that a reader of a pipe knows at once what comes.
-    let mut writer = Writer::new(stream);
     for directory in ["blobs/", "blobs/sha256/"] {
         let entry = Entry::new(directory.as_bytes(), EntryKind::Directory, 0o755);
         writer.append(&entry).map_err(ArchiveError::Write)?;
@@ -47,13 +70,13 @@ pub fn save(
     ];
     documents.extend(docker_documents(&items)?);
     for (name, bytes) in documents {
-        append(&mut writer, name, bytes.len() as u64, &mut bytes.as_slice())?;
+        let entry = file_entry(name, bytes.len() as u64);
+        writer.append_content(&entry, &mut bytes.as_slice()).map_err(ArchiveError::Write)?;
     }
     for (digest, descriptor) in &blobs {
-        let mut reader = store.open_blob(descriptor)?;
-        append(&mut writer, &blob_path(digest), descriptor.size, &mut reader)?;
-        // The copy stops at the announced size; whether the digest is right shows at the end.
-        reader.drain().map_err(|error| store.reading(digest, error))?;
+        let file = store.open_whole(descriptor)?;
+        let entry = file_entry(&blob_path(digest), descriptor.size);
+        append_file(&mut writer, &entry, &file).map_err(ArchiveError::Write)?;
     }
     writer.finish().map_err(ArchiveError::Write)?;
     Ok(())
@@ -83,14 +106,8 @@ pub(crate) fn docker_documents(
     Ok(vec![("manifest.json", items), ("repositories", repositories)])
 }
 
-fn append(
-    writer: &mut Writer<&mut dyn Write>,
-    name: &str,
-    size: u64,
-    content: &mut dyn Read,
-) -> Result<(), ArchiveError> {
-    let entry = Entry { size, ..Entry::new(name.as_bytes(), EntryKind::File, 0o644) };
-    writer.append_content(&entry, content).map_err(ArchiveError::Write)
+fn file_entry(name: &str, size: u64) -> Entry {
+    Entry { size, ..Entry::new(name.as_bytes(), EntryKind::File, 0o644) }
 }
 
 fn blob_path(digest: &Digest) -> String {
@@ -98,7 +115,7 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 /// The entries of an image in the index: one for each name, or one without.
-fn entries(image: &Image, references: &[Reference]) -> Vec<Descriptor> {
+pub(crate) fn entries(image: &Image, references: &[Reference]) -> Vec<Descriptor> {
     let mut plain = image.descriptor().clone();
     plain.annotations.remove(REF_NAME);
     plain.annotations.remove(CONTAINERD_NAME);

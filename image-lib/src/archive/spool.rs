@@ -15,7 +15,7 @@ use crate::store::{Scratch, Staged, StagedBlob, Store, StoreError};
 pub(super) struct Spooled {
     pub(super) digest: Digest,
     pub(super) size: u64,
-    /// Where it is. A blob that the store has already is not kept a second time.
+    /// Where it is; nowhere but in the store if that has it.
     pub(super) path: Option<PathBuf>,
 }
 
@@ -32,7 +32,8 @@ impl<'s> Spool<'s> {
         Ok(Self { store, scratch: store.scratch()?, files: HashMap::new() })
     }
 
-    /// Reads `content` to its end. If the archive names it by a digest, it must be that one.
+    /// Reads `content` to its end. If the archive names it by a digest, it must be that one. What the store
+    /// has by this digest is not even looked at: its own bytes are the right ones.
     pub(super) fn add(
         &mut self,
         entry: &str,
@@ -40,22 +41,28 @@ impl<'s> Spool<'s> {
         size: u64,
         expected: Option<&Digest>,
     ) -> Result<Spooled, ArchiveError> {
+        if let Some(known) = expected.and_then(|digest| self.known(digest, size)) {
+            return Ok(known);
+        }
         let failed = |source| ArchiveError::Entry { entry: entry.to_owned(), source };
         let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
-        // What the store has is only compared, so that loading an image again writes nothing.
-        let known = expected.is_some_and(|digest| self.store.keep_blob(digest, size));
         let path = self.scratch.path().join(format!("file-{}", self.files.len()));
-        let (digest, size) = if known {
-            copy(content, io::sink(), algorithm).map_err(failed)?
-        } else {
-            let file = File::create(&path).map_err(failed)?;
-            copy(content, file, algorithm).map_err(failed)?
-        };
+        let file = File::create(&path).map_err(failed)?;
+        let (digest, size) = copy(content, file, algorithm).map_err(failed)?;
         if expected.is_some_and(|expected| *expected != digest) {
             return Err(ArchiveError::Damaged { entry: entry.to_owned(), actual: digest });
         }
-        let spooled = Spooled { digest: digest.clone(), size, path: (!known).then_some(path) };
+        let spooled = Spooled { digest: digest.clone(), size, path: Some(path) };
         Ok(self.files.entry(digest).or_insert(spooled).clone())
+    }
+
+    /// The blob of the store with this digest and size, if there is one.
+    pub(super) fn known(&mut self, digest: &Digest, size: u64) -> Option<Spooled> {
+        if !self.store.keep_blob(digest, size) {
+            return None;
+        }
+        let known = Spooled { digest: digest.clone(), size, path: None };
+        Some(self.files.entry(digest.clone()).or_insert(known).clone())
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<&Spooled> {

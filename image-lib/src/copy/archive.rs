@@ -31,7 +31,7 @@ impl<'s> ArchiveSource<'s> {
     /// The archive is damaged or no image.
     pub fn new(store: &'s Store, path: &Path, name: Option<&str>) -> Result<Self, CopyError> {
         let file = File::open(path).map_err(CopyError::at("open", path))?;
-        let archive = Archive::read(store, file)?;
+        let archive = Archive::open_file(store, file)?;
         let name = name.map(str::to_owned);
         Ok(Self { archive, path: path.to_owned(), name, references: Vec::new() })
     }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::{Content, CopyError, Destination, Source};
+use crate::archive::entries;
 use crate::identity::Digest;
 use crate::reference::Reference;
 use crate::spec::{Descriptor, Index};
-use crate::store::{CONTAINERD_NAME, REF_NAME, reference_of};
+use crate::store::{CONTAINERD_NAME, Image, REF_NAME, Store, reference_of};
 
 const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
 /// The most bytes of an `index.json`.
@@ -135,14 +136,78 @@ impl Destination for LayoutDestination {
     }
 
     fn put(&self, blob: &Descriptor, content: &Content<'_>) -> Result<(), CopyError> {
+        write_new(&self.place_of(blob)?, &mut *content()?)
+    }
+
+    fn finish(&mut self, root: &Descriptor, _: &[Reference]) -> Result<(), CopyError> {
+        let mut entry = root.clone();
+        entry.annotations.remove(CONTAINERD_NAME);
+        entry.annotations.remove(REF_NAME);
+        self.update_index(|index| match &self.name {
+            Some(name) => {
+                let is_other = |e: &Descriptor| e.annotations.get(REF_NAME) != Some(name);
+                index.manifests.retain(is_other);
+                entry.annotations.insert(REF_NAME.to_owned(), name.clone());
+                index.manifests.push(entry);
+            }
+            None => add_nameless(index, entry),
+        })
+    }
+}
+
+fn add_nameless(index: &mut Index, entry: Descriptor) {
+    if !index.manifests.iter().any(|known| known.digest == entry.digest) {
+        index.manifests.push(entry);
+    }
+}
+
+impl LayoutDestination {
+    /// Puts `images` of `store` there, each with its names, of which an image that had one loses it. What is
+    /// there already is not written again; the rest is copied as it lies.
+    ///
+    /// # Errors
+    /// A blob is missing or has another size; the directory's.
+    pub fn save(
+        &mut self,
+        store: &Store,
+        images: &[(Image, Vec<Reference>)],
+    ) -> Result<(), CopyError> {
+        for (image, _) in images {
+            let manifest = image.manifest().value();
+            let documents = [&manifest.config, image.descriptor()];
+            for blob in manifest.layers.iter().chain(documents) {
+                if !self.has(blob)? {
+                    let mut file = store.open_whole(blob)?;
+                    write_new(&self.place_of(blob)?, &mut file)?;
+                }
+            }
+        }
+        self.update_index(|index| {
+            for (image, references) in images {
+                for entry in entries(image, references) {
+                    let name = reference_of(&entry);
+                    if name.is_none() {
+                        add_nameless(index, entry);
+                        continue;
+                    }
+                    index.manifests.retain(|known| reference_of(known) != name);
+                    index.manifests.push(entry);
+                }
+            }
+        })
+    }
+
+    /// Where a blob goes, in a folder that is there.
+    fn place_of(&self, blob: &Descriptor) -> Result<PathBuf, CopyError> {
         let path = blob_path(&self.path, &blob.digest);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(CopyError::at("create", folder))?;
         }
-        write_new(&path, &mut *content()?)
+        Ok(path)
     }
 
-    fn finish(&mut self, root: &Descriptor, _: &[Reference]) -> Result<(), CopyError> {
+    /// Changes the index; nobody else does meanwhile.
+    fn update_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), CopyError> {
         // A store is a layout, too, and has a lock of its own; for others the folder is the lock.
         let lock = Some(self.path.join("locks/index")).filter(|path| path.exists());
         let lock = lock.unwrap_or_else(|| self.path.clone());
@@ -151,19 +216,7 @@ impl Destination for LayoutDestination {
             .map_err(|errno| CopyError::at("lock", &lock)(errno.into()))?;
         let path = self.path.join("index.json");
         let mut index = read_index(&path)?.unwrap_or_else(|| Index::new(Vec::new()));
-        let mut entry = root.clone();
-        entry.annotations.remove(CONTAINERD_NAME);
-        entry.annotations.remove(REF_NAME);
-        match &self.name {
-            Some(name) => {
-                let is_other = |e: &Descriptor| e.annotations.get(REF_NAME) != Some(name);
-                index.manifests.retain(is_other);
-                entry.annotations.insert(REF_NAME.to_owned(), name.clone());
-                index.manifests.push(entry);
-            }
-            None if index.manifests.iter().any(|e| e.digest == root.digest) => {}
-            None => index.manifests.push(entry),
-        }
+        change(&mut index);
         let bytes = serde_json::to_vec(&index)
             .map_err(|source| CopyError::Json { path: path.clone(), source })?;
         replace(&path, &bytes)
@@ -171,7 +224,7 @@ impl Destination for LayoutDestination {
 }
 
 /// Writes a file that appears when it is complete.
-pub(super) fn write_new(path: &Path, content: &mut dyn Read) -> Result<(), CopyError> {
+pub(super) fn write_new<R: Read + ?Sized>(path: &Path, content: &mut R) -> Result<(), CopyError> {
     let temporary = temporary_beside(path);
     let mut write = || {
         let mut file = File::create_new(&temporary)?;

@@ -117,10 +117,17 @@ impl Store {
         references: &[Reference],
     ) -> Result<(), StoreError> {
         self.update_index(|index| {
+            let is_same = |entry: &Descriptor| entry.digest == descriptor.digest;
+            let own: Vec<_> =
+                index.manifests.iter().filter(|e| is_same(e)).map(reference_of).collect();
+            let has = |reference: &Reference| own.iter().flatten().any(|known| known == reference);
+            // Nothing to do: the index need not be written.
+            if !references.is_empty() && !own.contains(&None) && references.iter().all(has) {
+                return;
+            }
             for reference in references {
                 release_name(index, reference, Some(descriptor));
             }
-            let is_same = |entry: &Descriptor| entry.digest == descriptor.digest;
             if references.is_empty() {
                 if !index.manifests.iter().any(is_same) {
                     index.manifests.push(named(descriptor, None));

@@ -82,12 +82,18 @@ impl Store {
     /// # Errors
     /// The disk's.
     pub fn is_unpacked(&self, layers: &[Layer]) -> Result<bool, StoreError> {
+        Ok(self.unpacked(layers)?.len() == layers.len())
+    }
+
+    /// Those of `layers` that are unpacked.
+    pub(crate) fn unpacked(&self, layers: &[Layer]) -> Result<Vec<Layer>, StoreError> {
+        let mut unpacked = Vec::new();
         for (layer, chain_id) in layers.iter().zip(chain(layers)) {
-            if self.find_layer(&layer.diff_id, &chain_id)?.is_none() {
-                return Ok(false);
+            if self.find_layer(&layer.diff_id, &chain_id)?.is_some() {
+                unpacked.push(layer.clone());
             }
         }
-        Ok(true)
+        Ok(unpacked)
     }
 
     /// The bytes of all files that the layer on top of `layers` has, as it was unpacked; nothing if

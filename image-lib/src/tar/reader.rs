@@ -1,6 +1,6 @@
 //! Entry after entry from a stream.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek};
 
 use super::header::{BLOCK, Header};
 use super::pax::Records;
@@ -371,6 +371,34 @@ impl<R: BufRead> Reader<R> {
     /// Passes over `bytes` of the hole that comes next.
     pub fn skip_hole(&mut self, bytes: u64) {
         self.data.position += bytes.min(self.hole());
+    }
+}
+
+impl<R: BufRead + Seek> Reader<R> {
+    /// Passes over the content of the present entry, without reading it; returns where it begins, counted
+    /// from where the archive does. Nothing, and nothing is passed over, if it lies there with holes.
+    /// Whether the archive is that long shows nobody.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn pass_over(&mut self) -> Result<Option<u64>, TarError> {
+        let Data { stored, padding, size, position, .. } = self.data;
+        let is_whole = match self.data.segments[..] {
+            [] => stored == 0,
+            [(offset, length)] => (offset, length) == (0, stored),
+            _ => false,
+        };
+        if !is_whole || size != stored || position != 0 {
+            return Ok(None);
+        }
+        let offset = self.offset;
+        let failed = |source| TarError::Read { offset, source };
+        let bytes = i64::try_from(stored + padding);
+        let bytes = bytes.map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
+        self.inner.seek_relative(bytes).map_err(failed)?;
+        self.offset += stored + padding;
+        self.data = Data::default();
+        Ok(Some(offset))
     }
 }
 

@@ -1,7 +1,12 @@
 //! Entries as a stream: ustar, with a PAX header only where ustar cannot say it. The same entries
 //! always give the same bytes.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use super::header::BLOCK;
 use super::pax::{base64_encoded, percent_encoded};
@@ -13,6 +18,8 @@ pub struct Writer<W> {
     inner: W,
 }
 
+/// The most that one call is asked to send, so that a signal is not waited for long.
+const SEND_MAX: usize = 16 << 20;
 /// The largest number of eleven octal digits.
 const OCTAL_11_MAX: u64 = 0o777_7777_7777;
 /// The largest number of seven octal digits.
@@ -48,6 +55,23 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         let copied = io::copy(&mut content.take(entry.size), &mut self.inner).map_err(failed)?;
+        self.end_content(entry, copied)
+    }
+
+    /// As [`Writer::append_content`], of a regular file, which the kernel copies by itself where this writes
+    /// to one, too.
+    ///
+    /// # Errors
+    /// As [`Writer::append_content`].
+    pub fn append_file(&mut self, entry: &Entry, file: &File) -> Result<(), TarError> {
+        let failed = |source| TarError::Write { path: entry.display_path(), source };
+        self.write_headers(entry).map_err(failed)?;
+        let copied = io::copy(&mut file.take(entry.size), &mut self.inner).map_err(failed)?;
+        self.end_content(entry, copied)
+    }
+
+    fn end_content(&mut self, entry: &Entry, copied: u64) -> Result<(), TarError> {
+        let failed = |source| TarError::Write { path: entry.display_path(), source };
         if copied != entry.size {
             return Err(failed(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -139,6 +163,37 @@ impl<W: Write> Writer<W> {
         octal(&mut block[337..345], u64::from(entry.device.1).min(OCTAL_7_MAX));
         seal(&mut block);
         self.inner.write_all(&block)
+    }
+}
+
+impl<W: Write + AsFd> Writer<BufWriter<W>> {
+    /// As [`Writer::append_file`], by the kernel also into a pipe or a socket. The bytes of `file` must not
+    /// change until they have been read there.
+    ///
+    /// # Errors
+    /// As [`Writer::append_content`].
+    pub fn send_file(&mut self, entry: &Entry, file: &File) -> Result<(), TarError> {
+        let failed = |source: io::Error| TarError::Write { path: entry.display_path(), source };
+        self.write_headers(entry).map_err(failed)?;
+        self.inner.flush().map_err(failed)?;
+        let is_file = rustix::fs::fstat(self.inner.get_ref())
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let mut sent = 0;
+        while !is_file && sent < entry.size {
+            let part = usize::try_from(entry.size - sent).unwrap_or(usize::MAX).min(SEND_MAX);
+            match rustix::fs::sendfile(self.inner.get_ref(), file, Some(&mut sent), part) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                // What cannot be sent to is written to.
+                Err(Errno::INVAL | Errno::NOSYS) if sent == 0 => break,
+                Err(errno) => return Err(failed(errno.into())),
+            }
+        }
+        let mut rest = file;
+        rest.seek(SeekFrom::Start(sent)).map_err(failed)?;
+        let copied =
+            io::copy(&mut rest.take(entry.size - sent), &mut self.inner).map_err(failed)?;
+        self.end_content(entry, sent + copied)
     }
 }
 

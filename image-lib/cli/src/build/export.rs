@@ -289,7 +289,10 @@ fn write_stream(
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     match stream {
-        Stream::File(path) => to_file(path, write),
+        Stream::File(path) => to_file(path, |mut file| {
+            write(&mut file)?;
+            file.flush().map_err(|error| Failure::at("write", path, &error))
+        }),
         Stream::Standard => {
             let mut stdout = BufWriter::with_capacity(128 << 10, io::stdout().lock());
             write(&mut stdout)?;
