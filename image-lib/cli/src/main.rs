@@ -2,6 +2,7 @@
 //! and little more than one call of the library.
 
 mod build;
+mod builder;
 mod bundle;
 mod changes;
 mod commit;
@@ -69,6 +70,9 @@ struct Arguments {
 enum Command {
     /// Build an image from a Dockerfile
     Build(Box<build::Arguments>),
+    /// List or remove what the build cache holds
+    #[command(visible_alias = "cache")]
+    Builder(builder::Arguments),
     /// Make a bundle that an OCI runtime starts
     Bundle(bundle::Arguments),
     /// Make an image of what a container has changed
@@ -211,6 +215,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         | Command::MapIds(_)
         | Command::Remote(_)
         | Command::Unshare(_) => {}
+        Command::Builder(arguments) => builder::run(&store, &arguments)?,
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,
         Command::Commit(arguments) => commit::run(&store, &arguments)?,
         Command::Copy(arguments) => copy::run(&store, &arguments)?,

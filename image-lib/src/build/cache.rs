@@ -3,6 +3,8 @@
 //! ```text
 //! cache/steps/<key>        JSON: version, created, and the layer if the step made one
 //! cache/contexts/<digest>  what is known of a context's files, see `stat_cache`
+//! cache/turns/<key>        locked by whoever does the step
+//! cache/mounts/<digest>    a directory of `RUN --mount=type=cache`; with `.id` its id, with `.lock` its lock
 //! ```
 //!
 //! A record is a promise about a layer that may have been collected since; the one who reads it
@@ -50,6 +52,16 @@ impl BuildCache {
         self.directory.join("steps").join(key.to_string())
     }
 
+    /// The file that is locked by whoever does the step of `key`.
+    pub(super) fn turn_file(&self, key: &CacheKey) -> PathBuf {
+        self.directory.join("turns").join(key.to_string())
+    }
+
+    /// The file that holds the id of the cache mount at `path`.
+    pub(super) fn mount_name_file(path: &Path) -> PathBuf {
+        path.with_extension("id")
+    }
+
     /// Where the knowledge about the files of the context at `path` is kept.
     #[must_use]
     pub fn context_file(&self, path: &Path) -> PathBuf {
@@ -71,6 +83,11 @@ impl BuildCache {
     pub fn put(&self, key: &CacheKey, record: &StepRecord) -> io::Result<()> {
         write_whole(&self.step_file(key), &encode(record))
     }
+}
+
+/// The record in the file `path`; nothing if it is none.
+pub(super) fn read_record(path: &Path) -> Option<StepRecord> {
+    decode(&std::fs::read(path).ok()?)
 }
 
 fn encode(record: &StepRecord) -> Vec<u8> {

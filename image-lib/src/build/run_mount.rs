@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use super::cache::make_private;
+use super::cache::{BuildCache, make_private, write_whole};
 use super::cache_key::KeyMaker;
 use super::dockerfile::instruction::Run;
 use super::dockerfile::mount::{Mount, MountKind};
@@ -46,6 +46,8 @@ enum What {
     },
     Cache {
         directory: PathBuf,
+        /// What the user calls it.
+        id: String,
         access: Access,
         mode: u32,
         owner: (u32, u32),
@@ -149,6 +151,7 @@ impl StageBuilder<'_, '_> {
         let name = Digest::of(id.as_bytes());
         Ok(What::Cache {
             directory: cache_directory(self.build.store).join("mounts").join(name.hex()),
+            id: id.to_owned(),
             access,
             mode: number(&mount.mode, 8, 0o755)?,
             owner: (number(&mount.uid, 10, 0)?, number(&mount.gid, 10, 0)?),
@@ -206,9 +209,10 @@ impl Lent {
                         options,
                     }
                 }
-                What::Cache { directory, access, mode, owner, read_only } => {
+                What::Cache { directory, id, access, mode, owner, read_only } => {
                     let own = || workspace.directory(&format!("mount-{index}"));
                     let (path, lock) = open_cache(directory, *access, *mode, *owner, own)?;
+                    note_mount(directory, id);
                     locks.extend(lock);
                     bind(&path, &loan.target, *read_only)
                 }
@@ -233,6 +237,16 @@ fn copy_out(
     }
     copier.settle()?;
     Ok(directory.join("files"))
+}
+
+/// Notes what a cache is called, for whoever lists the caches, and that it was used just now.
+fn note_mount(directory: &Path, id: &str) {
+    let file = BuildCache::mount_name_file(directory);
+    if !file.exists() {
+        // Without it the cache is listed without a name, and no worse.
+        let _ = write_whole(&file, id.as_bytes());
+    }
+    let _ = File::open(directory).and_then(|d| d.set_modified(std::time::SystemTime::now()));
 }
 
 /// The directory of a cache, made if it is new, and the lock that keeps others out of it.

@@ -25,7 +25,7 @@ use super::stage::build_stage;
 use super::state::StageState;
 use crate::identity::Digest;
 use crate::spec::{ImageConfig, Platform, Timestamp};
-use crate::store::Store;
+use crate::store::{Layer, Store};
 
 /// What all stages of one build share.
 pub(super) struct Build<'a> {
@@ -47,6 +47,7 @@ pub(super) struct Build<'a> {
     steps: AtomicUsize,
     cached: AtomicUsize,
     kept_steps: Mutex<Vec<KeptStep>>,
+    relied: Mutex<BTreeSet<Digest>>,
     results: Results,
 }
 
@@ -109,6 +110,7 @@ pub fn solve(
         steps: AtomicUsize::new(0),
         cached: AtomicUsize::new(0),
         kept_steps: Mutex::default(),
+        relied: Mutex::default(),
         results: Results::default(),
     };
     let scope = Scope { globals: arguments.globals(), contexts: &options.contexts };
@@ -118,10 +120,11 @@ pub fn solve(
     })?;
     build.stage_count = plan.stages.len();
     build.named_trees = open_named_trees(&plan, options, &cache)?;
-    let state = build.solve(&plan)?;
+    let state = build.solve(&plan);
     context.tree.save_stat_cache();
     build.named_trees.values().for_each(SourceTree::save_stat_cache);
-    build.retain(&plan);
+    build.retain();
+    let state = state?;
     build.warn_of_unused_arguments(&plan);
     Ok(build.finish_image(&state))
 }
@@ -265,19 +268,20 @@ impl Build<'_> {
         })
     }
 
+    /// Notes a layer that the build has come to.
+    pub(super) fn rely_on(&self, layer: &Layer) {
+        let mut relied = self.relied.lock().unwrap_or_else(PoisonError::into_inner);
+        relied.extend([layer.descriptor.digest.clone(), layer.diff_id.digest().clone()]);
+    }
+
     /// Protects the layers of all stages from garbage collection until this Dockerfile is built
-    /// again: those of earlier stages belong to no image, and still are worth their time.
-    fn retain(&self, plan: &Plan) {
+    /// again: those of earlier stages belong to no image, and still are worth their time. Those of a build
+    /// that failed or was interrupted are what the next one goes on from.
+    fn retain(&self) {
         if self.steps.load(Ordering::Relaxed) == self.cached.load(Ordering::Relaxed) {
             return;
         }
-        let results = self.results.by_stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let layers =
-            plan.stages.iter().filter_map(|stage| results.get(&stage.index)?.as_ref().ok());
-        let digests: BTreeSet<Digest> = layers
-            .flat_map(|state| &state.layers)
-            .flat_map(|layer| [layer.descriptor.digest.clone(), layer.diff_id.digest().clone()])
-            .collect();
+        let digests = self.relied.lock().unwrap_or_else(PoisonError::into_inner);
         let path =
             self.options.context.as_deref().and_then(|path| std::fs::canonicalize(path).ok());
         let path = path.unwrap_or_default();
@@ -287,7 +291,7 @@ impl Build<'_> {
         };
         let name = format!("build-{}", Digest::of(dockerfile.as_bytes()).hex());
         // Without the protection a later build may have to do a step again, and no worse.
-        let _ = self.store.retain(&name, &digests.into_iter().collect::<Vec<_>>());
+        let _ = self.store.retain(&name, &digests.iter().cloned().collect::<Vec<_>>());
     }
 
     fn warn_of_unused_arguments(&self, plan: &Plan) {

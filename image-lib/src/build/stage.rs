@@ -13,6 +13,7 @@ use super::metadata;
 use super::owner;
 use super::plan::{Origin, PlannedStage, makes_layer, shorten, step_error};
 use super::progress::Step;
+use super::share::Turn;
 use super::solve::Build;
 use super::state::StageState;
 use super::transfer::{Changes, Copier, absolute_path};
@@ -143,6 +144,14 @@ impl StageBuilder<'_, '_> {
         Some(record)
     }
 
+    /// The right to do a step alone, where its result is shared at all.
+    fn turn(&self, key: &CacheKey) -> Option<Turn> {
+        if self.is_uncached {
+            return None;
+        }
+        self.build.cache.turn(key, &|| self.build.is_cancelled())
+    }
+
     /// What this store's cache has.
     fn own(&self, key: &CacheKey) -> Option<StepRecord> {
         let record = self.build.cache.get(key)?;
@@ -158,6 +167,7 @@ impl StageBuilder<'_, '_> {
         let created = record.created;
         let has_layer = record.layer.is_some();
         if let Some(layer) = record.layer {
+            self.build.rely_on(&layer);
             self.state.push_layer(layer, created);
         }
         self.state.record(created_by, has_layer.then_some(created));
@@ -174,6 +184,16 @@ impl StageBuilder<'_, '_> {
     ) -> Result<(), StepError> {
         let step = self.begin(text);
         if let Some(record) = self.cached(key) {
+            self.build.cached_step(step);
+            self.take(record, created_by);
+            return Ok(());
+        }
+        // Somebody else may be at it; then the result is there when it is this build's turn.
+        let turn = self.turn(key);
+        if turn.is_some()
+            && let Some(record) = self.own(key)
+        {
+            self.build.keep_step(key, &record);
             self.build.cached_step(step);
             self.take(record, created_by);
             return Ok(());
