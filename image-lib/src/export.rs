@@ -77,16 +77,7 @@ impl<W: Write> Export<W> {
         path: &Path,
         metadata: Metadata,
     ) -> Result<(), ExportError> {
-        let kind = match metadata.kind {
-            // A socket is of no use without the process behind it.
-            FileKind::Socket => return Ok(()),
-            FileKind::File => EntryKind::File,
-            FileKind::Directory => EntryKind::Directory,
-            FileKind::Symlink => EntryKind::Symlink,
-            FileKind::CharacterDevice => EntryKind::CharacterDevice,
-            FileKind::BlockDevice => EntryKind::BlockDevice,
-            FileKind::Fifo => EntryKind::Fifo,
-        };
+        let Some(kind) = EntryKind::of(metadata.kind) else { return Ok(()) };
         let mut entry = Entry::new(path.as_os_str().as_bytes(), kind, metadata.mode);
         (entry.uid, entry.gid, entry.mtime) = (metadata.uid, metadata.gid, metadata.mtime);
         if kind != EntryKind::Directory && metadata.links > 1 {

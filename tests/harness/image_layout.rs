@@ -29,13 +29,16 @@ pub fn busybox_layout(store: &ImageStore) {
     store.tool("umoci", &["unpack", "--image", "layout:app", "one"]);
     store.tool("tar", &["-C", "one/rootfs", "-xpf", &busybox]);
     let rootfs = store.beside("one/rootfs");
-    fs::create_dir_all(rootfs.join("data")).expect("a folder");
+    fs::create_dir_all(rootfs.join("data/gone")).expect("a folder");
+    fs::write(rootfs.join("data/gone/file"), "x").expect("a file");
     fs::write(rootfs.join("data/deleted"), "x").expect("a file");
     fs::write(rootfs.join("data/changed"), "old").expect("a file");
     store.tool("umoci", &["repack", "--image", "layout:app", "one"]);
     store.tool("umoci", &["unpack", "--image", "layout:app", "two"]);
     let rootfs = store.beside("two/rootfs");
+    fs::remove_dir_all(rootfs.join("data/gone")).expect("a folder");
     fs::remove_file(rootfs.join("data/deleted")).expect("a file");
+    fs::write(rootfs.join("data/added"), "added").expect("a file");
     fs::write(rootfs.join("data/changed"), "new").expect("a file");
     store.tool("umoci", &["repack", "--image", "layout:app", "two"]);
     store.tool(

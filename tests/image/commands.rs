@@ -133,3 +133,53 @@ fn run_leaves_nothing() {
         after.iter().filter(|line| !before.contains(line) && !line.starts_with("layers")).collect();
     assert!(news.is_empty(), "{news:#?}");
 }
+
+/// IMG-CLI-09: `images -v`, templates and JSON say how much of an image others have, too; columns are as docker's;
+/// `printf` has widths.
+#[test]
+fn tells_what_images_share() {
+    let store = with_box();
+    let sizes =
+        |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let format = "{{.Size}} {{.SharedSize}} {{.UniqueSize}}";
+    let alone = store.call(&["images", "--format", format]).succeeds().stdout;
+    let [all, shared, unique] = &sizes(&alone)[..] else { panic!("{alone}") };
+    assert!(shared == "0B" && all == unique && all != "0B", "{alone}");
+    std::fs::create_dir(store.beside("context")).expect("a folder");
+    let text = "FROM box:1\nCOPY Dockerfile /\nCOPY Dockerfile /2\n";
+    std::fs::write(store.beside("context/Dockerfile"), text).expect("a Dockerfile");
+    store.call(&["build", "-q", "-t", "more:1", "context"]).succeeds();
+    // A further name shares nothing.
+    store.call(&["tag", "more:1", "more:2"]).succeeds();
+    let own = format!("{}B", 2 * text.len());
+    let more = store.call(&["images", "--format", format, "more:1"]).succeeds().stdout;
+    assert_eq!(sizes(&more)[1..], [all.clone(), own], "{more}");
+    let below = store.call(&["images", "--format", format, "box:1"]).succeeds().stdout;
+    assert_eq!(sizes(&below), [all.as_str(), all, "0B"], "{below}");
+    let table = store.call(&["images", "-v"]).succeeds().stdout;
+    let header = table.lines().next().unwrap_or_default();
+    assert!(header.starts_with("REPOSITORY   TAG       IMAGE ID       CREATED"), "{table}");
+    assert!(header.ends_with("SHARED SIZE   UNIQUE SIZE"), "{table}");
+    let printf = "{{printf \"%-8s|%6.2s|\" .Repository .Tag}}";
+    let seen = store.call(&["images", "--format", printf, "box:1"]).succeeds().stdout;
+    assert_eq!(seen, "box     |     1|\n");
+}
+
+/// IMG-CLI-10: `export`, `cp` and `lease` tell what they did as JSON.
+#[test]
+fn tells_in_json() {
+    let store = with_box();
+    let id = store.call(&["inspect", "box:1"]).succeeds().json()[0]["Id"].clone();
+    let seen = store.call(&["export", "--json", "-o", "a.tar", "box:1"]).succeeds().json();
+    assert_eq!(seen, serde_json::json!({ "Id": id, "Output": "a.tar" }));
+    let seen = store.call(&["cp", "--json", "box:1:/bin/busybox", "copied"]).succeeds().json();
+    let wanted = serde_json::json!({ "Id": id, "Path": "/bin/busybox", "Destination": "copied" });
+    assert_eq!(seen, wanted);
+    let made = store.call(&["lease", "create", "--json", "kept", "box:1"]).succeeds().json();
+    assert_eq!(made, store.call(&["lease", "ls", "--json"]).succeeds().json()[0]);
+    let ended = store.call(&["lease", "rm", "--json", "kept"]).succeeds().json();
+    assert_eq!(ended, serde_json::json!([{ "Name": "kept" }]));
+    for words in [&["export", "--json", "box:1"][..], &["cp", "--json", "box:1:/bin", "-"]] {
+        store.call(words).fails_naming(&["--json"]);
+    }
+}

@@ -3,28 +3,11 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use keel_tests::{ImageStore, Moved, fixture, noisy_layout};
+use keel_tests::{ImageStore, Moved, busybox_layout, noisy_layout};
 
-/// An OCI layout `layout:app` of two layers by umoci: the second changes, adds and deletes files.
+/// The layout of [`busybox_layout`], with an image that tells what it sees.
 fn make_layout(store: &ImageStore) {
-    let busybox = fixture("busybox.tar").display().to_string();
-    store.tool("umoci", &["init", "--layout", "layout"]);
-    store.tool("umoci", &["new", "--image", "layout:app"]);
-    store.tool("umoci", &["unpack", "--image", "layout:app", "one"]);
-    store.tool("tar", &["-C", "one/rootfs", "-xpf", &busybox]);
-    let rootfs = store.beside("one/rootfs");
-    fs::create_dir_all(rootfs.join("data/gone")).expect("a folder");
-    fs::write(rootfs.join("data/gone/file"), "x").expect("a file");
-    fs::write(rootfs.join("data/deleted"), "x").expect("a file");
-    fs::write(rootfs.join("data/changed"), "old").expect("a file");
-    store.tool("umoci", &["repack", "--image", "layout:app", "one"]);
-    store.tool("umoci", &["unpack", "--image", "layout:app", "two"]);
-    let rootfs = store.beside("two/rootfs");
-    fs::remove_dir_all(rootfs.join("data/gone")).expect("a folder");
-    fs::remove_file(rootfs.join("data/deleted")).expect("a file");
-    fs::write(rootfs.join("data/changed"), "new").expect("a file");
-    fs::write(rootfs.join("data/added"), "added").expect("a file");
-    store.tool("umoci", &["repack", "--image", "layout:app", "two"]);
+    busybox_layout(store);
     let words = [
         "--config.env",
         "COLOUR=blue",

@@ -51,8 +51,8 @@ fn puts_platforms_together() {
     store.call(&["fsck"]).succeeds();
 }
 
-/// IMG-INDEX-02: `save` and `load` take the image for a platform out of several, and name what there is when it is
-/// not among them.
+/// IMG-INDEX-02: `save`, `load` and `inspect` take the image for a platform out of several, and name what there is
+/// when it is not among them.
 #[test]
 fn saves_and_loads_one_of_several() {
     let store = prepared();
@@ -70,9 +70,15 @@ fn saves_and_loads_one_of_several() {
         let blobs = fs::read_dir(fresh.path().join("blobs/sha256")).expect("blobs").count();
         assert_eq!(blobs, 3, "a manifest, a configuration, a layer");
     }
+    for (platform, name) in [("linux/arm64", "arm:1"), ("linux/amd64", "amd:1")] {
+        let words = ["inspect", "--platform", platform, "-f", "{{.Id}}", "both:1"];
+        assert_eq!(store.call(&words).succeeds().stdout, id(&store, name), "{platform}");
+    }
+    store.call(&["inspect", "--platform", "linux/s390x", "arm:1"]).fails_naming(&["linux/arm64"]);
     for words in [
         &["save", "--platform", "linux/s390x", "-o", "none.tar", "both:1"][..],
         &["load", "--platform", "linux/s390x", "-i", &path],
+        &["inspect", "--platform", "linux/s390x", "both:1"],
     ] {
         store.call(words).fails_naming(&["linux/s390x", "linux/amd64", "linux/arm64"]);
     }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use keel_image::export::export_path;
 use keel_image::flatten::{Ownership, copy_out};
 use keel_image::store::Store;
+use serde_json::json;
 
 use crate::diff::tree_of;
 use crate::failure::Failure;
+use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -24,6 +26,9 @@ pub(crate) struct Arguments {
     /// A file or directory of this host; - writes a tar to the standard output
     #[arg(value_name = "DESTINATION|-")]
     destination: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
@@ -42,6 +47,11 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     };
     let metadata = tree.symlink_metadata(&found).map_err(failed)?.ok_or_else(missing)?;
     if arguments.destination.as_os_str() == "-" {
+        if arguments.json {
+            return Err(Failure::new(
+                "--json needs a DESTINATION: the tar goes to the standard output",
+            ));
+        }
         let mut stdout = io::stdout().lock();
         export_path(&tree, &found, &mut stdout)?;
         return stdout.flush().map_err(|error| Failure::of(&error));
@@ -49,7 +59,12 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let owner = if arguments.archive { Ownership::Kept } else { Ownership::Own };
     let contents_only = path.ends_with("/.") || path == ".";
     let target = target(&arguments.destination, &found, contents_only, metadata.kind)?;
-    Ok(copy_out(&tree, &found, &target, owner)?)
+    copy_out(&tree, &found, &target, owner)?;
+    if arguments.json {
+        let (id, target) = (image.id().to_string(), target.to_string_lossy());
+        return output::json(&json!({ "Id": id, "Path": path, "Destination": target }));
+    }
+    Ok(())
 }
 
 /// `IMAGE:PATH`, where the image's name may have colons, too: the path begins with a slash, or stands

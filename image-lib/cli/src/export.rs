@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use keel_image::export::export;
 use keel_image::store::Store;
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::interrupt::Undo;
+use crate::output;
 use crate::progress::Bars;
 
 const BUFFER: usize = 128 << 10;
@@ -20,24 +22,37 @@ pub(crate) struct Arguments {
     /// Write to a file instead of the standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let _hold = store.hold()?;
     let image = store.resolve(&arguments.image)?;
-    let output = arguments.output.as_deref().filter(|path| path.as_os_str() != "-");
-    if output.is_none() && io::stdout().is_terminal() {
+    let target = arguments.output.as_deref().filter(|path| path.as_os_str() != "-");
+    if target.is_none() && io::stdout().is_terminal() {
         return Err(Failure::new(
             "cowardly refusing to save to a terminal. Use the -o flag or redirect",
         ));
     }
+    if target.is_none() && arguments.json {
+        return Err(Failure::new("--json needs --output: the tar goes to the standard output"));
+    }
     let layers = store.unpack(image.layers(), &Bars::new(true))?;
-    match output {
+    match target {
         None => {
             let stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
             export(&layers, stdout)?.flush().map_err(|error| Failure::of(&error))
         }
-        Some(path) => to_file(path, |file| Ok(export(&layers, file).map(drop)?)),
+        Some(path) => {
+            to_file(path, |file| Ok(export(&layers, file).map(drop)?))?;
+            if arguments.json {
+                let id = image.id().to_string();
+                return output::json(&json!({ "Id": id, "Output": path.to_string_lossy() }));
+            }
+            Ok(())
+        }
     }
 }
 

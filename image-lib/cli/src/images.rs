@@ -1,7 +1,10 @@
 //! `keel-image images`: what the store has.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use keel_image::identity::DiffId;
 use keel_image::reference::Reference;
-use keel_image::store::{Image, Record, Store};
+use keel_image::store::{Image, Layer, Record, Store};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -31,6 +34,9 @@ pub(crate) struct Arguments {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
+    /// Also how much of each image other images have, too, and how much is its own
+    #[arg(short, long)]
+    verbose: bool,
     /// Print a JSON list
     #[arg(long)]
     json: bool,
@@ -46,17 +52,21 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let filters = filters(store, arguments)?;
     // What the index says now is still there when it is looked at.
     let _hold = store.hold()?;
-    let mut rows = Vec::new();
+    let mut read = Vec::new();
     for record in store.records()? {
         // An entry that is no image for this host, or damaged, does not hide the others.
         match store.read(&record.descriptor) {
-            Ok(image) => rows.push(row(store, record, image, arguments)),
+            Ok(image) => read.push((record, image)),
             Err(error) => {
                 let failure = Failure::from(error);
                 output::error_line(&format!("warning: {}", failure.message()));
             }
         }
     }
+    let owners = owners(read.iter().map(|(_, image)| image));
+    let rows = read.into_iter();
+    let mut rows: Vec<Row> =
+        rows.map(|(record, image)| row(store, record, image, &owners, arguments)).collect();
     rows.retain(|row| filters.iter().all(|filter| filter.admits(row)));
     rows.sort_by_key(|row| std::cmp::Reverse(row.image.config().value().created));
     let values: Vec<Value> = rows.into_iter().map(|row| row.value).collect();
@@ -65,7 +75,7 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     }
     if arguments.quiet {
         let mut ids: Vec<&str> = values.iter().filter_map(|v| v["ID"].as_str()).collect();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         ids.retain(|id| seen.insert(*id));
         return ids.into_iter().try_for_each(output::line);
     }
@@ -73,17 +83,36 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         Some("json") => values.iter().try_for_each(|value| output::line(&value.to_string())),
         Some(text) => match text.strip_prefix("table").filter(|_| text != "table") {
             Some(columns) => custom_table(columns.trim(), &values),
-            None if text == "table" => default_table(&values, arguments.digests),
+            None if text == "table" => default_table(&values, arguments),
             None => {
                 let template = Template::parse(text)?;
                 values.iter().try_for_each(|value| output::line(&template.render(value)?))
             }
         },
-        None => default_table(&values, arguments.digests),
+        None => default_table(&values, arguments),
     }
 }
 
-fn row(store: &Store, record: Record, image: Image, arguments: &Arguments) -> Row {
+/// How many images have each layer.
+fn owners<'i>(images: impl Iterator<Item = &'i Image>) -> BTreeMap<DiffId, usize> {
+    let by_id: BTreeMap<_, _> = images.map(|image| (image.id(), image.layers())).collect();
+    let mut owners = BTreeMap::new();
+    for layers in by_id.into_values() {
+        let own: BTreeSet<&DiffId> = layers.iter().map(|layer| &layer.diff_id).collect();
+        for diff_id in own {
+            *owners.entry(diff_id.clone()).or_default() += 1;
+        }
+    }
+    owners
+}
+
+fn row(
+    store: &Store,
+    record: Record,
+    image: Image,
+    owners: &BTreeMap<DiffId, usize>,
+    arguments: &Arguments,
+) -> Row {
     let none = || "<none>".to_owned();
     let reference = record.reference;
     let created = image.config().value().created;
@@ -92,6 +121,11 @@ fn row(store: &Store, record: Record, image: Image, arguments: &Arguments) -> Ro
     } else {
         image.id().digest().short().to_owned()
     };
+    let sizes = inspect::layer_sizes(store, &image);
+    let is_shared = |layer: &Layer| owners.get(&layer.diff_id).is_some_and(|count| *count > 1);
+    let shared = image.layers().iter().zip(&sizes).filter(|(layer, _)| is_shared(layer));
+    let shared: u64 = shared.map(|(_, size)| size).sum();
+    let all: u64 = sizes.iter().sum();
     let value = json!({
         "Repository": reference.as_ref().map_or_else(none, Reference::familiar_name),
         "Tag": reference.as_ref().and_then(|r| r.tag().map(str::to_owned)).unwrap_or_else(none),
@@ -99,21 +133,25 @@ fn row(store: &Store, record: Record, image: Image, arguments: &Arguments) -> Ro
         "Digest": image.root().digest.to_string(),
         "CreatedAt": created.map(|created| created.to_string()).unwrap_or_default(),
         "CreatedSince": units::ago(created),
-        "Size": units::size(inspect::size(store, &image)),
+        "Size": units::size(all),
         "Containers": "N/A",
-        "SharedSize": "N/A",
-        "UniqueSize": "N/A",
-        "VirtualSize": units::size(inspect::size(store, &image)),
+        "SharedSize": units::size(shared),
+        "UniqueSize": units::size(all - shared),
+        "VirtualSize": units::size(all),
     });
     Row { reference, image, value }
 }
 
-fn default_table(values: &[Value], digests: bool) -> Result<(), Failure> {
+fn default_table(values: &[Value], arguments: &Arguments) -> Result<(), Failure> {
     let mut columns = vec![("REPOSITORY", "Repository"), ("TAG", "Tag")];
-    if digests {
+    if arguments.digests {
         columns.push(("DIGEST", "Digest"));
     }
     columns.extend([("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")]);
+    if arguments.verbose {
+        // The columns of `docker system df -v`.
+        columns.extend([("SHARED SIZE", "SharedSize"), ("UNIQUE SIZE", "UniqueSize")]);
+    }
     let mut rows = vec![columns.iter().map(|(header, _)| (*header).to_owned()).collect()];
     for value in values {
         let cell = |name: &str| value[name].as_str().unwrap_or_default().to_owned();

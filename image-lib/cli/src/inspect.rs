@@ -1,5 +1,6 @@
 //! `keel-image inspect`: docker's description of images.
 
+use keel_image::spec::{Platform, Preferences};
 use keel_image::store::{Image, Store};
 use serde_json::{Map, Value, json};
 
@@ -15,6 +16,9 @@ pub(crate) struct Arguments {
     /// A Go template such as '{{json .Config}}', or json
     #[arg(short, long)]
     format: Option<String>,
+    /// Of an image for several platforms the one for this
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
     /// Print JSON, which is the default
     #[arg(long)]
     json: bool,
@@ -28,9 +32,9 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     let mut described = Vec::new();
     let mut failures = Vec::new();
     for name in &arguments.images {
-        match store.resolve(name) {
+        match find(store, name, arguments.platform.as_ref()) {
             Ok(image) => described.push(describe(store, &image)?),
-            Err(error) => failures.push(Failure::from(error)),
+            Err(failure) => failures.push(failure),
         }
     }
     match template {
@@ -46,14 +50,32 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     Err(last)
 }
 
+fn find(store: &Store, name: &str, platform: Option<&Platform>) -> Result<Image, Failure> {
+    let image = store.resolve(name)?;
+    let Some(platform) = platform else { return Ok(image) };
+    let preferences = Preferences::of(platform);
+    let image = store.read_for(image.root(), &preferences)?;
+    let own = image.config().value().platform();
+    match preferences.rank(&own) {
+        Some(_) => Ok(image),
+        // A manifest that is alone is read whatever it is for.
+        None => Err(Failure::new(format!("{name} is an image for {own}, not for {platform}"))),
+    }
+}
+
 /// Bytes of the unpacked layers; of the blobs where a layer is not unpacked.
 pub(crate) fn size(store: &Store, image: &Image) -> u64 {
+    layer_sizes(store, image).into_iter().sum()
+}
+
+/// The same of each layer, lowest first.
+pub(crate) fn layer_sizes(store: &Store, image: &Image) -> Vec<u64> {
     let layers = image.layers();
     let of = |count: usize| {
         let unpacked = store.content_bytes(&layers[..count]);
         unpacked.or_else(|| layers.get(count - 1).map(|layer| layer.descriptor.size)).unwrap_or(0)
     };
-    (1..=layers.len()).map(of).sum()
+    (1..=layers.len()).map(of).collect()
 }
 
 /// The names of an image by its manifest's digest: one for each repository.

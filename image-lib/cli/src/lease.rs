@@ -8,14 +8,8 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::{output, table, units};
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Keep images and blobs by a name
     Create {
         /// For how long, such as 24h or 30m; for ever without it
@@ -26,6 +20,9 @@ enum Command {
         /// Names or ids of images, or digests of blobs
         #[arg(required = true, value_name = "IMAGE|DIGEST")]
         subjects: Vec<String>,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List leases
     #[command(visible_alias = "list")]
@@ -42,12 +39,15 @@ enum Command {
         /// The leases' names
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
-pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
-    match &arguments.command {
-        Command::Create { expires, name, subjects } => {
+pub(crate) fn run(store: &Store, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Create { expires, name, subjects, json } => {
             let expires = expires.as_deref().map(units::parse_duration).transpose()?;
             let now = Timestamp::now();
             let end = |after: std::time::Duration| {
@@ -59,11 +59,17 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
             for subject in subjects {
                 digests.extend(kept(store, subject)?);
             }
-            Ok(store.lease(name, &Lease { digests, expires: expires.map(end) })?)
+            let lease = Lease { digests, expires: expires.map(end) };
+            store.lease(name, &lease)?;
+            if *json { output::json(&described(name, &lease)) } else { Ok(()) }
         }
         Command::Ls { quiet, json } => list(store, *quiet, *json),
-        Command::Rm { names } => {
-            names.iter().try_for_each(|name| store.release(name).map_err(Failure::from))
+        Command::Rm { names, json } => {
+            names.iter().try_for_each(|name| store.release(name).map_err(Failure::from))?;
+            if *json {
+                return output::json(&names.iter().map(|name| json!({ "Name": name })).collect());
+            }
+            Ok(())
         }
     }
 }
@@ -75,6 +81,11 @@ fn kept(store: &Store, subject: &str) -> Result<Vec<Digest>, Failure> {
         (None, Ok(digest)) => Ok(vec![digest]),
         (None, Err(_)) => Err(Failure::new(format!("No such image: {subject}"))),
     }
+}
+
+fn described(name: &str, lease: &Lease) -> Value {
+    let expires = lease.expires.map(|end| end.to_string());
+    json!({ "Name": name, "Expires": expires, "Digests": lease.digests })
 }
 
 fn list(store: &Store, quiet: bool, as_json: bool) -> Result<(), Failure> {
@@ -89,11 +100,7 @@ fn list(store: &Store, quiet: bool, as_json: bool) -> Result<(), Failure> {
         Some(end) => end.to_string(),
     };
     if as_json {
-        let row = |(name, lease): (&String, &Lease)| {
-            json!({ "Name": name, "Expires": lease.expires.map(|end| end.to_string()),
-                "Digests": lease.digests })
-        };
-        return output::json(&leases.iter().map(row).collect::<Value>());
+        return output::json(&leases.iter().map(|(name, lease)| described(name, lease)).collect());
     }
     let mut rows = vec![["NAME", "EXPIRES", "DIGESTS"].map(str::to_owned).to_vec()];
     for (name, lease) in &leases {

@@ -99,7 +99,8 @@ enum Command {
     /// Show all that is known of images
     Inspect(inspect::Arguments),
     /// Keep images and blobs until a time, whatever else is removed
-    Lease(lease::Arguments),
+    #[command(subcommand)]
+    Lease(lease::Command),
     /// Load images from an archive
     Load(load::Arguments),
     /// Keep the credentials for a registry
@@ -107,8 +108,8 @@ enum Command {
     /// Forget the credentials for a registry
     Logout(logout::Arguments),
     /// Put images for several platforms together, or print an index or a manifest
-    #[command(visible_alias = "index")]
-    Manifest(manifest::Arguments),
+    #[command(subcommand, visible_alias = "index")]
+    Manifest(manifest::Command),
     /// Remove images without names, and what nothing needs any more
     Prune(prune::Arguments),
     /// Fetch an image from a registry

@@ -8,14 +8,8 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::output;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Put images for several platforms together under one name
     Create {
         /// Add to the index that has the name already; an image for the same platform is replaced
@@ -43,8 +37,8 @@ enum Command {
     },
 }
 
-pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
-    match &arguments.command {
+pub(crate) fn run(store: &Store, command: &Command) -> Result<(), Failure> {
+    match command {
         Command::Create { amend, annotation, name, images, json } => {
             let created = create(store, name, images, *amend, annotation)?;
             if *json {

@@ -3,6 +3,7 @@
 
 mod evaluate;
 mod parse;
+mod printf;
 
 use serde_json::Value;
 
@@ -67,6 +68,8 @@ mod tests {
             ("{{len .Tags}} {{eq .Size 12}} {{not .Config.User}}", "2 true true"),
             ("{{(index .Tags 0)}}{{println}}", "a:1\n"),
             ("{{printf \"%s-%d\" .Id .Size}}", "sha256:ab-12"),
+            ("{{printf \"%-10s|%5d\" .Id .Size}}", "sha256:ab |   12"),
+            ("{{.Id | printf \"%.3s\"}}", "sha"),
             ("{{json (split .Id \":\")}}", "[\"sha256\",\"ab\"]"),
             ("x  {{- .Size -}}  y", "x12y"),
             ("{{/* nothing */}}{{$.Size}}", "12"),

@@ -9,6 +9,8 @@ use serde_json::json;
 mod evaluate;
 #[path = "../../cli/src/template/parse.rs"]
 mod parse;
+#[path = "../../cli/src/template/printf.rs"]
+mod printf;
 
 fn render(text: &str, value: &serde_json::Value) -> Result<String, String> {
     evaluate::render(&parse::parse(text)?, value)

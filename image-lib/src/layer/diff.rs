@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::LayerError;
 use super::form::{DEVICE_XATTR, Form, OWNER_XATTR, recorded_device, recorded_owner};
 use super::whiteout::{OPAQUE_NAME, PREFIX, archived_xattr, is_host_xattr};
-use crate::fsroot::{Directory, FileKind, Metadata, Root, Times};
+use crate::fsroot::{Directory, Metadata, Root, Times};
 use crate::spec::Timestamp;
 use crate::tar::{Entry, EntryKind, Writer};
 
@@ -114,16 +114,7 @@ impl<W: Write> Diff<'_, W> {
         if name.as_bytes().starts_with(PREFIX) {
             return Err(refused("its name would be taken for a whiteout"));
         }
-        let kind = match metadata.kind {
-            // A socket is of no use without the process behind it.
-            FileKind::Socket => return Ok(()),
-            FileKind::File => EntryKind::File,
-            FileKind::Directory => EntryKind::Directory,
-            FileKind::Symlink => EntryKind::Symlink,
-            FileKind::CharacterDevice => EntryKind::CharacterDevice,
-            FileKind::BlockDevice => EntryKind::BlockDevice,
-            FileKind::Fifo => EntryKind::Fifo,
-        };
+        let Some(kind) = EntryKind::of(metadata.kind) else { return Ok(()) };
         let stored = parent.xattrs(name).map_err(LayerError::Upper)?;
         let has = |attribute: &[u8]| stored.iter().any(|(name, _)| name == attribute);
         if ["trusted", "user"].iter().any(|space| {

@@ -42,6 +42,7 @@ mod retain;
 mod scratch;
 mod select;
 mod unpack;
+mod workers;
 
 pub use blobs::Ingest;
 pub(crate) use blobs::check;

@@ -5,13 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::error::{At, reading};
 use super::layers::{TREE, dependent_name, independent_name, note_of};
 use super::partial::{Arriving, Follower};
-use super::{Event, Layer, Progress, Scratch, Store, StoreError};
+use super::{Event, Layer, Progress, Scratch, Store, StoreError, workers};
 use crate::blob::VerifiedReader;
 use crate::fsroot::Root;
 use crate::identity::{ChainId, DiffId, Digest};
@@ -198,33 +196,11 @@ impl Store {
         scratch: &Scratch,
         progress: &dyn Progress,
     ) -> Result<HashMap<DiffId, Unpacked>, StoreError> {
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let results = Mutex::new(Vec::new());
-        let work = || {
-            while !failed.load(Ordering::Relaxed) {
-                let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                let result = self.unpack_one(layer, staged, scratch, progress);
-                if result.is_err() {
-                    failed.store(true, Ordering::Relaxed);
-                }
-                let result = result.map(|unpacked| (layer.diff_id.clone(), unpacked));
-                // A thread that panicked has not left the list half-changed.
-                results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(result);
-            }
+        let unpack = |layer: &&Layer| {
+            let unpacked = self.unpack_one(layer, staged, scratch, progress);
+            unpacked.map(|unpacked| (layer.diff_id.clone(), unpacked))
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 1..threads.min(layers.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        results
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .into_iter()
-            .collect()
+        workers::map_all(layers, unpack, Result::is_err).into_iter().collect()
     }
 
     fn unpack_one(

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::Problem;
-use crate::fsroot::Xattr;
+use crate::fsroot::{FileKind, Xattr};
 use crate::spec::Timestamp;
 
 /// What an entry makes.
@@ -25,6 +25,21 @@ pub enum EntryKind {
     Directory,
     /// A named pipe.
     Fifo,
+}
+
+impl EntryKind {
+    /// What a file becomes in an archive. A socket is of no use without the process behind it.
+    pub(crate) fn of(kind: FileKind) -> Option<Self> {
+        Some(match kind {
+            FileKind::Socket => return None,
+            FileKind::File => Self::File,
+            FileKind::Directory => Self::Directory,
+            FileKind::Symlink => Self::Symlink,
+            FileKind::CharacterDevice => Self::CharacterDevice,
+            FileKind::BlockDevice => Self::BlockDevice,
+            FileKind::Fifo => Self::Fifo,
+        })
+    }
 }
 
 /// One entry.

@@ -5,9 +5,10 @@ use std::cmp::Ordering;
 use serde_json::{Value, json};
 
 use super::parse::{Node, Operand, Pipeline};
+use super::printf::printf;
 
 /// The most spaces that one word is padded with.
-const PAD_MAX: usize = 10_000;
+pub(super) const PAD_MAX: usize = 10_000;
 
 struct Scope<'v> {
     root: &'v Value,
@@ -22,7 +23,7 @@ pub(super) fn render(nodes: &[Node], value: &Value) -> Result<String, String> {
 }
 
 /// Go prints lists in brackets and maps with `map`.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".to_owned(),
         Value::String(text) => text.clone(),
@@ -278,26 +279,4 @@ fn compare(left: &Value, right: &Value) -> Result<Ordering, String> {
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
         _ => Err("incompatible types for comparison".to_owned()),
     }
-}
-
-/// `%s`, `%d`, `%v`, `%q` and `%%`; widths are not known.
-fn printf(format: &str, arguments: &[Value]) -> String {
-    let mut output = String::new();
-    let mut arguments = arguments.iter();
-    let mut characters = format.chars();
-    while let Some(character) = characters.next() {
-        match (character, character == '%') {
-            (_, true) => match characters.next() {
-                Some('%') => output.push('%'),
-                Some('q') => {
-                    output
-                        .push_str(&format!("{:?}", arguments.next().map(text).unwrap_or_default()));
-                }
-                Some(_) => output.push_str(&arguments.next().map(text).unwrap_or_default()),
-                None => output.push('%'),
-            },
-            (other, false) => output.push(other),
-        }
-    }
-    output
 }

@@ -3,14 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Damage, Finding, FsckOptions, Report};
 use crate::blob::Meter;
 use crate::identity::{Algorithm, Digest};
 use crate::store::error::At;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, workers};
 
 impl Store {
     pub(super) fn check_blobs(
@@ -68,27 +66,16 @@ fn orphan(store: &Path, path: &Path, report: &mut Report) {
 
 /// Reads all blobs, on as many threads as there are processors.
 fn damaged(blobs: &[(Digest, PathBuf, u64)]) -> Vec<(Digest, PathBuf, String)> {
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((digest, path, _)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let reason = match digest_of(path, digest.algorithm()) {
-                Ok(actual) if actual == *digest => continue,
-                Ok(actual) => format!("its bytes have the digest {actual}"),
-                Err(error) => error.to_string(),
-            };
-            let damage = (digest.clone(), path.clone(), reason);
-            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(damage);
-        }
+    let examine = |(digest, path, _): &(Digest, PathBuf, u64)| {
+        let reason = match digest_of(path, digest.algorithm()) {
+            Ok(actual) if actual == *digest => return None,
+            Ok(actual) => format!("its bytes have the digest {actual}"),
+            Err(error) => error.to_string(),
+        };
+        Some((digest.clone(), path.clone(), reason))
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(blobs.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let examined = workers::map_all(blobs, examine, |_| false);
+    let mut found: Vec<_> = examined.into_iter().flatten().collect();
     found.sort();
     found
 }
