@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use keel_image::build::arguments::BuildArguments;
 use keel_image::build::dockerfile::instruction::Command;
 use keel_image::build::dockerfile::{Dockerfile, parse};
-use keel_image::build::plan::plan;
+use keel_image::build::plan::{Scope, plan};
 use keel_image::build::state::StageState;
 use keel_image::build::{error::BuildError, metadata};
 use keel_image::spec::{ImageConfig, Platform};
@@ -38,8 +38,12 @@ fn carry_out(dockerfile: &Dockerfile, text: &str) {
     let platform = Platform::host();
     let Ok(arguments) = BuildArguments::new(&given, dockerfile, &platform, None) else { return };
     // Its own words as a trigger: what an image may bring along.
-    let mut triggers = |_: &str| Ok(vec![text.lines().last().unwrap_or_default().to_owned()]);
-    let plan = match plan(dockerfile, None, arguments.globals(), &mut triggers) {
+    let mut triggers = |_: &str, _: Option<&Platform>| {
+        Ok(vec![text.lines().last().unwrap_or_default().to_owned()])
+    };
+    let contexts = BTreeMap::new();
+    let scope = Scope { globals: arguments.globals(), contexts: &contexts };
+    let plan = match plan(dockerfile, None, scope, &mut triggers) {
         Ok(plan) => plan,
         Err(error) => return assert_tells_its_line(&error, lines),
     };
