@@ -24,7 +24,7 @@ const CALLS: &str = "openat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlin
     fsync,fdatasync,symlinkat,linkat,fchmodat,fchownat,utimensat,syncfs,copy_file_range";
 
 /// The commands that are killed, and what makes the store ready for each.
-const CASES: [(&[&str], &[&[&str]]); 6] = [
+const CASES: [(&[&str], &[&[&str]]); 7] = [
     (&["load", "-q", "-i", "two.tar"], &[&["rmi", "-f", "box:1", "small:1"]]),
     (&["import", "box.tar", "box:2"], &[&["rmi", "-f", "box:2"]]),
     (&["tag", "box:1", "box:3"], &[&["load", "-q", "-i", "two.tar"], &["rmi", "-f", "box:3"]]),
@@ -32,6 +32,10 @@ const CASES: [(&[&str], &[&[&str]]); 6] = [
     (
         &["build", "-q", "-t", "built:1", "context"],
         &[&["rmi", "-f", "built:1"], &["prune", "-f", "--grace", "0s"]],
+    ),
+    (
+        &["commit", "-m", "why", "bundle", "committed:1"],
+        &[&["load", "-q", "-i", "two.tar"], &["rmi", "-f", "committed:1"]],
     ),
     (&["prune", "-af", "--grace", "0s"], &[&["load", "-q", "-i", "two.tar"]]),
 ];
@@ -53,6 +57,10 @@ fn prepared() -> ImageStore {
     store.import(&store.beside("box.tar"), "box:1").succeeds();
     store.import(&store.beside("small.tar"), "small:1").succeeds();
     store.call(&["save", "-o", "two.tar", "box:1", "small:1"]).succeeds();
+    // What a container has changed.
+    store.call(&["bundle", "box:1", "bundle", "/bin/true"]).succeeds();
+    fs::write(store.beside("bundle/rootfs/a/new"), "new").expect("a file");
+    fs::remove_file(store.beside("bundle/rootfs/a/b/3")).expect("a file");
     store
 }
 
