@@ -89,6 +89,21 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// Mounts memory on the directory `target`: what is written there comes to no disk but by swapping.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn memory(target: &Path, bytes_max: u64) -> Result<Self, MountError> {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let options = format!("mode=700,size={bytes_max}");
+        let options = std::ffi::CString::new(options).ok();
+        mount("tmpfs", target, "tmpfs", flags, options.as_deref()).map_err(|errno| {
+            let (target, source) = (target.to_owned(), errno.into());
+            MountError::Mount { target, layers: 0, step: "mount memory", source }
+        })?;
+        Ok(Self { target: Some(target.to_owned()) })
+    }
+
     /// Where it is mounted.
     #[must_use]
     pub fn target(&self) -> &Path {

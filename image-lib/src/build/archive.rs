@@ -12,34 +12,21 @@ use super::error::StepError;
 use super::source_tree::{Selected, SourceTree};
 use super::transfer::{Copier, Destination};
 use crate::blob::Decoder;
-use crate::fsroot::{FileKind, FsError, Metadata};
+use crate::fsroot::{FileKind, Metadata};
 use crate::tar::{Entry, EntryKind, Limits, Reader};
 
 /// The size of a tar header.
 const HEADER_BYTES: usize = 512;
 
-/// Compressions that are archives to Docker and cannot be undone here.
-const FOREIGN: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz")];
-
 /// Whether the source is a file that holds an archive.
 ///
 /// # Errors
-/// The file cannot be read, or it is compressed in a way that cannot be undone here.
+/// The file cannot be read.
 pub fn is_archive(tree: &SourceTree, selected: &Selected) -> Result<bool, StepError> {
     let is_file =
         selected.entries.first().is_some_and(|entry| entry.metadata.kind == FileKind::File);
     if !is_file {
         return Ok(false);
-    }
-    let mut start = Vec::new();
-    let file = tree.root().open_file(&selected.path)?;
-    let failed = |error| FsError::new("read", &selected.path, error);
-    file.take(6).read_to_end(&mut start).map_err(failed)?;
-    if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return Err(refuse(
-            selected,
-            format!("{name} compression is not supported by this builder"),
-        ));
     }
     let file = tree.root().open_file(&selected.path)?;
     // What cannot be decompressed is no archive: it is copied as it is.

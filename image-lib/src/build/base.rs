@@ -63,15 +63,15 @@ impl Build<'_> {
     }
 
     fn unobtained(&self, name: &str, error: ObtainError) -> StepError {
+        let stages = self.dockerfile.stages.iter();
+        let names = stages.filter_map(|stage| stage.from.name.as_deref());
+        let near = did_you_mean(name, names).map(str::to_owned);
         if !matches!(
             error,
             ObtainError::Name { .. } | ObtainError::Store(StoreError::NoSuchImage { .. })
         ) {
-            return StepError::Obtain { name: name.to_owned(), source: Box::new(error) };
+            return StepError::Obtain { name: name.to_owned(), near, source: Box::new(error) };
         }
-        let stages = self.dockerfile.stages.iter();
-        let names = stages.filter_map(|stage| stage.from.name.as_deref());
-        let near = did_you_mean(name, names).map(str::to_owned);
         StepError::NoSuchImage { name: name.to_owned(), near }
     }
 

@@ -1,14 +1,17 @@
 //! The steps of `COPY` and `ADD`: what they select, what their key is, and the copying itself.
 
 use super::archive;
-use super::cache_key::KeyMaker;
+use super::cache::StepRecord;
+use super::cache_key::{CacheKey, KeyMaker};
 use super::dockerfile::expand::{Quotes, expand};
 use super::dockerfile::instruction::{Transfer, Verb};
 use super::error::StepError;
+use super::fetch::{check_checksum, is_remote};
 use super::file_mode::FileMode;
 use super::ignore::Ignore;
 use super::owner;
 use super::plan::Origin;
+use super::progress::Step;
 use super::source_tree::{Kept, Selected, SourceTree};
 use super::stage::StageBuilder;
 use super::transfer::{Changes, Copier, Destination};
@@ -33,6 +36,14 @@ struct Copy {
     unpack: bool,
     /// Whether the paths of sources are kept.
     parents: bool,
+    checksum: Option<String>,
+}
+
+/// A part of what is copied: a selection, and where its files are.
+struct Part<'p> {
+    tree: &'p SourceTree,
+    selected: &'p Selection,
+    unpack: bool,
 }
 
 /// What the sources of a copy select.
@@ -65,16 +76,19 @@ enum Files<'a> {
 
 impl<'a> StageBuilder<'a, '_> {
     pub(super) fn transfer(&mut self, transfer: &Transfer, text: &str) -> Result<(), StepError> {
-        refuse_unsupported(transfer)?;
         let copy = self.expand_transfer(transfer)?;
         let created_by = copy.history();
+        if transfer.verb == Verb::Add && copy.sources.iter().any(|source| is_remote(source)) {
+            return self.add_remote(transfer, &copy, text, created_by);
+        }
         match self.files(transfer)? {
             Files::Context(tree) => {
                 let selected = copy.select(tree)?;
                 let key = selected.add_to(self.copy_key("copy", &copy)).finish();
                 self.step(text, &key, created_by, |stage, _| {
                     let target = stage.target(&copy)?;
-                    stage.carry_out(&copy, &target, tree, &selected)?;
+                    let part = Part { tree, selected: &selected, unpack: copy.unpack };
+                    stage.carry_out(&copy, &target, &[part])?;
                     Ok(target)
                 })
             }
@@ -116,9 +130,81 @@ impl<'a> StageBuilder<'a, '_> {
                 return Ok((record, true));
             }
             let target = self.target(copy)?;
-            self.carry_out(copy, &target, &tree, &selected)?;
+            let part = Part { tree: &tree, selected: &selected, unpack: copy.unpack };
+            self.carry_out(copy, &target, &[part])?;
             Ok((self.commit(target, &[&quick, &slow])?, false))
         })();
+        self.finish_copy(step, record, created_by)
+    }
+
+    /// An `ADD` with sources that are elsewhere. With a checksum its result is known without them; without
+    /// one they are fetched, and their contents decide.
+    fn add_remote(
+        &mut self,
+        transfer: &Transfer,
+        copy: &Copy,
+        text: &str,
+        created_by: String,
+    ) -> Result<(), StepError> {
+        let checksum = copy.checksum.as_deref();
+        if let Some(checksum) = checksum {
+            let [source] = copy.sources.as_slice() else {
+                let text = "--checksum requires a single source that is a URL or a repository";
+                return Err(StepError::Value(text.to_owned()));
+            };
+            check_checksum(checksum, source)?;
+        }
+        let flags = [u8::from(transfer.unpack.unwrap_or(false)), u8::from(transfer.keep_git_dir)];
+        let remote_key = |kind| self.copy_key(kind, copy).part("remote", flags);
+        let quick = checksum.map(|checksum| {
+            let key = remote_key("add-remote").parts("sources", &copy.sources);
+            key.part("checksum", checksum).finish()
+        });
+        let key = remote_key("add");
+        let step = self.begin(text);
+        if let Some(record) = quick.as_ref().and_then(|key| self.cached(key)) {
+            return self.finish_copy(step, Ok((record, true)), created_by);
+        }
+        let record = (|| {
+            let mut fetched = Vec::new();
+            for source in &copy.sources {
+                let here = is_remote(source);
+                let here =
+                    here.then(|| self.build.fetch(source, transfer, checksum)).transpose()?;
+                fetched.push(here);
+            }
+            let context = self.build.tree(None)?;
+            let mut selections = Vec::new();
+            for (source, here) in copy.sources.iter().zip(&fetched) {
+                let (tree, path) =
+                    here.as_ref().map_or((context, source), |here| (&here.tree, &here.path));
+                let selected = Selection::Plain(tree.select(path, &copy.exclude)?);
+                let unpack = if here.is_some() { transfer.unpack } else { Some(copy.unpack) };
+                selections.push((tree, selected, unpack.unwrap_or(false)));
+            }
+            let slow = selections.iter().fold(key, |key, (_, part, _)| part.add_to(key)).finish();
+            let keys: Vec<&CacheKey> = quick.iter().chain([&slow]).collect();
+            if let Some(record) = self.cached(&slow) {
+                return Ok((record, true));
+            }
+            let parts: Vec<Part<'_>> = selections
+                .iter()
+                .map(|(tree, selected, unpack)| Part { tree, selected, unpack: *unpack })
+                .collect();
+            let target = self.target(copy)?;
+            self.carry_out(copy, &target, &parts)?;
+            Ok((self.commit(target, &keys)?, false))
+        })();
+        self.finish_copy(step, record, created_by)
+    }
+
+    /// Ends a step whose result was found or made.
+    fn finish_copy(
+        &mut self,
+        step: Step,
+        record: Result<(StepRecord, bool), StepError>,
+        created_by: String,
+    ) -> Result<(), StepError> {
         match record {
             Ok((record, was_cached)) => {
                 if was_cached {
@@ -163,10 +249,11 @@ impl<'a> StageBuilder<'a, '_> {
         let word = |word: &String| Ok::<_, StepError>(self.state.expand(word, escape)?.text);
         let optional = |text: &Option<String>| text.as_ref().map(word).transpose();
         let sources = transfer.sources.iter().map(word).collect::<Result<Vec<_>, _>>()?;
-        if transfer.verb == Verb::Add
-            && let Some(remote) = sources.iter().find(|source| is_remote(source))
-        {
-            return Err(StepError::Unsupported { what: format!("ADD of the URL {remote}") });
+        let checksum = optional(&transfer.checksum)?;
+        let is_local = |source: &String| !is_remote(source);
+        if checksum.is_some() && sources.iter().all(is_local) {
+            let text = "--checksum can only be given for a URL or a repository";
+            return Err(StepError::Value(text.to_owned()));
         }
         let destination_text = word(&transfer.destination)?;
         let mut documents = Vec::new();
@@ -199,6 +286,7 @@ impl<'a> StageBuilder<'a, '_> {
             exclude_texts: transfer.exclude.clone(),
             link: transfer.link,
             parents: transfer.parents,
+            checksum,
             unpack: transfer.verb == Verb::Add && transfer.unpack.unwrap_or(true),
         })
     }
@@ -227,15 +315,15 @@ impl<'a> StageBuilder<'a, '_> {
         &self,
         copy: &Copy,
         target: &Workspace,
-        tree: &SourceTree,
-        selected: &Selection,
+        parts: &[Part<'_>],
     ) -> Result<(), StepError> {
         let root = target.root();
         let owner = match &copy.chown {
             None => None,
             Some(text) => Some(self.owner(copy, target, text)?),
         };
-        let several = selected.len() + copy.documents.len() > 1 && !copy.parents;
+        let count: usize = parts.iter().map(|part| part.selected.len()).sum();
+        let several = count + copy.documents.len() > 1 && !copy.parents;
         if several && !copy.destination.is_directory {
             let found = root.metadata(&copy.destination.path)?;
             if found.is_none_or(|found| found.kind != FileKind::Directory) {
@@ -248,19 +336,21 @@ impl<'a> StageBuilder<'a, '_> {
         }
         let changes = Changes { owner, mode: copy.mode.clone(), epoch: self.build.epoch };
         let mut copier = Copier::new(root, &changes);
-        match selected {
-            Selection::Plain(selected) => {
-                for source in selected {
-                    if copy.unpack && archive::is_archive(tree, source)? {
-                        archive::extract(&mut copier, tree, source, &copy.destination)?;
-                    } else {
-                        copier.copy(tree, source, &copy.destination)?;
+        for Part { tree, selected, unpack } in parts {
+            match selected {
+                Selection::Plain(selected) => {
+                    for source in selected {
+                        if *unpack && archive::is_archive(tree, source)? {
+                            archive::extract(&mut copier, tree, source, &copy.destination)?;
+                        } else {
+                            copier.copy(tree, source, &copy.destination)?;
+                        }
                     }
                 }
-            }
-            Selection::WithParents(kept) => {
-                for source in kept {
-                    copier.copy_with_parents(tree, source, &copy.destination)?;
+                Selection::WithParents(kept) => {
+                    for source in kept {
+                        copier.copy_with_parents(tree, source, &copy.destination)?;
+                    }
                 }
             }
         }
@@ -300,7 +390,8 @@ impl Copy {
 
     fn history(&self) -> String {
         let mut text = self.verb.word().to_owned();
-        for (flag, value) in [("chown", &self.chown), ("chmod", &self.chmod)] {
+        let flags = [("chown", &self.chown), ("chmod", &self.chmod), ("checksum", &self.checksum)];
+        for (flag, value) in flags {
             if let Some(value) = value {
                 text.push_str(&format!(" --{flag}={value}"));
             }
@@ -313,21 +404,4 @@ impl Copy {
         }
         format!("{text} {} # buildkit", self.destination_text)
     }
-}
-
-fn is_remote(source: &str) -> bool {
-    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
-    schemes.iter().any(|scheme| source.starts_with(scheme))
-}
-
-fn refuse_unsupported(transfer: &Transfer) -> Result<(), StepError> {
-    let word = transfer.verb.word();
-    let unsupported = |flag: &str| StepError::Unsupported { what: format!("{word} {flag}") };
-    if transfer.checksum.is_some() {
-        return Err(unsupported("--checksum (it belongs to URLs)"));
-    }
-    if transfer.keep_git_dir {
-        return Err(unsupported("--keep-git-dir"));
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::dockerfile::DockerfileError;
 use super::ignore::IgnoreError;
+use super::remote::RemoteError;
 use crate::bundle::BundleError;
 use crate::copy::CopyError;
 use crate::export::ExportError;
@@ -75,6 +76,12 @@ pub enum BuildError {
         /// Why not.
         reason: String,
     },
+    /// The checks that `# check=error=true` made binding have found something.
+    #[error("lint violation found for rules: {rules}")]
+    Check {
+        /// The rules, in order of their names.
+        rules: String,
+    },
     /// The store refused.
     #[error("cannot store the image")]
     Store(#[source] StoreError),
@@ -134,9 +141,44 @@ pub enum StepError {
     Obtain {
         /// The name, as the Dockerfile has it.
         name: String,
+        /// A stage with nearly that name.
+        near: Option<String>,
         /// What store and registry say.
         #[source]
         source: Box<ObtainError>,
+    },
+    /// A source of `ADD` cannot be fetched.
+    #[error("cannot fetch {url}")]
+    Fetch {
+        /// The source.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<RemoteError>,
+    },
+    /// A `RUN` wants what the caller has not allowed.
+    #[error("security.insecure is not allowed")]
+    Insecure,
+    /// A secret must be there, and nobody gave it.
+    #[error("secret {id}: not found")]
+    NoSecret {
+        /// Its name.
+        id: String,
+    },
+    /// A secret cannot be read.
+    #[error("cannot read the secret {id}")]
+    SecretUnread {
+        /// Its name.
+        id: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An agent must be there, and nobody gave it.
+    #[error("ssh agent {id}: not found")]
+    NoAgent {
+        /// Its name.
+        id: String,
     },
     /// An image of a layout cannot be read.
     #[error("cannot take the image of the layout {place}")]
@@ -268,13 +310,20 @@ impl StepError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuchImage { near: Some(near), .. } => {
+            Self::NoSuchImage { near: Some(near), .. } | Self::Obtain { near: Some(near), .. } => {
                 Some(format!("did you mean the stage {near}?"))
             }
             Self::NoSuchImage { name, near: None } => Some(format!(
                 "the store holds no {name}; bring it in with `keel-image pull`, `load` or `import`"
             )),
             Self::Obtain { source, .. } => source.hint(),
+            Self::Insecure => Some("allow it with --allow security.insecure".to_owned()),
+            Self::NoSecret { id } => Some(format!("give it with --secret id={id},src=FILE")),
+            Self::NoAgent { id } => Some(format!("give it with --ssh {id}=SOCKET")),
+            Self::Fetch { source, .. } => match source.as_ref() {
+                RemoteError::Registry(error) => error.hint(),
+                _ => None,
+            },
             Self::Emulation { .. } => Some(
                 "start the stage with FROM --platform=$BUILDPLATFORM and have it make the program for \
                  the other platform, as compilers do"

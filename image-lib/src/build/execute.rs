@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::StepError;
+use super::start;
 
 /// Runs one container to its end.
 ///
@@ -102,7 +103,8 @@ impl RuntimeExecutor {
         let (verb, flags) = words.split_at(1);
         command.args(verb).args(flags.iter().filter(|word| word.starts_with('-')));
         command.arg(execution.id).args(flags.iter().filter(|word| !word.starts_with('-')));
-        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let started = start::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let _ = started.and_then(|mut child| child.wait());
     }
 
     fn failure(&self, reason: impl Into<String>) -> StepError {
@@ -130,10 +132,7 @@ impl Executor for RuntimeExecutor {
         let (reader, stdout, stderr) = piped.map_err(|error| self.failure(error.to_string()))?;
         let mut command = self.command(execution);
         command.arg("run").arg("--bundle").arg(execution.bundle).arg(execution.id);
-        let mut child = command
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
+        let mut child = start::spawn(command.stdout(stdout).stderr(stderr))
             .map_err(|error| self.failure(error.to_string()))?;
         // The command's ends of the pipe would keep it open for ever.
         drop(command);

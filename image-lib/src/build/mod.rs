@@ -62,11 +62,14 @@ pub mod cache_key;
 pub mod cache_usage;
 mod copy;
 pub mod execute;
+mod fetch;
 mod run;
 mod run_mount;
+mod run_secret;
 mod share;
 pub mod shared_cache;
 mod stage;
+mod start;
 pub mod stub;
 pub mod workspace;
 

@@ -11,6 +11,7 @@ use super::dockerfile::{self, Dockerfile};
 use super::error::BuildError;
 use super::options::BuildOptions;
 use super::plan::{Plan, Scope, plan};
+use super::solve::parse_for;
 use crate::spec::Platform;
 
 /// A stage that can be built.
@@ -45,7 +46,7 @@ pub struct Outline {
 /// The context or the Dockerfile cannot be read or understood.
 pub fn read_dockerfile(options: &BuildOptions) -> Result<Dockerfile, BuildError> {
     let (name, text) = Context::dockerfile(options.context.as_deref(), &options.dockerfile)?;
-    Ok(dockerfile::parse(&name, &text)?)
+    parse_for(options, &name, &text)
 }
 
 /// The stages of a Dockerfile.

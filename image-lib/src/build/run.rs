@@ -39,12 +39,13 @@ struct Invocation {
     args: Vec<String>,
     /// A script that is lent to the command: its name and text.
     script: Option<(String, String)>,
+    is_insecure: bool,
 }
 
 impl StageBuilder<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, text: &str) -> Result<(), StepError> {
-        if run.insecure {
-            return Err(StepError::Unsupported { what: "RUN --security=insecure".to_owned() });
+        if run.insecure && !self.build.options.allow_insecure {
+            return Err(StepError::Insecure);
         }
         if let Some(device) = run.devices.first() {
             return Err(StepError::Unsupported { what: format!("RUN --device={device}") });
@@ -65,6 +66,7 @@ impl StageBuilder<'_, '_> {
                 .part("script", invocation.script.as_ref().map_or("", |(_, text)| text))
                 .part("hostname", HOSTNAME),
         );
+        let key = if run.insecure { key.part("security", "insecure") } else { key };
         let key = self.add_surroundings(key);
         let created_by = self.run_history(&invocation);
         self.step(text, &key.finish(), created_by, |stage, step| {
@@ -107,13 +109,14 @@ impl StageBuilder<'_, '_> {
     fn invocation(&self, run: &Run) -> Invocation {
         let text = match &run.command {
             CommandLine::Exec(words) => {
-                return Invocation { args: words.clone(), script: None };
+                let (args, is_insecure) = (words.clone(), run.insecure);
+                return Invocation { args, script: None, is_insecure };
             }
             CommandLine::Shell(text) => text,
         };
         let (command, script) = match run.heredocs.as_slice() {
             [] => (text.clone(), None),
-            [only] if heredoc::marker(text).is_some() => {
+            [only] if heredoc::is_whole(text) => {
                 let content = only.content();
                 if content.starts_with("#!") {
                     let path = format!("{SCRIPT_DIRECTORY}/{}", only.name);
@@ -133,7 +136,7 @@ impl StageBuilder<'_, '_> {
         };
         let mut args = self.state.shell();
         args.push(command);
-        Invocation { args, script }
+        Invocation { args, script, is_insecure: run.insecure }
     }
 
     /// `RUN [|N NAME=value …] words # buildkit`.
@@ -164,15 +167,19 @@ impl StageBuilder<'_, '_> {
             mounts.push(lend_script(&workspace, name, text)?);
         }
         // Locks of caches are held until the command has ended.
-        let (lent_mounts, _locks) = lent.mounts(self, &workspace)?;
+        let (lent_mounts, _held) = lent.mounts(self, &workspace)?;
         mounts.extend(lent_mounts);
         let workspace = match stub::make(&workspace, &targets(&mounts))? {
             Some(directory) => workspace.with_lower(directory)?,
             None => workspace,
         };
         let id = container_id(&workspace);
-        let spec = self.spec(&workspace, invocation, network, mounts, &id)?;
-        write(&workspace.bundle().join("config.json"), &spec)?;
+        let spec = self.spec(&workspace, invocation, network, (mounts, lent), &id)?;
+        let file = workspace.bundle().join("config.json");
+        write(&file, &[])?;
+        // Secrets may be among the variables.
+        set_mode(&file, 0o600)?;
+        write(&file, &spec)?;
         let state = workspace.directory("state")?;
         let cancelled = || self.build.is_cancelled();
         let execution =
@@ -211,7 +218,7 @@ impl StageBuilder<'_, '_> {
         workspace: &Workspace,
         invocation: &Invocation,
         network: Network,
-        mounts: Vec<Mount>,
+        (mounts, lent): (Vec<Mount>, &Lent),
         id: &str,
     ) -> Result<Vec<u8>, StepError> {
         let mut config = self.state.image.execution();
@@ -221,7 +228,11 @@ impl StageBuilder<'_, '_> {
                 environment.set(name, value);
             }
         }
+        for (name, value) in lent.variables() {
+            environment.set(name, &value);
+        }
         config.env = environment.entries();
+        let is_insecure = invocation.is_insecure;
         let privilege = bundle::Privilege::of_this_process();
         // Where an ordinary user's cgroups are is the runtime's affair.
         let is_root = privilege == bundle::Privilege::Root;
@@ -236,11 +247,17 @@ impl StageBuilder<'_, '_> {
             mounts,
             rlimits: self.build.options.rlimits.clone(),
             shm_bytes: self.build.options.shm_bytes,
+            cap_add: if is_insecure { vec!["ALL".to_owned()] } else { Vec::new() },
+            seccomp: if is_insecure {
+                bundle::Seccomp::Unconfined
+            } else {
+                bundle::Seccomp::Default
+            },
             cgroups_path: is_root.then(|| format!("/{id}")),
             ..bundle::Options::default()
         };
         let spec = bundle::Spec::new(&config, workspace.root(), &options)?.to_json();
-        Ok(with_umask(spec))
+        Ok(adjusted(spec, is_insecure))
     }
 }
 
@@ -260,13 +277,17 @@ fn is_emulated(platform: &Platform) -> bool {
     })
 }
 
-/// Gives the command Docker's umask. A runtime would hand on the caller's, and what a build makes
-/// must not depend on who builds.
-fn with_umask(spec: Vec<u8>) -> Vec<u8> {
+/// Gives the command Docker's umask: a runtime would hand on the caller's, and what a build makes must not
+/// depend on who builds. An insecure one sees all of `/proc` and `/sys`.
+fn adjusted(spec: Vec<u8>, is_insecure: bool) -> Vec<u8> {
     const UMASK: u32 = 0o022;
     let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&spec) else { return spec };
     if let Some(user) = value.pointer_mut("/process/user") {
         user["umask"] = UMASK.into();
+    }
+    if is_insecure && let Some(linux) = value.get_mut("linux").and_then(|l| l.as_object_mut()) {
+        linux.remove("maskedPaths");
+        linux.remove("readonlyPaths");
     }
     serde_json::to_vec(&value).unwrap_or(spec)
 }

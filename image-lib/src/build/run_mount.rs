@@ -12,6 +12,7 @@ use super::error::StepError;
 use super::ignore::Ignore;
 use super::plan::Origin;
 use super::run::bind;
+use super::run_secret::{AGENT_VARIABLE, Agent, Secret, number};
 use super::solve::cache_directory;
 use super::source_tree::{Selected, SourceTree};
 use super::stage::StageBuilder;
@@ -20,6 +21,7 @@ use super::workspace::Workspace;
 use crate::bundle;
 use crate::fsroot::{FsError, Root};
 use crate::identity::Digest;
+use crate::snapshot;
 
 /// Everything that is lent to one command.
 pub(super) struct Lent(Vec<Loan>);
@@ -45,6 +47,8 @@ enum What {
         read_only: bool,
     },
     Cache {
+        /// What it holds when it is new.
+        first: Option<Box<What>>,
         directory: PathBuf,
         /// What the user calls it.
         id: String,
@@ -56,7 +60,18 @@ enum What {
     Tmpfs {
         size: Option<String>,
     },
+    Secret(Secret),
+    Agent(Agent),
 }
+
+/// What must live until the command has ended.
+pub(super) struct Held {
+    _locks: Vec<File>,
+    _memory: Option<snapshot::Mount>,
+}
+
+/// The memory that the secrets of one command may take.
+const SECRETS_BYTES_MAX: u64 = 64 << 20;
 
 /// What happens when two commands want the same cache.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,17 +86,24 @@ enum Access {
 impl StageBuilder<'_, '_> {
     /// Reads the mounts of `run` and finds what they show.
     pub(super) fn lent(&self, run: &Run) -> Result<Lent, StepError> {
-        run.mounts.iter().map(|mount| self.loan(mount)).collect::<Result<_, _>>().map(Lent)
+        let loans = run.mounts.iter().enumerate();
+        loans.map(|(index, mount)| self.loan(mount, index)).collect::<Result<_, _>>().map(Lent)
     }
 
-    fn loan(&self, mount: &Mount) -> Result<Loan, StepError> {
-        if matches!(mount.kind, MountKind::Secret | MountKind::Ssh) {
-            let what = format!("RUN --mount=type={}", mount.kind.word());
-            return Err(StepError::Unsupported { what });
+    fn loan(&self, mount: &Mount, index: usize) -> Result<Loan, StepError> {
+        match mount.kind {
+            MountKind::Secret => {
+                let secret = self.secret(mount)?;
+                let target = secret.target.clone().unwrap_or_default();
+                return Ok(Loan { target, what: What::Secret(secret) });
+            }
+            MountKind::Ssh => {
+                let agent = self.agent(mount, index)?;
+                return Ok(Loan { target: agent.target.clone(), what: What::Agent(agent) });
+            }
+            _ => {}
         }
-        let word =
-            |text: &String| Ok::<_, StepError>(self.state.expand(text, self.build.escape())?.text);
-        let optional = |text: &Option<String>| text.as_ref().map(word).transpose();
+        let optional = |text: &Option<String>| self.expand_optional(text);
         let target = optional(&mount.target)?.unwrap_or_default();
         let target = absolute_path(self.state.working_directory(), &target);
         if target == "/" {
@@ -92,12 +114,8 @@ impl StageBuilder<'_, '_> {
             MountKind::Bind => self.bind(mount, source.as_deref().unwrap_or("/"))?,
             MountKind::Tmpfs => What::Tmpfs { size: optional(&mount.size)? },
             _ => {
-                if mount.from.is_some() || source.is_some() {
-                    let what = "RUN --mount=type=cache with from or source".to_owned();
-                    return Err(StepError::Unsupported { what });
-                }
                 let id = optional(&mount.id)?.unwrap_or_else(|| target.clone());
-                self.cache_loan(mount, &id)?
+                self.cache_loan(mount, &id, source.as_deref().unwrap_or("/"))?
             }
         };
         Ok(Loan { target, what })
@@ -133,7 +151,7 @@ impl StageBuilder<'_, '_> {
         Ok(What::Context { name: name.cloned(), selected, read_only })
     }
 
-    fn cache_loan(&self, mount: &Mount, id: &str) -> Result<What, StepError> {
+    fn cache_loan(&self, mount: &Mount, id: &str, source: &str) -> Result<What, StepError> {
         let access = match mount.sharing.as_deref() {
             None | Some("shared") => Access::Shared,
             Some("private") => Access::Private,
@@ -143,13 +161,17 @@ impl StageBuilder<'_, '_> {
                 return Err(StepError::Value(text));
             }
         };
-        let number = |text: &Option<String>, radix, default| match text {
-            None => Ok(default),
-            Some(text) => u32::from_str_radix(text, radix)
-                .map_err(|_| StepError::Value(format!("invalid number {text:?} in --mount"))),
+        // A cache that begins with files is another one for each beginning.
+        let (name, first) = match &mount.from {
+            None => (Digest::of(id.as_bytes()), None),
+            Some(_) => {
+                let first = Loan { target: String::new(), what: self.bind(mount, source)? };
+                let key = first.add_to_key(KeyMaker::new("cache").part("id", id)).finish();
+                (Digest::of(key.to_string().as_bytes()), Some(Box::new(first.what)))
+            }
         };
-        let name = Digest::of(id.as_bytes());
         Ok(What::Cache {
+            first,
             directory: cache_directory(self.build.store).join("mounts").join(name.hex()),
             id: id.to_owned(),
             access,
@@ -163,19 +185,20 @@ impl StageBuilder<'_, '_> {
 impl Lent {
     /// What the command can see goes into its key; the contents of caches do not.
     pub(super) fn add_to_key(&self, key: KeyMaker) -> KeyMaker {
-        self.0.iter().fold(key, |key, loan| {
-            let key = key.part("mount", &loan.target);
-            match &loan.what {
-                What::Context { selected, read_only, .. } => {
-                    key.part("bind", [u8::from(*read_only)]).contents(selected)
-                }
-                What::Rootfs { selected, read_only, .. } => {
-                    key.part("bind", [u8::from(*read_only)]).contents(selected)
-                }
-                What::Cache { .. } => key.part("cache", ""),
-                What::Tmpfs { size } => key.part("tmpfs", size.as_deref().unwrap_or_default()),
-            }
-        })
+        self.0.iter().fold(key, |key, loan| loan.add_to_key(key))
+    }
+
+    /// Variables with their values that are for this command alone.
+    pub(super) fn variables(&self) -> Vec<(&str, String)> {
+        let secrets = self.0.iter().filter_map(|loan| match &loan.what {
+            What::Secret(secret) => secret.variable(),
+            _ => None,
+        });
+        let agent = self.0.iter().find_map(|loan| match &loan.what {
+            What::Agent(agent) if agent.socket.is_some() => Some(agent.target.clone()),
+            _ => None,
+        });
+        secrets.chain(agent.map(|target| (AGENT_VARIABLE, target))).collect()
     }
 
     /// The mounts for the container's configuration, and what must live until it has ended.
@@ -183,11 +206,26 @@ impl Lent {
         &self,
         stage: &StageBuilder<'_, '_>,
         workspace: &Workspace,
-    ) -> Result<(Vec<bundle::Mount>, Vec<File>), StepError> {
+    ) -> Result<(Vec<bundle::Mount>, Held), StepError> {
         let mut mounts = Vec::new();
-        let mut locks = Vec::new();
+        let mut held = Held { _locks: Vec::new(), _memory: None };
+        let mut memory = None;
+        if self.0.iter().any(|loan| matches!(loan.what, What::Secret(_))) {
+            let directory = workspace.directory("secrets")?;
+            held._memory = Some(snapshot::Mount::memory(&directory, SECRETS_BYTES_MAX)?);
+            memory = Some(directory);
+        }
         for (index, loan) in self.0.iter().enumerate() {
             mounts.push(match &loan.what {
+                What::Secret(secret) => {
+                    let directory = memory.as_deref().unwrap_or(Path::new(""));
+                    let Some(file) = secret.write(directory, index)? else { continue };
+                    bind(&file, &loan.target, true)
+                }
+                What::Agent(agent) => {
+                    let Some(socket) = &agent.socket else { continue };
+                    bind(socket, &loan.target, true)
+                }
                 What::Context { name, selected, read_only } => {
                     let directory = workspace.directory(&format!("mount-{index}"))?;
                     let tree = stage.build.tree(name.as_deref())?;
@@ -209,16 +247,63 @@ impl Lent {
                         options,
                     }
                 }
-                What::Cache { directory, id, access, mode, owner, read_only } => {
+                What::Cache { first, directory, id, access, mode, owner, read_only } => {
                     let own = || workspace.directory(&format!("mount-{index}"));
+                    if let Some(first) = first.as_deref().filter(|_| !directory.exists()) {
+                        let from = workspace.directory(&format!("first-{index}"))?;
+                        begin_cache(stage, first, &from, directory)?;
+                    }
                     let (path, lock) = open_cache(directory, *access, *mode, *owner, own)?;
                     note_mount(directory, id);
-                    locks.extend(lock);
+                    held._locks.extend(lock);
                     bind(&path, &loan.target, *read_only)
                 }
             });
         }
-        Ok((mounts, locks))
+        Ok((mounts, held))
+    }
+}
+
+impl Loan {
+    fn add_to_key(&self, key: KeyMaker) -> KeyMaker {
+        let key = key.part("mount", &self.target);
+        match &self.what {
+            What::Context { selected, read_only, .. }
+            | What::Rootfs { selected, read_only, .. } => {
+                key.part("bind", [u8::from(*read_only)]).contents(selected)
+            }
+            What::Cache { .. } => key.part("cache", ""),
+            What::Tmpfs { size } => key.part("tmpfs", size.as_deref().unwrap_or_default()),
+            // Their values are no part of it, nor whether there are any.
+            What::Secret(secret) => {
+                key.part("secret", &secret.id).parts("variable", secret.variable.iter())
+            }
+            What::Agent(agent) => key.part("agent", &agent.id),
+        }
+    }
+}
+
+/// Fills a new cache with what it begins with. Where two do so at once, the first wins.
+fn begin_cache(
+    stage: &StageBuilder<'_, '_>,
+    first: &What,
+    scratch: &Path,
+    directory: &Path,
+) -> Result<(), StepError> {
+    let files = match first {
+        What::Context { name, selected, .. } => {
+            copy_out(stage.build.tree(name.as_deref())?, selected, scratch)?
+        }
+        What::Rootfs { source, selected, .. } => {
+            copy_out(&SourceTree::rootfs(source.try_root()?), selected, scratch)?
+        }
+        _ => return Ok(()),
+    };
+    let failed = |error| FsError::new("create directory", directory, error);
+    directory.parent().map_or(Ok(()), make_private).map_err(failed)?;
+    match std::fs::rename(&files, directory) {
+        Err(_) if directory.exists() => Ok(()),
+        renamed => Ok(renamed.map_err(failed)?),
     }
 }
 

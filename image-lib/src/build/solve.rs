@@ -11,8 +11,8 @@ use super::base::Images;
 use super::cache::{BuildCache, StepRecord};
 use super::cache_key::{CacheKey, KeyMaker};
 use super::context::{Context, open_named};
-use super::dockerfile::instruction::Command;
-use super::dockerfile::{self, Dockerfile};
+use super::dockerfile::instruction::{Command, Verb};
+use super::dockerfile::{self, Dockerfile, DockerfileError, Place};
 use super::error::{BuildError, StepError};
 use super::execute::Executor;
 use super::options::NamedContext;
@@ -74,7 +74,7 @@ pub fn solve(
     let directory = options.context.as_deref().unwrap_or(nothing.path());
     let kept = Some(&cache).filter(|_| options.context.is_some() && options.context_name.is_none());
     let opened = Context::open(directory, &options.dockerfile, kept).and_then(|context| {
-        let dockerfile = dockerfile::parse(&context.dockerfile_name, &context.dockerfile_text)?;
+        let dockerfile = parse_for(options, &context.dockerfile_name, &context.dockerfile_text)?;
         Ok((context, dockerfile))
     });
     let (context, dockerfile) = match opened {
@@ -85,8 +85,13 @@ pub fn solve(
         }
     };
     reporter.done(step);
-    for warning in &dockerfile.warnings {
-        reporter.warning(&warning.to_string());
+    let mut findings = dockerfile.warnings.clone();
+    findings.extend(ignored_sources(&dockerfile, &context.tree));
+    for finding in &findings {
+        reporter.warning(&finding.to_string());
+    }
+    if dockerfile.findings_are_errors() && !findings.is_empty() {
+        return Err(binding(&findings));
     }
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let target = options.target.as_deref();
@@ -127,6 +132,47 @@ pub fn solve(
     let state = state?;
     build.warn_of_unused_arguments(&plan);
     Ok(build.finish_image(&state))
+}
+
+/// Reads the Dockerfile of a build, whose arguments may say which checks hold.
+pub(super) fn parse_for(
+    options: &BuildOptions,
+    name: &str,
+    text: &str,
+) -> Result<Dockerfile, BuildError> {
+    const CHECK: &str = "BUILDKIT_DOCKERFILE_CHECK";
+    let mut dockerfile = dockerfile::parse(name, text)?;
+    if let Some(text) = options.arguments.get(CHECK) {
+        let refused = |reason| BuildError::Option { option: CHECK.to_owned(), reason };
+        dockerfile.check_by(text).map_err(refused)?;
+    }
+    Ok(dockerfile)
+}
+
+/// The rules of findings that end the build.
+fn binding(findings: &[DockerfileError]) -> BuildError {
+    let names = findings.iter().filter_map(|finding| finding.message.split(':').next());
+    let names: BTreeSet<&str> = names.collect();
+    BuildError::Check { rules: names.into_iter().collect::<Vec<_>>().join(", ") }
+}
+
+/// Sources of copies that `.dockerignore` leaves out.
+fn ignored_sources(dockerfile: &Dockerfile, tree: &SourceTree) -> Vec<DockerfileError> {
+    let instructions = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let mut found = Vec::new();
+    for instruction in instructions {
+        let Command::Transfer(transfer) = &instruction.command else { continue };
+        if transfer.from.is_some() {
+            continue;
+        }
+        let word = if transfer.verb == Verb::Copy { "Copy" } else { "Add" };
+        for source in transfer.sources.iter().filter(|source| tree.leaves_out(source)) {
+            let text =
+                format!("Attempting to {word} file {source:?} that is excluded by .dockerignore");
+            found.extend(dockerfile.finding(instruction.place, "CopyIgnoredFile", &text));
+        }
+    }
+    found
 }
 
 /// The directories that the plan takes files from by a name.
@@ -171,6 +217,13 @@ impl Build<'_> {
     /// Whether the build is over: a stage failed, or the caller wants no more of it.
     pub(super) fn is_cancelled(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.options.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Tells what a check found that needs values.
+    pub(super) fn find(&self, place: Place, rule: &str, text: &str) -> Result<(), BuildError> {
+        let Some(finding) = self.dockerfile.finding(place, rule, text) else { return Ok(()) };
+        self.reporter.warning(&finding.to_string());
+        if self.dockerfile.findings_are_errors() { Err(binding(&[finding])) } else { Ok(()) }
     }
 
     pub(super) fn begin(&self, title: &str) -> Step {

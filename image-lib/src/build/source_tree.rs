@@ -177,6 +177,17 @@ impl SourceTree {
         Ok(found)
     }
 
+    /// Whether `.dockerignore` leaves out the path `source`, which is no pattern, with all below it.
+    #[must_use]
+    pub fn leaves_out(&self, source: &str) -> bool {
+        let path = clean_source(source);
+        !path.is_empty()
+            && !has_wildcards(&path)
+            && !path.contains('$')
+            && self.ignore.judge_path(&path).ignored
+            && !self.ignore.may_admit_below(&path)
+    }
+
     /// Keeps what was learned of unchanged files. Losing it costs time only, so that a failure to
     /// write is no error of the build.
     pub fn save_stat_cache(&self) {

@@ -28,6 +28,8 @@ pub(super) struct StageBuilder<'a, 'b> {
     pub(super) state: StageState,
     /// The platform of the stage.
     pub(super) platform: Platform,
+    /// The platform that its base image says it is for.
+    base_platform: Option<Platform>,
     steps_begun: usize,
     /// Whether every step is done anew.
     is_uncached: bool,
@@ -42,10 +44,19 @@ pub(super) fn build_stage(
     let platform = plan.platform.clone().unwrap_or_else(|| build.platform.clone());
     let state = StageState::scratch(&platform);
     let is_uncached = build.is_uncached(plan);
-    let mut builder = StageBuilder { build, plan, state, platform, steps_begun: 0, is_uncached };
+    let mut builder = StageBuilder {
+        build,
+        plan,
+        state,
+        platform,
+        base_platform: None,
+        steps_begun: 0,
+        is_uncached,
+    };
     builder
         .start(&from.text)
         .map_err(|source| step_error(build.dockerfile, from.place.line, &from.text, source))?;
+    builder.check_base_platform()?;
     for instruction in &plan.instructions {
         let line = instruction.place.line;
         let begun = builder.steps_begun;
@@ -59,9 +70,8 @@ pub(super) fn build_stage(
         })?;
         for (name, near) in builder.state.take_unset() {
             let near = near.map_or(String::new(), |near| format!(" (did you mean ${near}?)"));
-            let file = build.dockerfile.source.name();
-            let text = format!("{file}:{line}: usage of undefined variable '${name}'{near}");
-            build.reporter.warning(&text);
+            let text = format!("Usage of undefined variable '${name}'{near}");
+            build.find(instruction.place, "UndefinedVar", &text)?;
         }
     }
     Ok(builder.state)
@@ -80,11 +90,27 @@ impl StageBuilder<'_, '_> {
                 let step = self.build.reporter.begin(&self.title(text));
                 let image = self.build.image(name, &self.platform)?;
                 let layers = image.layers().to_vec();
+                self.base_platform = Some(image.config().value().platform());
                 self.state = StageState::start(image.config().value().clone(), layers);
                 self.build.reporter.done(step);
             }
         }
         Ok(())
+    }
+
+    fn check_base_platform(&self) -> Result<(), BuildError> {
+        let (Some(found), Origin::Image(name)) = (&self.base_platform, &self.plan.base) else {
+            return Ok(());
+        };
+        let wanted = &self.platform;
+        if found.os == wanted.os && found.architecture == wanted.architecture {
+            return Ok(());
+        }
+        let text = format!(
+            "Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build"
+        );
+        let place = self.build.dockerfile.stages[self.plan.index].place;
+        self.build.find(place, "InvalidBaseImagePlatform", &text)
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), StepError> {

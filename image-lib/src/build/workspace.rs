@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StepError;
+use super::start::between_starts;
 use crate::fsroot::{FsError, Root};
 use crate::snapshot::{Mount, Overlay};
 use crate::spec::Timestamp;
@@ -86,7 +87,7 @@ impl Workspace {
         let Self { root, mount, scratch, lowers } = self;
         drop(root);
         if let Some(mount) = mount {
-            mount.unmount()?;
+            between_starts(|| mount.unmount())?;
         }
         let (root, mount) = open(&scratch, &lowers)?;
         Ok(Self { root, mount, scratch, lowers })
@@ -104,7 +105,7 @@ impl Workspace {
         let Self { root, mount, scratch, .. } = self;
         drop(root);
         if let Some(mount) = mount {
-            mount.unmount()?;
+            between_starts(|| mount.unmount())?;
         }
         let options = CommitOptions { epoch, ..CommitOptions::default() };
         Ok(store.commit_upper(&scratch.path().join("upper"), &options)?)

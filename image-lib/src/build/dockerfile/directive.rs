@@ -14,11 +14,13 @@ pub struct Directives {
     pub escape: char,
     /// The configuration of the checks, as written.
     pub check: Option<String>,
+    /// The line of that.
+    pub check_line: usize,
 }
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { syntax: None, escape: '\\', check: None }
+        Self { syntax: None, escape: '\\', check: None, check_line: 0 }
     }
 }
 
@@ -49,6 +51,7 @@ impl Directives {
                         return Err(twice());
                     }
                     found.check = Some(value.to_owned());
+                    found.check_line = index + 1;
                 }
                 "escape" => {
                     if escape_seen {
@@ -72,7 +75,7 @@ impl Directives {
 }
 
 /// `# key = value`, with the key in lower case; `None` for any other line.
-fn split_directive(line: &str) -> Option<(String, &str)> {
+pub(super) fn split_directive(line: &str) -> Option<(String, &str)> {
     let body = line.trim_start().strip_prefix('#')?.trim_start();
     let (key, value) = body.split_once('=')?;
     let (key, value) = (key.trim_end(), value.trim());

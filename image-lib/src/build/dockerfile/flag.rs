@@ -102,9 +102,17 @@ impl Flags {
     /// # Errors
     /// The flag is given twice, or without a value.
     pub fn string(&mut self, name: &'static str) -> Result<Option<String>, FlagError> {
+        Ok(self.string_at(name)?.map(|(_, value)| value))
+    }
+
+    /// A flag with a value, and its place.
+    ///
+    /// # Errors
+    /// The flag is given twice, or without a value.
+    pub fn string_at(&mut self, name: &'static str) -> Result<Option<(usize, String)>, FlagError> {
         let Some(flag) = self.take_one(name)? else { return Ok(None) };
         match flag.value {
-            Some(value) => Ok(Some(value)),
+            Some(value) => Ok(Some((flag.offset, value))),
             None => Err(missing_value(&flag)),
         }
     }

@@ -40,6 +40,13 @@ pub fn markers(text: &str) -> Vec<Heredoc> {
     split_quoted(text, '\\').into_iter().filter_map(|range| marker(&text[range])).collect()
 }
 
+/// Whether `text` is one marker and nothing else: then its body is the command itself.
+#[must_use]
+pub fn is_whole(text: &str) -> bool {
+    let words = split_quoted(text, '\\');
+    matches!(words.as_slice(), [only] if marker(&text[only.clone()]).is_some())
+}
+
 /// Reads `[fd]<<[-]WORD`; `None` when the word is none.
 #[must_use]
 pub fn marker(word: &str) -> Option<Heredoc> {
@@ -77,7 +84,7 @@ fn unquote(word: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{marker, markers};
+    use super::{is_whole, marker, markers};
 
     #[test]
     fn reads_markers() {
@@ -96,6 +103,12 @@ mod tests {
         let names: Vec<String> =
             markers("cat <<A 2<<'B' > out \"<<C\" <<-D").into_iter().map(|h| h.name).collect();
         assert_eq!(names, ["A", "B", "D"]);
+    }
+
+    #[test]
+    fn tells_a_marker_alone() {
+        assert!(is_whole(" <<EOF ") && is_whole("<<-'E F'"));
+        assert!(!is_whole("<<EOF sh") && !is_whole("cat <<EOF") && !is_whole("<<A <<B"));
     }
 
     #[test]

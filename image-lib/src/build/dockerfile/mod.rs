@@ -24,6 +24,10 @@ pub mod mount;
 pub mod parser;
 pub mod word;
 
+// What is allowed and most likely not meant.
+pub mod checks;
+pub mod lint;
+
 // Values.
 pub mod expand;
 pub mod pattern;

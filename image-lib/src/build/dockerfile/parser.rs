@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::checks::Checks;
 use super::directive::Directives;
 use super::flag::{self, FlagError, Flags};
 use super::healthcheck;
@@ -12,6 +13,7 @@ use super::instruction::{
     Argument, Command, CommandLine, From, Instruction, Network, Pair, Run, Transfer, Verb, WORDS,
 };
 use super::lexer::{LogicalLine, lex, split_instruction};
+use super::lint;
 use super::mount;
 use super::place::{DockerfileError, Place, Source};
 use super::word::{JsonForm, did_you_mean, json_form, split_blank, split_quoted};
@@ -27,8 +29,50 @@ pub struct Dockerfile {
     pub global_arguments: Vec<Instruction>,
     /// The stages; there is at least one.
     pub stages: Vec<Stage>,
-    /// What is allowed and still worth telling.
+    /// What the checks found.
     pub warnings: Vec<DockerfileError>,
+    /// What of it is told.
+    checks: Checks,
+    /// What the lexer found.
+    lexed: Vec<DockerfileError>,
+}
+
+impl Dockerfile {
+    /// What is to be told of a rule, unless it is not to be told.
+    #[must_use]
+    pub fn finding(&self, place: Place, rule: &str, text: &str) -> Option<DockerfileError> {
+        let comments = self.source.comments_above(place.line);
+        let is_told = self.checks.tells(rule, &comments);
+        is_told.then(|| self.source.error(place, format!("{rule}: {text}")))
+    }
+
+    /// Whether what the checks find ends the build.
+    #[must_use]
+    pub fn findings_are_errors(&self) -> bool {
+        self.checks.is_error
+    }
+
+    /// Checks again, as another value of the `check` directive says.
+    ///
+    /// # Errors
+    /// The value is none.
+    pub fn check_by(&mut self, text: &str) -> Result<(), String> {
+        self.checks = Checks::read(text)?;
+        self.check();
+        Ok(())
+    }
+
+    fn check(&mut self) {
+        let rule = "NoEmptyContinuation";
+        let mut found: Vec<DockerfileError> = self
+            .lexed
+            .iter()
+            .filter_map(|found| self.finding(found.place, rule, &found.message))
+            .collect();
+        found.extend(lint::check(self));
+        found.sort_by_key(|finding| finding.place);
+        self.warnings = found;
+    }
 }
 
 /// A stage: `FROM` and what follows it.
@@ -56,8 +100,16 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, DockerfileError> {
         directives: lexed.directives,
         global_arguments: Vec::new(),
         stages: Vec::new(),
-        warnings: lexed.warnings,
+        warnings: Vec::new(),
+        checks: Checks::default(),
+        lexed: lexed.warnings,
     };
+    if let Some(text) = &dockerfile.directives.check {
+        dockerfile.checks = Checks::read(text).map_err(|message| {
+            let line = dockerfile.directives.check_line;
+            dockerfile.source.error(Place { line, column: 1 }, message)
+        })?;
+    }
     for line in &lexed.lines {
         let source = Arc::clone(&dockerfile.source);
         let statement = Statement::read(line, escape)
@@ -93,6 +145,7 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, DockerfileError> {
         };
         return Err(dockerfile.source.error(end, text));
     }
+    dockerfile.check();
     Ok(dockerfile)
 }
 
@@ -350,20 +403,23 @@ impl<'a> Statement<'a> {
         for (offset, value) in self.flags.strings("mount").map_err(refuse_flag)? {
             mounts.push(mount::parse(&value).map_err(|message| Refusal { offset, message })?);
         }
-        let network = match self.flags.string("network").map_err(refuse_flag)? {
+        let at = |offset| move |message| Refusal { offset, message };
+        let network = match self.flags.string_at("network").map_err(refuse_flag)? {
             None => None,
-            Some(text) => Some(Network::parse(&text).ok_or_else(|| {
-                self.refuse(format!("unknown network mode {text:?} (default, none, host)"))
+            Some((offset, text)) => Some(Network::parse(&text).ok_or_else(|| {
+                at(offset)(format!("unknown network mode {text:?} (default, none, host)"))
             })?),
         };
-        let insecure = match self.flags.string("security").map_err(refuse_flag)?.as_deref() {
-            None | Some("sandbox") => false,
-            Some("insecure") => true,
-            Some(other) => {
-                return Err(
-                    self.refuse(format!("unknown security mode {other:?} (sandbox, insecure)"))
-                );
-            }
+        let insecure = match self.flags.string_at("security").map_err(refuse_flag)? {
+            None => false,
+            Some((offset, text)) => match text.as_str() {
+                "sandbox" => false,
+                "insecure" => true,
+                _ => {
+                    let text = format!("unknown security mode {text:?} (sandbox, insecure)");
+                    return Err(at(offset)(text));
+                }
+            },
         };
         let devices = self.flags.strings("device").map_err(refuse_flag)?;
         let devices = devices.into_iter().map(|(_, value)| value).collect();

@@ -100,7 +100,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("FROM a\nRUN", "2:4", "RUN requires at least one argument"),
     ("FROM a\nRUN [\"a\", 1]", "2:5", "comprised of strings only"),
     ("FROM a\nRUN --mount=type=cahce,target=/x a", "2:5", "did you mean cache?"),
-    ("FROM a\nRUN --network=lan a", "2:19", "unknown network mode \"lan\""),
+    ("FROM a\nRUN --network=lan a", "2:5", "unknown network mode \"lan\""),
     ("FROM a\nSHELL sh -c", "2:7", "SHELL requires the arguments to be in JSON form"),
     ("FROM a\nUSER", "2:5", "USER requires exactly one argument"),
     ("FROM a\nVOLUME [\"\"]", "2:8", "can not be an empty string"),

@@ -34,6 +34,16 @@ impl Source {
         &self.name
     }
 
+    /// The comments directly above a line, in their order.
+    #[must_use]
+    pub fn comments_above(&self, line: usize) -> Vec<&str> {
+        let above = self.lines.get(..line.saturating_sub(1)).unwrap_or_default().iter().rev();
+        let mut comments: Vec<&str> =
+            above.map(|line| line.trim()).take_while(|line| line.starts_with('#')).collect();
+        comments.reverse();
+        comments
+    }
+
     /// An error at `place`.
     #[must_use]
     pub fn error(&self, place: Place, message: impl Into<String>) -> DockerfileError {

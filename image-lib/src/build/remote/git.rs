@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::super::start;
 use super::RemoteError;
 
 /// The wait for git is cut so often to see whether somebody still waits for it.
@@ -177,7 +178,7 @@ impl Git<'_> {
             command.env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {value}"));
         }
         let failed = |reason: String| RemoteError::Git { url: url.to_owned(), reason };
-        let mut child = command.spawn().map_err(|error| match error.kind() {
+        let mut child = start::spawn(&mut command).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => RemoteError::NoGit,
             _ => failed(error.to_string()),
         })?;

@@ -1,0 +1,217 @@
+//! Sources of `ADD` that are elsewhere: a file by its URL, the files of a git repository. Each is brought
+//! into a directory of its own and is copied from there like any other source.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use sha2::{Digest as _, Sha256};
+
+use super::dockerfile::instruction::Transfer;
+use super::error::StepError;
+use super::ignore::Ignore;
+use super::options::SecretSource;
+use super::remote::{Git, GitSource, RemoteError};
+use super::solve::Build;
+use super::source_tree::SourceTree;
+use super::stat_cache::StatCache;
+use crate::fsroot::{FsError, Root};
+use crate::spec::Timestamp;
+use crate::store::Scratch;
+
+/// The permissions of a file that came by its URL.
+const FILE_MODE: u32 = 0o600;
+/// The name of a file whose URL has none.
+const NAMELESS: &str = "__unnamed__";
+
+/// A source that was brought here.
+pub(super) struct Fetched {
+    /// Where it is.
+    pub(super) tree: SourceTree,
+    /// What of it is copied.
+    pub(super) path: String,
+    /// Keeps the files there.
+    _scratch: Scratch,
+}
+
+/// Whether a source of `ADD` is elsewhere.
+pub(super) fn is_remote(source: &str) -> bool {
+    is_web(source) || GitSource::parse(source).is_some()
+}
+
+fn is_web(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
+}
+
+impl Build<'_> {
+    /// Brings the source of an `ADD` here. `checksum` is what it must have.
+    pub(super) fn fetch(
+        &self,
+        source: &str,
+        transfer: &Transfer,
+        checksum: Option<&str>,
+    ) -> Result<Fetched, StepError> {
+        let failed = |error| StepError::Fetch { url: source.to_owned(), source: Box::new(error) };
+        let scratch = self.store.scratch()?;
+        let directory = scratch.path().join("source");
+        std::fs::create_dir(&directory)
+            .map_err(|error| FsError::new("create directory", &directory, error))?;
+        let (directory, path) = match GitSource::parse(source) {
+            Some(git) => {
+                let (folder, commit) =
+                    self.git(&git, &directory, transfer.keep_git_dir).map_err(failed)?;
+                if let Some(wanted) = checksum.filter(|wanted| !commit.starts_with(*wanted)) {
+                    return Err(mismatch(source, wanted, &commit));
+                }
+                (folder, "/".to_owned())
+            }
+            None => {
+                let name = self.download(source, &directory, checksum)?;
+                (directory, name)
+            }
+        };
+        let root = Root::open(&directory)?;
+        let tree = SourceTree::context(root, Ignore::default(), StatCache::forgetful());
+        Ok(Fetched { tree, path, _scratch: scratch })
+    }
+
+    fn git(
+        &self,
+        source: &GitSource,
+        directory: &Path,
+        keep_git_dir: bool,
+    ) -> Result<(PathBuf, String), RemoteError> {
+        let is_cancelled = || self.options.cancelled.load(Ordering::Relaxed);
+        let token = self.options.secrets.get("GIT_AUTH_TOKEN").map(SecretSource::read);
+        let token = token.transpose().map_err(RemoteError::Read)?;
+        let token = token.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        let agent = self.options.ssh.get("default").cloned();
+        Git { cancelled: &is_cancelled, token, agent }.checkout(source, directory, keep_git_dir)
+    }
+
+    /// Fetches the file at `url` into `directory`; gives its name there.
+    fn download(
+        &self,
+        url: &str,
+        directory: &Path,
+        checksum: Option<&str>,
+    ) -> Result<String, StepError> {
+        let failed = |error| StepError::Fetch { url: url.to_owned(), source: Box::new(error) };
+        let offline = || StepError::Unsupported { what: format!("ADD of {url} without a network") };
+        let client = self.options.registry.as_ref().ok_or_else(offline)?;
+        let mut download =
+            client.download(url).map_err(|error| failed(RemoteError::Registry(Box::new(error))))?;
+        let name = file_name(url);
+        let path = directory.join(&name);
+        let write_failed = |error| FsError::new("write", &path, error);
+        let mut file = File::create(&path).map_err(write_failed)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let read = download.read(&mut buffer).map_err(|e| failed(RemoteError::Read(e)))?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            file.write_all(&buffer[..read]).map_err(write_failed)?;
+            if self.is_cancelled() {
+                return Err(StepError::Cancelled);
+            }
+        }
+        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = format!("sha256:{digest}");
+        if let Some(wanted) = checksum.filter(|wanted| *wanted != digest) {
+            return Err(mismatch(url, wanted, &digest));
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE)).map_err(write_failed)?;
+        let modified = download.last_modified.as_deref().and_then(http_date);
+        let time = modified.unwrap_or(Timestamp { seconds: 0, nanoseconds: 0 });
+        let root = Root::open(directory)?;
+        root.set_times(Path::new(&name), crate::fsroot::Times::both(time))?;
+        Ok(name)
+    }
+}
+
+fn mismatch(source: &str, wanted: &str, found: &str) -> StepError {
+    StepError::Value(format!("{source} has the digest {found}, not {wanted}"))
+}
+
+/// Checks the value of `--checksum` before anything is fetched.
+pub(super) fn check_checksum(text: &str, source: &str) -> Result<(), StepError> {
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if GitSource::parse(source).is_some() {
+        let fits = (7..=64).contains(&text.len()) && is_hex(text);
+        let refused = || StepError::Value(format!("invalid checksum {text:?}: it is no commit"));
+        return if fits { Ok(()) } else { Err(refused()) };
+    }
+    let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && is_hex(hex));
+    let refused = || StepError::Value(format!("invalid checksum {text:?}: it must be sha256:HEX"));
+    hex.map(drop).ok_or_else(refused)
+}
+
+/// The last part of the URL's path.
+fn file_name(url: &str) -> String {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let name = path.split_once('/').and_then(|(_, path)| path.rsplit('/').next());
+    match name {
+        None | Some("" | "." | "..") => NAMELESS.to_owned(),
+        Some(name) => name.to_owned(),
+    }
+}
+
+/// The time of `Last-Modified`: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_once(", ")?.1.split(' ');
+    let day: u32 = words.next()?.parse().ok()?;
+    let month = words.next()?;
+    let month = MONTHS.iter().position(|known| *known == month)? + 1;
+    let year: u32 = words.next()?.parse().ok()?;
+    let clock = words.next()?;
+    format!("{year:04}-{month:02}-{day:02}T{clock}Z").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_checksum, file_name, http_date, is_remote};
+
+    #[test]
+    fn names_files_by_their_urls() {
+        for (url, name) in [
+            ("http://h/a/b.tar.gz", "b.tar.gz"),
+            ("http://h/b?c=/d#e", "b"),
+            ("http://h/a/", "__unnamed__"),
+            ("http://h", "__unnamed__"),
+            ("http://h/..", "__unnamed__"),
+        ] {
+            assert_eq!(file_name(url), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn tells_remote_sources() {
+        for source in ["http://h/a", "https://h/a.git#v1", "git@h:a/b", "ssh://h/a"] {
+            assert!(is_remote(source), "{source}");
+        }
+        assert!(!is_remote("a/b") && !is_remote("git/http:"));
+    }
+
+    #[test]
+    fn checks_checksums() {
+        assert!(check_checksum(&format!("sha256:{}", "0".repeat(64)), "http://h/a").is_ok());
+        assert!(check_checksum("sha256:0", "http://h/a").is_err());
+        assert!(check_checksum("0123abc", "https://h/a.git").is_ok());
+        assert!(check_checksum("sha256:0", "https://h/a.git").is_err());
+    }
+
+    #[test]
+    fn reads_dates() {
+        let time = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(time.seconds, 784_111_777);
+        assert!(http_date("yesterday").is_none());
+    }
+}

@@ -1,0 +1,24 @@
+//! Golden cases of builds: Dockerfiles with what must come of them, many to a text file, each built by
+//! keel-image and, where it can, by buildah.
+//!
+//! ```text
+//! === what the case shows
+//! FROM scratch
+//! COPY a /b
+//! --- context
+//! echo text > a
+//! --- files
+//! /b "text\n"
+//! --- config
+//! Cmd ["x"]
+//! ```
+//!
+//! [`case`] reads this form, [`built`] looks at an image, [`builder`] makes one with either program, and
+//! [`check`] compares. What each section means stands in `tests/build/cases/README.md`.
+
+mod builder;
+mod built;
+mod case;
+mod check;
+
+pub use check::check_cases;
