@@ -134,6 +134,8 @@ enum Command {
     MapIds(namespace::MapArguments),
     /// Unpack an image's layers and print their directories, lowest first
     Unpack(unpack::Arguments),
+    /// Build twice without the cache, and show what differs first
+    VerifyRebuild(Box<build::Arguments>),
     /// Run a command as root of this user's namespace
     Unshare(namespace::Arguments),
 }
@@ -190,8 +192,10 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         Command::Unshare(arguments) => return namespace::run(arguments),
         _ => {}
     }
-    if let Command::Build(arguments) = &command {
-        return build::run(root, arguments);
+    match &command {
+        Command::Build(arguments) => return build::run(root, arguments),
+        Command::VerifyRebuild(arguments) => return build::verify(root, arguments),
+        _ => {}
     }
     // Registries and credentials have nothing to do with the store.
     match &command {
@@ -215,6 +219,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         | Command::Logout(_)
         | Command::MapIds(_)
         | Command::Remote(_)
+        | Command::VerifyRebuild(_)
         | Command::Unshare(_) => {}
         Command::Builder(arguments) => builder::run(&store, &arguments)?,
         Command::Bundle(arguments) => bundle::run(&store, &arguments)?,

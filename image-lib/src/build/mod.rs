@@ -80,6 +80,7 @@ pub mod outline;
 pub mod output;
 pub mod progress;
 pub mod solve;
+pub mod verify;
 
 pub use context::DockerfileSource;
 pub use dockerfile::instruction::Network;

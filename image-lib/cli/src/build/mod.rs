@@ -13,6 +13,7 @@ mod inputs;
 mod options;
 mod rawjson;
 mod target;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ pub(crate) use display::Display;
 use display::Printer;
 use export::Export;
 pub(crate) use flags::Arguments;
+pub(crate) use verify::verify;
 
 use crate::failure::Failure;
 use crate::output;
