@@ -97,7 +97,7 @@ fn one_life(root: &Path, bundle: &Path, name: &str) {
     kill::kill(root, &id, SIGKILL, false).unwrap();
     assert_eq!(wait(root, &id, 10_000).unwrap(), Waited::Status(128 + SIGKILL));
     let container = state::Container::open(root, &id).unwrap();
-    assert_eq!(container.status().name(), "stopped");
+    assert_eq!(container.status().unwrap().name(), "stopped");
     let cgroups = container.state.cgroup_paths.clone();
     delete::delete(root, &id, false).unwrap();
     for (key, path) in cgroups {

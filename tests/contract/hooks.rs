@@ -353,3 +353,31 @@ fn start_hooks_have_their_surroundings() {
     assert_ne!(outcome.status, 0, "{}", outcome.report());
     container.assert_nothing_left();
 }
+
+/// RT-HOOK-17: a hook that reads nothing of its input, however long that is, and one that leaves a process behind
+/// that writes on, are no obstacle; the timeout is one of the whole hook, not from line to line.
+#[test]
+fn hooks_need_not_read_and_may_leave_things() {
+    let container = Container::sleeping(|config| {
+        config["annotations"] = json!({"long": "x".repeat(300_000)});
+    });
+    let reading = json!({"path": "/bin/sh", "args": ["sh", "-c", "test $(wc -c) -gt 300000"]});
+    let deaf = json!({"path": "/bin/true"});
+    let closing = json!({"path": "/bin/sh", "args": ["sh", "-c", "exec 0<&-; sleep 0.2"]});
+    let leaving = json!({"path": "/bin/sh", "args": ["sh", "-c", "timeout 5 yes & exit 0"]});
+    for hook in [&deaf, &closing, &reading, &leaving] {
+        if hook == &leaving
+            && !requires(container.runtime().is("keel"), "runc waits for the pipe's end")
+        {
+            continue;
+        }
+        set(&container, json!({"createRuntime": [hook, hook], "poststop": [hook]}));
+        container.create().succeeds();
+        container.delete(&["--force"]).succeeds();
+    }
+    let talking = json!({"path": "/bin/sh", "timeout": 1,
+        "args": ["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do echo word; sleep 0.5; done"]});
+    set(&container, json!({"createRuntime": [talking]}));
+    container.create().fails_naming(&["hook"]);
+    container.assert_nothing_left();
+}

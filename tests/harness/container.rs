@@ -9,9 +9,9 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::deadline::within_a_while;
 use crate::{
     OrdinaryUser, Outcome, Runtime, Scratch, eventually, fill_rootfs, leftovers, output_within,
+    within_a_while,
 };
 
 /// The configuration that every test changes: what `runc spec` writes, without a terminal, with the probe as

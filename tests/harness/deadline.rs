@@ -34,7 +34,11 @@ pub fn output_within(mut command: Command, folder: &Path, input: Option<&str>) -
     command.stdout(File::create(&stdout).expect("a file for stdout"));
     command.stderr(File::create(&stderr).expect("a file for stderr"));
     let what = format!("{command:?}");
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+    // A program that somebody opens for writing at this moment, if in vain, cannot be executed.
+    let mut child = eventually(&what, || match command.spawn() {
+        Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
+        spawned => Some(spawned.unwrap_or_else(|error| panic!("{what}: {error}"))),
+    });
     wait_within(&mut child, &what, &stderr);
     let status = child.wait().expect("a child that ended can be reaped");
     Outcome::new(what, status, stdout, stderr)
@@ -60,7 +64,7 @@ pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Whether a thing happens that may be late, for those that must not panic: they clean up.
-pub(crate) fn within_a_while(mut ask: impl FnMut() -> bool) -> bool {
+pub fn within_a_while(mut ask: impl FnMut() -> bool) -> bool {
     ask_until(CLEANING, || ask().then_some(())).is_some()
 }
 

@@ -1,14 +1,16 @@
 //! The harness's only unsafe code: the resource usage of one waited child, answering for a seccomp filter,
-//! who owns a namespace, and mapping the ids of a mount, none of which std gives.
+//! who owns a namespace, mapping the ids of a mount, and tracing, none of which std gives.
 #![allow(
     unsafe_code,
-    reason = "wait4, the requests of seccomp and namespaces and mount_setattr are in neither std nor rustix"
+    reason = "wait4, ptrace, the requests of seccomp and namespaces and mount_setattr are in neither std nor rustix"
 )]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::Path;
 use std::time::Duration;
+
+pub mod ptrace;
 
 /// How a child ended and what it and its waited descendants used.
 #[derive(Debug, Clone, Copy)]

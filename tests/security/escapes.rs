@@ -1,6 +1,7 @@
 //! Names and paths that try to climb out of the folder they belong to.
 
 use std::fs;
+use std::process::Command;
 
 use keel_tests::{Container, controller_folder, requires};
 use serde_json::json;
@@ -116,4 +117,168 @@ fn other_abis_do_not_pass_the_filter() {
     if outcome.status == 0 {
         assert_ne!(outcome.json()["errno"], 0, "{}", outcome.report());
     }
+}
+
+/// SEC-ESC-07: a record that belongs to another user, or is a link, is no container.
+#[test]
+fn a_strangers_record_is_refused() {
+    let container = Container::sleeping(|_| ());
+    if !requires(
+        container.runtime().is("keel"),
+        "the packaged runc and crun do not look at the owner",
+    ) {
+        return;
+    }
+    container.up();
+    let folder = container.state_root().join(container.id());
+    let give = |uid| std::os::unix::fs::chown(&folder, Some(uid), None).expect("chown");
+    give(12345);
+    let outcomes: Vec<_> =
+        [&["state"][..], &["kill"], &["exec"], &["delete", "--force"], &["pause"]]
+            .into_iter()
+            .map(|words| {
+                let mut words = words.to_vec();
+                words.push(container.id());
+                words.extend(match words[0] {
+                    "kill" => Some("KILL"),
+                    "exec" => Some("true"),
+                    _ => None,
+                });
+                container.call(&words)
+            })
+            .collect();
+    give(0);
+    for outcome in outcomes {
+        assert_ne!(outcome.status, 0, "{}", outcome.report());
+        assert!(outcome.stderr.contains("12345"), "{}", outcome.report());
+    }
+    assert_eq!(container.state()["status"], "running");
+    fs::rename(folder.join("state.json"), container.path("elsewhere.json")).expect("a rename");
+    std::os::unix::fs::symlink(container.path("elsewhere.json"), folder.join("state.json"))
+        .expect("a link");
+    assert_ne!(container.call(&["state", container.id()]).status, 0, "a link was followed");
+    fs::rename(container.path("elsewhere.json"), folder.join("state.json")).expect("a rename");
+}
+
+/// SEC-ESC-08: a call by the door of 32-bit programs does not pass a filter that names only the native ABI.
+#[test]
+fn calls_of_32_bits_do_not_pass_the_filter() {
+    let container = Container::new(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["personality"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]});
+        // personality(2) is 136 there.
+        config["process"]["args"] = json!(["/bin/probe", "syscall32", "136", "8"]);
+    });
+    if !requires(cfg!(target_arch = "x86_64"), "x86_64") {
+        return;
+    }
+    let outcome = container.run();
+    if outcome.status == 0 {
+        let answer = outcome.json()["answer"].as_i64().expect("a number");
+        assert!(answer < 0, "{}", outcome.report());
+    }
+}
+
+/// SEC-ESC-09: a pid that another process has got meanwhile is signalled and entered by no command.
+#[test]
+fn a_number_that_is_used_again_is_nobody() {
+    let container = Container::sleeping(|_| ());
+    if !requires(
+        container.runtime().is("keel"),
+        "runc reads its record in another form, crun has no start time",
+    ) {
+        return;
+    }
+    container.up();
+    let mut bystander = Command::new("sleep").arg("100001").spawn().expect("a process");
+    // What a record looks like whose process has ended, and whose number is another's now.
+    let path = container.state_root().join(container.id()).join("state.json");
+    let text = fs::read_to_string(&path).expect("the record");
+    let mut state: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    state["init_process_pid"] = json!(bystander.id());
+    fs::write(&path, state.to_string()).expect("the record");
+    assert_eq!(container.state()["status"], "stopped");
+    assert_ne!(container.kill("KILL").status, 0);
+    assert_ne!(container.exec(&["true"]).status, 0);
+    assert_ne!(container.call(&["pause", container.id()]).status, 0);
+    container.delete(&["--force"]).succeeds();
+    let ended = bystander.try_wait().expect("a child");
+    bystander.kill().expect("a signal");
+    bystander.wait().expect("a child");
+    assert_eq!(ended, None, "another's process was ended");
+}
+
+/// SEC-ESC-10: nothing that the runtime makes can be reached by the name of an abstract socket (CVE-2020-15257).
+#[test]
+fn no_abstract_socket_is_made() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["true"]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("an array");
+        namespaces.retain(|namespace| namespace["type"] != "network");
+        config["mounts"].as_array_mut().expect("an array").retain(|mount| mount["type"] != "sysfs");
+    });
+    let log = container.path("calls.log");
+    let plain = container.command(&["run", container.id()]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=bind", "-o"]).arg(&log);
+    strace.arg(plain.get_program()).args(plain.get_args()).current_dir(container.bundle());
+    container.finish(strace).succeeds();
+    let calls = fs::read_to_string(&log).expect("the log");
+    assert!(!calls.contains("sun_path=@"), "{calls}");
+}
+
+/// SEC-ESC-11: annotations, which an image's maker may choose, make the runtime do nothing on the host.
+#[test]
+fn annotations_reach_no_file() {
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    if !requires(!container.runtime().is("crun"), "crun obeys its own annotations") {
+        return;
+    }
+    let target = container.path("target").display().to_string();
+    container.change(|config| {
+        config["annotations"] = json!({
+            "run.oci.hooks.stdout": target, "run.oci.hooks.stderr": target, "run.oci.delegate-cgroup": "../..",
+            "run.oci.handler": "wasm", "run.oci.keep_original_groups": "1", "run.oci.seccomp.receiver": target,
+            "run.oci.seccomp_bpf_data": "AAAA", "run.oci.systemd.subgroup": "../x", "bundle": "/etc",
+            "org.systemd.property.ExecStartPre": "'/bin/touch'", "org.criu.config": target});
+        config["hooks"] = json!({"createRuntime": [{"path": "/bin/echo", "args": ["echo", "word"]}]});
+    });
+    container.run().succeeds();
+    assert!(!container.path("target").exists(), "an annotation wrote a file");
+    container.assert_nothing_left();
+}
+
+/// SEC-ESC-12: lengths beyond what 16 bits count are lengths (CVE-2021-43784): they are kept or refused, never
+/// cut.
+#[test]
+fn long_values_are_not_cut() {
+    let long = "x".repeat(70_000);
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["sh", "-c", "echo ${#1} ${#LONG}", "sh", long]);
+        config["process"]["env"] = json!([format!("LONG={long}"), "PATH=/bin"]);
+    });
+    assert_eq!(container.run().succeeds().stdout, "70000 70000\n");
+    let mappings: Vec<_> =
+        (0..5000).map(|n| json!({"containerID": n, "hostID": 100_000 + n, "size": 1})).collect();
+    let container = Container::new(|config| {
+        config["linux"]["namespaces"]
+            .as_array_mut()
+            .expect("an array")
+            .push(json!({"type": "user"}));
+        config["linux"]["uidMappings"] = json!(mappings);
+        config["linux"]["gidMappings"] = json!(mappings);
+    });
+    // The kernel takes 340.
+    let outcome = container.run();
+    assert_eq!(outcome.status, 1, "{}", outcome.report());
+    container.assert_nothing_left();
+    let container = Container::new(|config| {
+        config["mounts"]
+            .as_array_mut()
+            .expect("an array")
+            .push(json!({"destination": format!("/{long}"), "type": "tmpfs", "source": "tmpfs"}));
+    });
+    container.run().exits(1);
+    container.assert_nothing_left();
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use keel_tests::{Container, Scratch, listing, requires};
+use keel_tests::{ConsoleSocket, Container, Scratch, listing, requires};
 use serde_json::{Value, json};
 
 /// Takes out everything that would cover the image's own /dev.
@@ -154,4 +154,65 @@ fn cwd_is_made_inside() {
     symlink(&*host, container.rootfs().join("link")).expect("a link");
     container.run();
     assert_eq!(listing(&host), Vec::<String>::new());
+}
+
+/// SEC-LINK-08: a terminal is never taken from, nor put at, what the image has at /dev/pts/N and /dev/console
+/// (CVE-2025-52565).
+#[test]
+fn the_console_does_not_follow_the_image() {
+    let host = decoy();
+    let before = listing(&host);
+    let container = Container::new(|config| {
+        bare_dev(config);
+        config["process"]["terminal"] = json!(true);
+        config["process"]["args"] = json!(["sleep", "100000"]);
+    });
+    if !requires(
+        container.runtime().is("keel"),
+        "the packaged runc and crun are older than the fix",
+    ) {
+        return;
+    }
+    let dev = container.rootfs().join("dev");
+    fs::create_dir(dev.join("pts")).expect("a folder");
+    for number in 0..64 {
+        symlink(host.join("console"), dev.join("pts").join(number.to_string())).expect("a link");
+    }
+    symlink(host.join("console"), dev.join("console")).expect("a link");
+    let socket = ConsoleSocket::listen(container.path("console.sock"));
+    let socket_path = socket.path().display().to_string();
+    let created = container.call(&["create", "--console-socket", &socket_path, container.id()]);
+    assert_eq!(listing(&host), before, "{}", created.report());
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    assert!(!table.contains(&host.display().to_string()), "mounted on the host: {table}");
+    if created.status == 0 {
+        let seen = format!("/proc/{}/mountinfo", container.pid());
+        let table = fs::read_to_string(seen).expect("mountinfo");
+        assert!(!table.contains("/console") || table.contains(" /dev/console "), "{table}");
+    }
+}
+
+/// SEC-LINK-09: a file that is made for a mount is made inside, whatever links its path goes through
+/// (CVE-2024-45310): links that are absolute, that climb, that dangle, and one to procfs.
+#[test]
+fn mount_points_are_made_inside() {
+    let host = Scratch::new();
+    let climbing = format!("../../../../../../../..{}", host.display());
+    for target in
+        [host.display().to_string(), climbing, format!("/proc/self/root{}", host.display())]
+    {
+        for (kind, source) in [("bind", "/etc/passwd"), ("tmpfs", "tmpfs")] {
+            let container = Container::new(|config| {
+                config["process"]["args"] = json!(["true"]);
+                config["root"]["readonly"] = json!(false);
+                let options = if kind == "bind" { json!(["bind"]) } else { json!([]) };
+                config["mounts"].as_array_mut().expect("an array").push(json!(
+                    {"destination": "/etc/link/new/point", "type": kind, "source": source, "options": options}));
+            });
+            symlink(&target, container.rootfs().join("etc/link")).expect("a link");
+            container.run();
+            assert_eq!(listing(&host), Vec::<String>::new(), "{target} {kind}");
+            container.assert_nothing_left();
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keel_tests::{Container, Scratch, listing, requires};
@@ -59,4 +60,70 @@ fn a_swapped_parent_never_leads_out() {
     assert_eq!(listing(&host), Vec::<String>::new(), "the host was written to");
     container.assert_nothing_left();
     assert!(succeeded > 0, "no round ran to its end, so nothing was proved");
+}
+
+/// SEC-RACE-02: nor does a mount of a file, whose mount point is made (CVE-2024-45310), with /dev/null exchanged
+/// for a link at the same time (CVE-2025-31133).
+#[test]
+fn a_swapped_parent_of_a_file_never_leads_out() {
+    let host = Scratch::new();
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["cat", "/etc/secret"]);
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["maskedPaths"] = json!(["/etc/secret"]);
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        mounts.retain(|mount| !mount["destination"].as_str().unwrap_or("").starts_with("/dev"));
+        let file = json!({"destination": "/vol/a/made/file", "type": "bind", "source": "/etc/passwd", "options": ["bind"]});
+        mounts.push(file);
+    });
+    if !requires(
+        container.runtime().is("keel"),
+        "the packaged runc and crun are older than CVE-2024-45310",
+    ) {
+        return;
+    }
+    let rootfs = container.rootfs();
+    fs::write(rootfs.join("etc/secret"), "secret").expect("a file");
+    fs::write(rootfs.join("etc/chosen"), "chosen").expect("a file");
+    fs::create_dir_all(rootfs.join("vol/a")).expect("a folder");
+    symlink(&*host, rootfs.join("vol/b")).expect("a link");
+    let null = rootfs.join("dev/null");
+    let made = Command::new("mknod").arg(null).args(["c", "1", "3"]).status().expect("mknod");
+    assert!(made.success());
+    symlink("/etc/chosen", rootfs.join("dev/other")).expect("a link");
+    let stop = AtomicBool::new(false);
+    let (mut succeeded, mut last) = (0, String::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let exchange = |one: &str, other: &str| {
+                let (one, other) = (rootfs.join(one), rootfs.join(other));
+                let _ = renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+            };
+            while !stop.load(Ordering::Relaxed) {
+                exchange("vol/a", "vol/b");
+                exchange("dev/null", "dev/other");
+            }
+        });
+        // There are two of these tests, and a bound on their time.
+        for _ in 0..rounds() / 2 {
+            let outcome = container.run();
+            if outcome.status == 0 {
+                succeeded += 1;
+                assert_eq!(outcome.stdout, "", "the mask is not the null device");
+            } else {
+                last = outcome.report();
+            }
+            for name in ["vol/a", "vol/b"] {
+                let _ = fs::remove_dir_all(rootfs.join(name).join("made"));
+            }
+            if !listing(&host).is_empty() {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(listing(&host), Vec::<String>::new(), "the host was written to");
+    assert_eq!(fs::read_to_string(rootfs.join("etc/chosen")).expect("a file"), "chosen");
+    container.assert_nothing_left();
+    assert!(succeeded > 0, "no round ran to its end, so nothing was proved: {last}");
 }

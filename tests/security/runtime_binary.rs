@@ -44,7 +44,7 @@ fn exec_does_not_expose_the_file() {
     let created = container.create().succeeds();
     container.start().succeeds();
     eventually("the attacker is ready", || created.stdout_now().contains("ready").then_some(()));
-    for _ in 0..60 {
+    for _ in 0..500 {
         container.exec(&["true"]).succeeds();
     }
     assert!(fs::read(&binary).expect("the copy") == before, "the runtime was overwritten");
@@ -78,4 +78,28 @@ fn an_entry_that_executes_the_runtime_is_harmless() {
         container.exec(&["/bin/entry"]);
     }
     assert!(fs::read(&binary).expect("the copy") == before, "the runtime was overwritten");
+}
+
+/// SEC-EXE-03: a root process in a container cannot look into a process of the runtime that enters it
+/// (CVE-2016-9962): its descriptors and its root are not yet the container's.
+#[test]
+fn exec_does_not_expose_the_process() {
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["/bin/probe", "attack-entrant"]);
+        config["process"]["noNewPrivileges"] = json!(false);
+    });
+    let created = container.create().succeeds();
+    container.start().succeeds();
+    eventually("the attacker is ready", || created.stdout_now().contains("ready").then_some(()));
+    let mut entries = 0;
+    while entries < 150 || (entries < 500 && !created.stdout_now().contains("seen")) {
+        container.exec(&["true"]).succeeds();
+        entries += 1;
+    }
+    let said = created.stdout_now();
+    assert!(!said.contains("in:"), "{said}");
+    assert!(
+        said.contains("seen"),
+        "no entrant was met in {entries} entries, so nothing was proved"
+    );
 }

@@ -1,6 +1,7 @@
 //! Reaching every process of a cgroup with a signal, those that are being forked included.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::CgroupError;
@@ -52,9 +53,19 @@ fn kill_all(paths: &Paths) -> Result<(), CgroupError> {
 }
 
 fn open_all(paths: &Paths) -> Result<Vec<OwnedFd>, CgroupError> {
-    let pids = paths.all_pids()?;
-    // One that cannot be opened has ended.
-    Ok(pids.into_iter().filter_map(|pid| pidfd_open(pid).ok()).collect())
+    let mut opened = Vec::new();
+    for pid in paths.all_pids()? {
+        match pidfd_open(pid) {
+            Ok(process) => opened.push(process),
+            // It has ended, or is one of the threads that a threaded cgroup lists.
+            Err(error) if matches!(error.errno, libc::ESRCH | libc::EINVAL | libc::ENOENT) => {}
+            Err(source) => {
+                let file = Path::new("/proc").join(pid.to_string());
+                return Err(CgroupError::File { file, source });
+            }
+        }
+    }
+    Ok(opened)
 }
 
 /// Linux 5.14: one write kills all that is in the v2 directory and below it, forks included.

@@ -25,7 +25,7 @@ pub(super) fn run(
     }
     let show = |id: &ContainerId| -> Result<ContainerView, RuntimeError> {
         let container = Container::open(&global.root, id)?;
-        Ok(ContainerView { owner: owner(container.state.owner), ..view(&container) })
+        Ok(ContainerView { owner: owner(container.state.owner), ..view(&container)? })
     };
     let mut views = Vec::new();
     for id in ids.unwrap_or_default() {

@@ -6,18 +6,20 @@ use super::error::CommandError;
 use super::json::Json;
 use super::output::Output;
 use crate::container::status::Status;
+use crate::lifecycle::error::RuntimeError;
 use crate::lifecycle::state::Container;
 
 pub(super) fn run(name: &str, global: &Global, output: &mut Output) -> Result<u8, CommandError> {
     let container = Container::open(&global.root, &id(name)?).map_err(|error| explain(&error))?;
-    output.print(&render(&view(&container))).map(|()| 0)
+    let view = view(&container).map_err(|error| explain(&error))?;
+    output.print(&render(&view)).map(|()| 0)
 }
 
 /// What `state` and `list` show of a container; the owner is left out.
-pub(super) fn view(container: &Container) -> ContainerView {
-    let status = container.status();
+pub(super) fn view(container: &Container) -> Result<ContainerView, RuntimeError> {
+    let status = container.status()?;
     let state = &container.state;
-    ContainerView {
+    Ok(ContainerView {
         oci_version: state.oci_version.clone(),
         id: state.id.clone(),
         pid: if status == Status::Stopped { 0 } else { state.process.pid },
@@ -27,7 +29,7 @@ pub(super) fn view(container: &Container) -> ContainerView {
         created: state.created.clone(),
         annotations: state.annotations.clone(),
         owner: String::new(),
-    }
+    })
 }
 
 /// A container as `state` and `list` show it.

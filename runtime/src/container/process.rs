@@ -25,44 +25,53 @@ struct Stat {
 
 impl ProcessIdentity {
     /// The identity of a running process; `None` when there is none with this pid.
-    #[must_use]
-    pub fn of(pid: i32) -> Option<Self> {
-        let start_time = stat(pid)?.start_time;
-        Some(Self { pid, start_time })
+    ///
+    /// # Errors
+    /// The errno of a call: whether it runs is not known.
+    pub fn of(pid: i32) -> Result<Option<Self>, SyscallError> {
+        Ok(stat(pid)?.map(|stat| Self { pid, start_time: stat.start_time }))
     }
 
     /// Whether the very process is alive: a zombie is not.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        stat(self.pid).is_some_and(|stat| {
+    ///
+    /// # Errors
+    /// The errno of a call: whoever took it for dead then would give up a process that runs.
+    pub fn is_alive(&self) -> Result<bool, SyscallError> {
+        Ok(stat(self.pid)?.is_some_and(|stat| {
             stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X')
-        })
+        }))
     }
 
     /// A descriptor of the very process; `None` when it has ended. The identity is checked after
     /// the descriptor is there, so that a number used again in between is noticed.
     ///
     /// # Errors
-    /// The errno of pidfd_open(2) other than ESRCH.
+    /// The errno of pidfd_open(2) other than ESRCH, and as [`ProcessIdentity::is_alive`].
     pub fn open(&self) -> Result<Option<OwnedFd>, SyscallError> {
         match pidfd_open(self.pid) {
-            Ok(fd) => Ok(self.is_alive().then_some(fd)),
-            Err(error) if matches!(error.errno, libc::ESRCH | libc::EINVAL) => Ok(None),
+            Ok(fd) => Ok(self.is_alive()?.then_some(fd)),
+            // The kernel's answer to a number that no process can have, which is that of a container without one.
+            Err(error) if error.errno == libc::EINVAL && self.pid <= 0 => Ok(None),
+            Err(error) if error.errno == libc::ESRCH => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn stat(pid: i32) -> Option<Stat> {
+fn stat(pid: i32) -> Result<Option<Stat>, SyscallError> {
     if pid <= 0 {
-        return None;
+        return Ok(None);
     }
-    let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
-    let file = openat(CWD, &path, OpenFlags::O_RDONLY, 0).ok()?;
+    let path = CString::new(format!("/proc/{pid}/stat")).unwrap_or_default();
     // One read gives the whole line: a name of 64 bytes and 52 numbers.
     let mut line = [0; 2048];
-    let length = read(&file, &mut line).ok()?;
-    parse_stat(&line[..length])
+    let read = openat(CWD, &path, OpenFlags::O_RDONLY, 0).and_then(|file| read(&file, &mut line));
+    match read {
+        Ok(length) => Ok(parse_stat(&line[..length])),
+        // ESRCH: it ended between the two calls.
+        Err(error) if matches!(error.errno, libc::ENOENT | libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The name of the program stands in parentheses and may hold any byte, so the fields are counted
@@ -93,10 +102,10 @@ mod tests {
 
     #[test]
     fn knows_itself_and_not_another() {
-        let own = ProcessIdentity::of(crate::sys::process::getpid()).unwrap();
-        assert!(own.is_alive());
+        let own = ProcessIdentity::of(crate::sys::process::getpid()).unwrap().unwrap();
+        assert!(own.is_alive().unwrap());
         let other = ProcessIdentity { start_time: own.start_time + 1, ..own };
-        assert!(!other.is_alive());
+        assert!(!other.is_alive().unwrap());
         assert!(other.open().unwrap().is_none());
     }
 }

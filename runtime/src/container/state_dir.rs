@@ -48,6 +48,20 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// Whether the record itself is wrong: reading it again would give nothing else.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Invalid { .. } => true,
+            Self::Syscall { source, .. } => {
+                matches!(source.errno, libc::ELOOP | libc::EFBIG | libc::EISDIR | libc::ENXIO)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// How often a directory that somebody removes under our hands is made anew.
 const TRIES_MAX: u32 = 16;
 
@@ -104,15 +118,23 @@ impl StateDir {
                 Err(error) if error.errno == libc::EEXIST => return Err(StateError::Exists),
                 other => other.map_err(failed)?,
             }
-            let fd = match open_below(&root_fd, &name) {
+            let made = match open_below(&root_fd, &name) {
                 Err(error) if error.errno == libc::ENOENT => continue,
-                other => other.map_err(failed)?,
+                other => other.map_err(failed),
             };
-            let directory = Self { fd, root: root.to_owned(), id: id.clone() };
-            // Whoever tidies up may have taken the new directory for one that was left behind.
-            match directory.lock(true) {
+            let locked = made.and_then(|fd| {
+                let directory = Self { fd, root: root.to_owned(), id: id.clone() };
+                directory.lock(true).map(|()| directory)
+            });
+            match locked {
+                // Whoever tidies up may have taken the new directory for one that was left behind.
                 Err(StateError::NotFound) => {}
-                other => return other.map(|()| directory),
+                Ok(directory) => return Ok(directory),
+                Err(error) => {
+                    // It is empty, if it is still this one.
+                    let _ = rmdirat(&root_fd, &name);
+                    return Err(error);
+                }
             }
         }
         Err(StateError::Exists)
@@ -315,9 +337,11 @@ impl StateDir {
 
     /// Whether a process waits at the FIFO: the container has not been started. That the FIFO is
     /// there says less: a `start` that was killed may have let the process go and not removed it.
-    #[must_use]
-    pub fn is_awaiting_start(&self) -> bool {
-        matches!(self.open_fifo(), Ok(Some(_)))
+    ///
+    /// # Errors
+    /// The errno of the call.
+    pub fn is_awaiting_start(&self) -> Result<bool, StateError> {
+        Ok(self.open_fifo()?.is_some())
     }
 
     /// Whether there are FIFOs.

@@ -3,18 +3,27 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use super::plan::Prepared;
 use crate::ahead::by_process_ahead;
 use crate::arena::Arena;
 use crate::failure::{Failure, Finding, Result};
 use crate::sys::namespace::{Kind, setns};
-use crate::sys::open::{close_others_on_exec, dup_onto, pipe, read, write_all};
+use crate::sys::open::{
+    close_others_on_exec, dup_onto, pipe, read, set_nonblocking, write_all, write_some,
+};
 use crate::sys::process::{
     Child, Clone3, Ended, ExecStrings, Watch, chdir, clone3, execve, execveat, pidfd_send_signal,
     poll, wait_child,
 };
 use crate::sys::signal::{stop_ignoring, unblock_all};
+
+/// What is read of a hook's output at once, in bytes.
+const CHUNK: usize = 512;
+
+/// What a pipe holds, in bytes (pipe(7)).
+const PIPE_BYTES: usize = 64 << 10;
 
 /// Where a hook runs.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +110,10 @@ pub fn run(
 ) -> Result<Ended> {
     let (input_read, input_write) = pipe()?;
     let (output_read, output_write) = pipe()?;
+    // The reading end stays open until all is written: a hook that does not read its input, which is its
+    // right, must not end this process by SIGPIPE, nor keep it waiting.
+    set_nonblocking(&input_write)?;
+    let written = write_some(&input_write, surroundings.state)?;
     let body = || match become_hook(hook, arena, surroundings, &input_read, &output_write) {
         Ok(never) => match never {},
         Err(_) => 127,
@@ -112,16 +125,21 @@ pub fn run(
         })?,
         _ => clone3(&Clone3::default(), body)?,
     };
-    drop(input_read);
     drop(output_write);
-    // A state is far smaller than a pipe holds, so this never waits; a hook that does not read it
-    // has closed its end, which is its right.
-    let _ = write_all(&input_write, surroundings.state);
-    drop(input_write);
-    let ended = wait(&child, hook.timeout_ms, &output_read, output)?;
-    match ended {
-        Ended::Exited(0) => Ok(ended),
-        _ => Err(Failure::Ended(ended)),
+    let mut streams = Streams {
+        rest: surroundings.state.get(written..).unwrap_or_default(),
+        input: Some((input_read, input_write)),
+        pipe: &output_read,
+        output,
+    };
+    match streams.wait(&child, hook.timeout_ms) {
+        Ok(ended @ Ended::Exited(0)) => Ok(ended),
+        Ok(ended) => Err(Failure::Ended(ended)),
+        Err(failure) => {
+            let _ = pidfd_send_signal(&child.pidfd, libc::SIGKILL);
+            let _ = wait_child(&child.pidfd);
+            Err(failure)
+        }
     }
 }
 
@@ -166,26 +184,76 @@ fn become_hook(
     Err(failure.into())
 }
 
-fn wait(child: &Child, timeout_ms: i32, pipe: &OwnedFd, output: &mut Output) -> Result<Ended> {
-    let mut open = true;
-    loop {
-        let watches = [
-            Watch { fd: Some(child.pidfd.as_fd()), events: libc::POLLIN },
-            Watch { fd: open.then(|| pipe.as_fd()), events: libc::POLLIN },
-        ];
-        let [ended, readable] = poll(watches, timeout_ms)?;
-        if readable != 0 {
-            let mut chunk = [0; 512];
-            match read(pipe, &mut chunk)? {
-                0 => open = false,
-                count => output.append(&chunk[..count]),
+/// What goes to a hook and comes from it while it runs.
+struct Streams<'a> {
+    /// The state, as far as it is not written yet.
+    rest: &'a [u8],
+    /// Both ends of its standard input, until all is written.
+    input: Option<(OwnedFd, OwnedFd)>,
+    /// What it writes.
+    pipe: &'a OwnedFd,
+    output: &'a mut Output,
+}
+
+impl Streams<'_> {
+    /// Until its end, or to the deadline.
+    fn wait(&mut self, child: &Child, timeout_ms: i32) -> Result<Ended> {
+        let limit = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        let begun = Instant::now();
+        let mut open = true;
+        loop {
+            if self.rest.is_empty() {
+                self.input = None;
             }
-        } else if ended != 0 {
-            return Ok(wait_child(&child.pidfd)?);
-        } else {
-            pidfd_send_signal(&child.pidfd, libc::SIGKILL)?;
-            wait_child(&child.pidfd)?;
-            return Err(Failure::Found(Finding::HookTimeout));
+            let left =
+                limit.map_or(-1, |limit| milliseconds(limit.saturating_sub(begun.elapsed())));
+            let input = self.input.as_ref().map(|(_, write)| write.as_fd());
+            let [ended, readable, writable] = poll(
+                [
+                    Watch { fd: Some(child.pidfd.as_fd()), events: libc::POLLIN },
+                    Watch { fd: open.then(|| self.pipe.as_fd()), events: libc::POLLIN },
+                    Watch { fd: input, events: libc::POLLOUT },
+                ],
+                left,
+            )?;
+            if ended != 0 {
+                self.drain()?;
+                return Ok(wait_child(&child.pidfd)?);
+            }
+            if readable != 0 {
+                open = self.read()?;
+            }
+            if let (true, Some((_, write))) = (writable != 0, &self.input) {
+                let written = write_some(write, self.rest)?;
+                self.rest = self.rest.get(written..).unwrap_or_default();
+            }
+            if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+                return Err(Failure::Found(Finding::HookTimeout));
+            }
         }
     }
+
+    /// False at the end.
+    fn read(&mut self) -> Result<bool> {
+        let mut chunk = [0; CHUNK];
+        let count = read(self.pipe, &mut chunk)?;
+        self.output.append(&chunk[..count]);
+        Ok(count > 0)
+    }
+
+    /// What it wrote before it ended: no more than a pipe holds, because what it left running may go on.
+    fn drain(&mut self) -> Result<()> {
+        for _ in 0..PIPE_BYTES / CHUNK {
+            let watch = Watch { fd: Some(self.pipe.as_fd()), events: libc::POLLIN };
+            if poll([watch], 0)?[0] == 0 || !self.read()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For poll(2), which takes no longer time; rounded up, so that no time is left when it is over.
+fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
 }

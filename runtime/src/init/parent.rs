@@ -432,10 +432,17 @@ impl Started {
         if !wait_readable(&self.socket, timeout_ms).map_err(failed)? {
             return Err(InitError::Silent);
         }
-        match Message::receive_with(&self.socket).map_err(failed)? {
+        let mut received = Message::receive_with(&self.socket);
+        // It has gone, and not into its program: that would have read what this side told it.
+        let reset = matches!(received, Err(error) if error.errno == libc::ECONNRESET);
+        if reset {
+            received = Message::receive_with(&self.socket);
+        }
+        match received.map_err(failed)? {
             (Some(Message::Failed { step, failure }), _, text) => {
                 Err(explain(plan, usize::from(step), failure, text))
             }
+            _ if reset => Err(self.died()),
             (message, descriptor, _) => Ok((message, descriptor)),
         }
     }

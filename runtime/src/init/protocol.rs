@@ -150,19 +150,15 @@ impl Message {
     /// [`Message::receive`].
     ///
     /// # Errors
-    /// The errno of recvmsg(2), but for a reset.
+    /// The errno of recvmsg(2); ECONNRESET where the other side has gone without reading what it was told.
+    /// What it said before is received next.
     pub fn receive_with(
         socket: impl AsFd,
     ) -> std::result::Result<(Option<Self>, Option<OwnedFd>, String), SyscallError> {
         let mut packet = [0; FRAME + TEXT_MAX];
-        match receive_descriptor(socket, &mut packet) {
-            Ok((length, descriptor)) => {
-                let (message, text) = Self::decode_with_text(&packet[..length]);
-                Ok((message, descriptor, text))
-            }
-            Err(error) if error.errno == libc::ECONNRESET => Ok((None, None, String::new())),
-            Err(error) => Err(error),
-        }
+        let (length, descriptor) = receive_descriptor(socket, &mut packet)?;
+        let (message, text) = Self::decode_with_text(&packet[..length]);
+        Ok((message, descriptor, text))
     }
 
     /// Receives a message and the descriptor that came with it. Allocates nothing.

@@ -51,7 +51,7 @@ pub fn checkpoint(
 ) -> Result<Vec<String>, RuntimeError> {
     let container = Container::open(root, id)?;
     container.directory.lock(true)?;
-    if let Some(text) = container.status().refuses_checkpoint() {
+    if let Some(text) = container.status()?.refuses_checkpoint() {
         return Err(RuntimeError::Refused(text.to_owned()));
     }
     let status_fd = match (request.options.lazy_pages, request.status_fd) {

@@ -27,12 +27,14 @@ pub fn delete(root: &Path, id: &ContainerId, force: bool) -> Result<Vec<String>,
     directory.lock(true)?;
     let state = match directory.read_state() {
         Ok(Some(state)) => state,
-        // A creation that was cut off before it recorded anything, or a damaged record.
+        // A creation that was cut off before it recorded anything.
         Ok(None) => return discard(&directory, force, StateError::NotFound),
-        Err(error) => return discard(&directory, force, error),
+        Err(error) if error.is_damage() => return discard(&directory, force, error),
+        // The record names what runs; it must not go because it could not be read just now.
+        Err(error) => return Err(error.into()),
     };
     let container = Container { directory, state };
-    match container.status() {
+    match container.status()? {
         Status::Stopped => reap(container.state.process),
         Status::Created => container.kill_all()?,
         _ if force => container.kill_all()?,
@@ -78,7 +80,8 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
         resctrl::apply::remove(&state.resctrl_made)?;
         return give_up(directory, state);
     }
-    if !state.owns_pid_namespace || state.process.is_alive() {
+    let alive = state.process.is_alive();
+    if !state.owns_pid_namespace || alive.map_err(RuntimeError::system("the container process"))? {
         kill_in(&cgroups)?;
     }
     // What is left when this fails is only systemd's memory of a unit; the cgroup goes anyway.

@@ -94,7 +94,7 @@ pub fn watch(
 
 fn running(root: &Path, id: &ContainerId) -> Result<Container, RuntimeError> {
     let container = Container::open(root, id)?;
-    match container.status() {
+    match container.status()? {
         Status::Stopped => {
             let text = format!("container with id {id} is not running");
             Err(RuntimeError::Refused(text))

@@ -181,7 +181,7 @@ fn start(
 ) -> Result<(Child, Option<Foreground>), RuntimeError> {
     check_inherited(0, request.preserve_fds)?;
     let container = Container::open(root, id)?;
-    let status = container.status();
+    let status = container.status()?;
     if let Some(text) = status.refuses_exec(request.ignore_paused) {
         return Err(RuntimeError::Refused(text.to_owned()));
     }

@@ -101,7 +101,7 @@ fn subject(
             Ok(container) => {
                 found.last_error = container.directory.read_last_error()?;
                 let seen = PathBuf::from(format!("/proc/{}/root", container.state.process.pid));
-                let rootfs = match container.status() {
+                let rootfs = match container.status()? {
                     // As its processes see it, with all mounts.
                     Status::Running | Status::Paused if seen.exists() => seen,
                     _ => PathBuf::from(&container.state.rootfs),

@@ -83,7 +83,7 @@ fn visit(root: &Path, id: ContainerId, request: Request) -> Option<Item> {
         }
         Ok(Some(state)) => {
             let container = Container { directory, state };
-            if container.status() != Status::Stopped {
+            if !matches!(container.status(), Ok(Status::Stopped)) {
                 return None;
             }
             if request.stopped {

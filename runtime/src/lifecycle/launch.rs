@@ -307,7 +307,9 @@ fn record(
     started: &Started,
 ) -> Result<(), RuntimeError> {
     let pid = started.pid();
-    state.process = ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, start_time: 0 });
+    let identity =
+        ProcessIdentity::of(pid).map_err(RuntimeError::system("the container process"))?;
+    state.process = identity.unwrap_or(ProcessIdentity { pid, start_time: 0 });
     directory.write_state(state)?;
     directory.unlock()?;
     if let Some(path) = &request.pid_file {

@@ -14,7 +14,7 @@ use crate::container::status::Status;
 /// `container not running`; or why the cgroup cannot be frozen, after which everything runs on.
 pub fn pause(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
     let container = Container::open_locked(root, id)?;
-    match container.status() {
+    match container.status()? {
         Status::Paused => Ok(()),
         Status::Stopped => Err(RuntimeError::Refused("container not running".to_owned())),
         Status::Created | Status::Running => Ok(container.cgroups().freeze()?),
@@ -27,7 +27,7 @@ pub fn pause(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
 /// `container not paused`; or why the cgroup cannot be thawed.
 pub fn resume(root: &Path, id: &ContainerId) -> Result<(), RuntimeError> {
     let container = Container::open_locked(root, id)?;
-    match container.status() {
+    match container.status()? {
         Status::Paused => Ok(container.cgroups().thaw()?),
         _ => Err(RuntimeError::Refused("container not paused".to_owned())),
     }

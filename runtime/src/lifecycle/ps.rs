@@ -18,7 +18,9 @@ pub fn processes(root: &Path, id: &ContainerId) -> Result<Vec<i32>, RuntimeError
         // A rootless container may do without cgroups; its first process is all that is known.
         Err(CgroupError::Missing { .. }) => {
             let process = container.state.process;
-            Ok(if process.is_alive() { vec![process.pid] } else { Vec::new() })
+            let alive =
+                process.is_alive().map_err(RuntimeError::system("the container process"))?;
+            Ok(if alive { vec![process.pid] } else { Vec::new() })
         }
         other => Ok(other?),
     }

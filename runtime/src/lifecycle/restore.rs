@@ -251,8 +251,9 @@ impl Draft<'_> {
                 let pidfd =
                     pidfd_open(pid).map_err(RuntimeError::system("the restored process"))?;
                 *restored = Some(Child { pid, pidfd });
-                state.process =
-                    ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, start_time: 0 });
+                let identity = ProcessIdentity::of(pid)
+                    .map_err(RuntimeError::system("the restored process"))?;
+                state.process = identity.unwrap_or(ProcessIdentity { pid, start_time: 0 });
                 state.restoring = false;
                 state.created = crate::timestamp::rfc3339_nano(SystemTime::now());
                 if is_in_other_time(pid) && !state.namespaces.contains(&NamespaceKind::Time) {

@@ -28,7 +28,7 @@ use crate::sys::process::{Watch, poll};
 pub fn start(root: &Path, id: &ContainerId, notify: Option<&OsStr>) -> Result<(), RuntimeError> {
     let container = Container::open(root, id)?;
     container.directory.lock(true)?;
-    let status = container.status();
+    let status = container.status()?;
     if let Some(text) = status.refuses_start() {
         return Err(RuntimeError::Refused(text.to_owned()));
     }

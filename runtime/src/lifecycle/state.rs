@@ -47,17 +47,20 @@ impl Container {
     }
 
     /// The container's status now: the record is a hint, the process is the truth.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        if !self.state.process.is_alive() {
+    ///
+    /// # Errors
+    /// When it cannot be found out; a guess would have its processes given up.
+    pub fn status(&self) -> Result<Status, RuntimeError> {
+        let alive = self.state.process.is_alive();
+        Ok(if !alive.map_err(RuntimeError::system("the container process"))? {
             Status::Stopped
-        } else if self.cgroups().is_frozen().unwrap_or(false) {
+        } else if self.cgroups().is_frozen()? {
             Status::Paused
-        } else if self.directory.is_awaiting_start() {
+        } else if self.directory.is_awaiting_start()? {
             Status::Created
         } else {
             Status::Running
-        }
+        })
     }
 
     /// The container's cgroups.

@@ -32,7 +32,7 @@ pub fn update(
     let mut container = Container::open_locked(root, id)?;
     let checked = Update::from_json(limits)?;
     let schemata = intel_rdt::changes(&container.state, schemas)?;
-    if container.status() == Status::Stopped {
+    if container.status()? == Status::Stopped {
         return Err(RuntimeError::Refused("container not running".to_owned()));
     }
     let recorded = container.resources()?;

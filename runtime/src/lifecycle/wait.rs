@@ -29,9 +29,13 @@ pub enum Waited {
 /// There is no such container; the errno of poll(2).
 pub fn wait(root: &Path, id: &ContainerId, timeout_ms: i32) -> Result<Waited, RuntimeError> {
     let process = Container::open(root, id)?.state.process;
-    let Ok(pidfd) = pidfd_open(process.pid) else { return Ok(Waited::Gone) };
+    let failed = || RuntimeError::system("the container process");
+    let pidfd = match pidfd_open(process.pid) {
+        Err(error) if error.errno == libc::ESRCH || process.pid <= 0 => return Ok(Waited::Gone),
+        other => other.map_err(failed())?,
+    };
     // Compared after the descriptor is there: a number used again meanwhile is noticed.
-    if ProcessIdentity::of(process.pid) != Some(process) {
+    if ProcessIdentity::of(process.pid).map_err(failed())? != Some(process) {
         return Ok(Waited::Gone);
     }
     wait_for(&pidfd, timeout_ms)
@@ -50,7 +54,7 @@ pub(super) fn wait_for(pidfd: &OwnedFd, timeout_ms: i32) -> Result<Waited, Runti
 /// the program lives.
 pub(super) fn reap(process: ProcessIdentity) {
     let Ok(pidfd) = pidfd_open(process.pid) else { return };
-    let is_same = ProcessIdentity::of(process.pid) == Some(process);
+    let is_same = ProcessIdentity::of(process.pid) == Ok(Some(process));
     if is_same && wait_readable(&pidfd, 0).unwrap_or(false) {
         // ECHILD: it is somebody else's.
         let _ = wait_child(&pidfd);

@@ -257,6 +257,29 @@ pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// write(2) of what goes at once; 0 where a descriptor that does not wait takes nothing now.
+///
+/// # Errors
+/// The errno of the call; EINTR is tried again.
+pub fn write_some(fd: impl AsFd, bytes: &[u8]) -> Result<usize> {
+    loop {
+        match nix::unistd::write(fd.as_fd(), bytes) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::EAGAIN) => return Ok(0),
+            other => return other.named(Call::Write),
+        }
+    }
+}
+
+/// Has reads or writes of a new descriptor not wait: fcntl(2), `F_SETFL`.
+///
+/// # Errors
+/// The errno of the call.
+pub fn set_nonblocking(fd: impl AsFd) -> Result<()> {
+    let flag = nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(fd, flag).map(drop).named(Call::Fcntl)
+}
+
 /// Reads a small file, such as one of procfs, to its end or to `limit` bytes.
 ///
 /// # Errors

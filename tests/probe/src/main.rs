@@ -29,6 +29,12 @@ fn main() -> ExitCode {
         ["mknod", path, kind, major, minor] => mknod(path, kind, major, minor),
         ["notify", message, program @ ..] => notify(message, program),
         ["attack-exe"] => attack_exe(),
+        ["attack-entrant"] => attack_entrant(),
+        #[cfg(target_arch = "x86_64")]
+        ["syscall32", number, argument] => {
+            let [number, argument] = [number, argument].map(|word| word.parse().expect("a number"));
+            println!("{}", json!({"answer": sys::syscall_of_32_bits(number, argument)}));
+        }
         ["lock", path] => lock(path),
         ["try-lock", path] => return try_lock(path),
         other => {
@@ -164,6 +170,39 @@ fn attack_exe() {
                     }
                     Err(_) => break,
                 }
+            }
+        }
+    }
+}
+
+/// For ever: tries to look at the descriptors and the root of every process of a runtime that enters the
+/// container, for which the kernel asks whether it may be traced. A line is printed for each way that led in.
+fn attack_entrant() {
+    println!("ready");
+    let own = std::process::id().to_string();
+    let mut seen = false;
+    loop {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name();
+            let is_entrant = || {
+                let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+                // What runc and keel call it; crun goes by its own name.
+                name.contains("INIT") || name.contains("init]") || name.contains("crun")
+            };
+            if pid == *own || !is_entrant() {
+                continue;
+            }
+            if !seen {
+                println!("seen");
+            }
+            seen = true;
+            // The folder may be listed by its owner; where a descriptor leads may not be seen.
+            let listed = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+            let descriptors = listed.map(|fd| fd.path()).any(|fd| fs::read_link(fd).is_ok());
+            let root = fs::read_link(entry.path().join("root")).is_ok();
+            // It may have become the program meanwhile, which is the container's own.
+            if (descriptors || root) && is_entrant() {
+                println!("in: descriptors {descriptors}, root {root}");
             }
         }
     }

@@ -75,3 +75,22 @@ pub(crate) fn window_size(fd: i32) -> Option<(u16, u16)> {
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
+
+/// Makes a system call by the door of 32-bit programs; the answer is negative for an errno.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn syscall_of_32_bits(number: i32, argument: i32) -> i32 {
+    let answer: i32;
+    // SAFETY: the number and the argument are integers, as for `syscall`; the kernel keeps all registers but
+    // the answer's, and rbx, which the compiler may need, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {argument:e}, ebx",
+            "int 0x80",
+            "xchg {argument:e}, ebx",
+            argument = inout(reg) argument => _,
+            inout("eax") number => answer,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    answer
+}
