@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use keel_tests::{ImageStore, Protection, Registry, busybox_layout, listing};
+use keel_tests::{
+    Containerd, ImageStore, Layout, Protection, Registry, TarEntry, busybox_layout, differences,
+    fixture, listing, portrait, tarball,
+};
 
 /// A store with a layout beside it, and a registry that has its image as `team/app:v1`.
 fn scene() -> (ImageStore, Registry) {
@@ -180,6 +183,40 @@ fn chooses_by_platform() {
         "linux/riscv64",
         "--platform",
     ]);
+}
+
+/// DIST-PULL-07: what is pulled has the files that containerd's pull has: modes, owners, times, links, attributes and
+/// contents.
+#[test]
+fn pulls_what_containerd_pulls() {
+    let store = ImageStore::new();
+    let debian = fs::read(fixture("debian.tar")).expect("a fixture");
+    let change = tarball(&[
+        TarEntry::directory("etc", 0o750).owner(1, 2),
+        TarEntry::file("etc/.wh.passwd", ""),
+        // Containerd gives folders that have no entry the time of the pull.
+        TarEntry::directory("opt", 0o755),
+        TarEntry::file("opt/new", "2").mode(0o4755).owner(3, 4).xattr("user.a", "b"),
+        // And to a file what the entry of a link to it says.
+        TarEntry::hard_link("opt/again", "opt/new").mode(0o4755).owner(3, 4),
+        TarEntry::directory("usr", 0o755),
+        TarEntry::directory("usr/share", 0o755),
+        TarEntry::file("usr/share/.wh..wh..opq", ""),
+    ]);
+    Layout::new(&store.beside("layout")).layer(&debian).layer(&change).finish("app");
+    let registry = Registry::start(Protection::None);
+    registry.push(&layout(&store), "team/debian:v1");
+    let name = registry.name("team/debian:v1");
+    store.call(&["pull", "-q", &name]).succeeds();
+    let mut seen = portrait(&store.bundle(&name, &[]).join("rootfs"));
+    let containerd = Containerd::start();
+    containerd.ctr(&["images", "pull", "--plain-http", &name]);
+    let mut wanted = portrait(&containerd.tree(&name));
+    // Containerd leaves the root as it has made it.
+    let (own, other) = (seen.remove("\".\""), wanted.remove("\".\""));
+    assert!(own.is_some() && other.is_some());
+    let differences = differences(&wanted, &seen);
+    assert!(differences.is_empty() && wanted.len() > 1000, "{differences:#?}");
 }
 
 /// DIST-OBTAIN-01: `run` fetches an image that the store does not have, in docker's words on the standard error; one

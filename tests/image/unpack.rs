@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
+use std::process::Command;
 
 use keel_tests::{
-    ImageStore, Layout, TarEntry, differences, fixture, gzip, listing, portrait, tarball,
+    Containerd, ImageStore, Layout, TarEntry, differences, fixture, gzip, listing, portrait,
+    program, tarball,
 };
 
 /// What keel-image and umoci make of an image of these archives, lowest first.
@@ -41,21 +44,28 @@ fn as_umoci(archives: &[Vec<u8>]) -> Unpacked {
     unpacked
 }
 
-/// IMG-LAYER-01: a real distribution in several layers is unpacked as umoci does.
-#[test]
-fn debian_is_what_umoci_unpacks() {
-    let base = fs::read(fixture("debian.tar")).expect("a fixture");
-    let change = tarball(&[
+/// A layer on top of Debian.
+fn debian_changed() -> Vec<TarEntry> {
+    vec![
         TarEntry::directory("etc", 0o755),
         TarEntry::file("etc/.wh.passwd", ""),
         TarEntry::file("etc/group", "root:x:0:\n").owner(0, 42),
         TarEntry::directory("var", 0o755),
         TarEntry::directory("var/lib", 0o755),
         TarEntry::file("var/lib/.wh.dpkg", ""),
+        TarEntry::directory("usr", 0o755),
+        TarEntry::directory("usr/bin", 0o755),
         TarEntry::file("usr/bin/new", "#!/bin/sh\n").mode(0o6755),
-        TarEntry::hard_link("usr/bin/linked", "usr/bin/dpkg"),
-    ]);
-    let unpacked = as_umoci(&[base, change]);
+    ]
+}
+
+/// IMG-LAYER-01: a real distribution in several layers is unpacked as umoci does.
+#[test]
+fn debian_is_what_umoci_unpacks() {
+    let base = fs::read(fixture("debian.tar")).expect("a fixture");
+    let mut change = debian_changed();
+    change.push(TarEntry::hard_link("usr/bin/linked", "usr/bin/dpkg"));
+    let unpacked = as_umoci(&[base, tarball(&change)]);
     assert!(unpacked.seen.len() > 3000, "{} entries", unpacked.seen.len());
 }
 
@@ -146,11 +156,9 @@ fn names_of_aufs_are_skipped() {
     assert_eq!(unpacked.seen.keys().collect::<Vec<_>>(), ["\".\"", "\"a\""]);
 }
 
-/// IMG-LAYER-06: what replaces something of another kind replaces all of it; a directory over a link to a directory
-/// too.
-#[test]
-fn kinds_replace_each_other() {
-    let change = [
+/// A layer on top of [`lower`], whose entries are of other kinds.
+fn other_kinds() -> Vec<TarEntry> {
+    vec![
         // A file over a folder that is not empty, a folder over a file, a folder over a link to one, a link over a
         // folder.
         TarEntry::file("d", "2"),
@@ -160,7 +168,14 @@ fn kinds_replace_each_other() {
         TarEntry::file("l/in", "2"),
         TarEntry::symlink("o", "f"),
         TarEntry::symlink("kept", "nowhere"),
-    ];
+    ]
+}
+
+/// IMG-LAYER-06: what replaces something of another kind replaces all of it; a directory over a link to a directory
+/// too.
+#[test]
+fn kinds_replace_each_other() {
+    let change = other_kinds();
     let across = as_umoci(&[lower(), tarball(&change)]);
     let mut one = lower();
     one.truncate(one.len() - 1024);
@@ -213,11 +228,8 @@ fn hard_links_before_their_targets() {
 const CAPABILITY_2: &[u8] = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const CAPABILITY_3: &[u8] = b"\x01\0\0\x03\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xe8\x03\0\0";
 
-/// IMG-LAYER-09: extended attributes of files and directories, capabilities of both versions among them; a change of
-/// owner takes neither them nor set-user-id away.
-#[test]
-fn extended_attributes() {
-    as_umoci(&[tarball(&[
+fn attributed() -> Vec<TarEntry> {
+    vec![
         TarEntry::directory("d", 0o2775).owner(1, 2).xattr("user.d", "of a folder"),
         TarEntry::file("d/inherits", "no group"),
         TarEntry::file("two", "x")
@@ -227,7 +239,14 @@ fn extended_attributes() {
         TarEntry::file("three", "x").mode(0o755).xattr("security.capability", CAPABILITY_3),
         TarEntry::file("setuid", "x").mode(0o6755).owner(11, 12).xattr("user.a", "b\n\0=c"),
         TarEntry::file("many", "x").xattr("user.1", "1").xattr("user.3", "3"),
-    ])]);
+    ]
+}
+
+/// IMG-LAYER-09: extended attributes of files and directories, capabilities of both versions among them; a change of
+/// owner takes neither them nor set-user-id away.
+#[test]
+fn extended_attributes() {
+    as_umoci(&[tarball(&attributed())]);
 }
 
 /// IMG-LAYER-10: attributes in libarchive's form are read; labels of the host are dropped; what cannot be kept is told;
@@ -295,9 +314,7 @@ fn access_lists() {
     assert!(seen["\"listed\""].contains("system.posix_acl_access"), "{seen:#?}");
 }
 
-/// IMG-LAYER-12: devices, fifos, odd names, long paths, ids beyond 2^21, times before 1970 and to the nanosecond.
-#[test]
-fn odd_entries() {
+fn odd() -> Vec<TarEntry> {
     let long = format!("{}/{}", "d".repeat(200), "n".repeat(255));
     let deep = |depth: usize| vec!["deep"; depth].join("/");
     let mut entries: Vec<TarEntry> =
@@ -323,7 +340,62 @@ fn odd_entries() {
         TarEntry::file("././/plain", "1"),
         TarEntry::file("/absolute", "1"),
     ]);
-    as_umoci(&[tarball(&entries)]);
+    entries
+}
+
+/// IMG-LAYER-12: devices, fifos, odd names, long paths, ids beyond 2^21, times before 1970 and to the nanosecond.
+#[test]
+fn odd_entries() {
+    as_umoci(&[tarball(&odd())]);
+}
+
+/// IMG-LAYER-19: whatever containerd unpacks is unpacked as containerd does, entry by entry: a distribution, changes of
+/// every kind, whiteouts, odd entries, attributes.
+#[test]
+fn layers_are_what_containerd_unpacks() {
+    let containerd = Containerd::start();
+    let debian = fs::read(fixture("debian.tar")).expect("a fixture");
+    let whiteouts = [
+        TarEntry::directory("d", 0o755).owner(1, 2),
+        TarEntry::file("d/.wh.x", ""),
+        TarEntry::file("d/.wh.sub", ""),
+        TarEntry::file("o/.wh..wh..opq", ""),
+        TarEntry::directory("o", 0o711),
+        TarEntry::file("o/new", "2"),
+        TarEntry::file(".wh.f", ""),
+        TarEntry::file("d/z", "2"),
+    ];
+    let mut odd = odd();
+    // Times before 1970 are the beginning of 1970 in containerd.
+    odd.retain(|entry| !["past", "before"].map(str::as_bytes).contains(&&entry.path[..]));
+    for (number, archives) in [
+        vec![debian, tarball(&debian_changed())],
+        vec![lower(), tarball(&whiteouts)],
+        vec![lower(), tarball(&other_kinds())],
+        vec![tarball(&odd)],
+        vec![tarball(&attributed()), tarball(&[TarEntry::file("more", "1")])],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (store, name) = (ImageStore::new(), format!("image{number}"));
+        let mut written = Layout::new(&store.beside("layout"));
+        for archive in &archives {
+            written.layer(archive);
+        }
+        written.finish(&name);
+        store.call(&["load", "-i", "layout"]).succeeds();
+        let mut seen = portrait(&store.bundle(&name, &[]).join("rootfs"));
+        store.tool("tar", &["-C", "layout", "-cf", "layout.tar", "."]);
+        containerd.ctr(&["images", "import", &store.beside("layout.tar").to_string_lossy()]);
+        let tree = containerd.tree(&format!("docker.io/library/{name}:latest"));
+        let mut wanted = portrait(&tree);
+        // Containerd leaves the root as it has made it, whatever the layer says.
+        let (own, other) = (seen.remove("\".\""), wanted.remove("\".\""));
+        assert!(own.is_some() && other.is_some(), "{name}");
+        let differences = differences(&wanted, &seen);
+        assert!(differences.is_empty() && wanted.len() > 5, "{name}: {differences:#?}");
+    }
 }
 
 /// IMG-LAYER-17: entries of old archives: a file of the type 7, a directory by its last slash, a volume's label; an
@@ -403,13 +475,15 @@ fn sparse_files() {
     }
 }
 
-/// IMG-LAYER-15: an archive without its end blocks, with garbage behind them, in several gzip members or zstd frames,
-/// with skippable frames and under a wrong media type is the same layer.
+/// IMG-LAYER-15: an archive without its end blocks, or ending with the last byte of content, with garbage behind them,
+/// in several gzip members or zstd frames, with skippable frames and under a wrong media type is the same layer.
 #[test]
 fn archives_in_odd_wrappings() {
     let entries = [TarEntry::directory("d", 0o755), TarEntry::file("d/f", "content")];
     let whole = tarball(&entries);
     let endless = whole[..whole.len() - 1024].to_vec();
+    // As umoci's insert writes it.
+    let unpadded = whole[..whole.len() - 1024 - (512 - "content".len())].to_vec();
     let garbage = [&whole[..], b"garbage".repeat(1000).as_slice()].concat();
     let members = |bytes: &[u8]| [gzip(&bytes[..700]), gzip(&bytes[700..]), gzip(b"")].concat();
     let store = ImageStore::new();
@@ -427,6 +501,7 @@ fn archives_in_odd_wrappings() {
     for (number, (archive, blob, media_type)) in [
         (&whole, gzip(&whole), gz),
         (&endless, gzip(&endless), gz),
+        (&unpadded, gzip(&unpadded), gz),
         (&garbage, gzip(&garbage), gz),
         (&whole, members(&whole), gz),
         (&garbage, members(&garbage), gz),
@@ -466,6 +541,62 @@ fn other_compressions_are_read() {
         let seen = portrait(&store.bundle("image", &[]).join("rootfs"));
         assert!(seen["\"a\""].starts_with("file 1 "), "{tool}: {seen:#?}");
     }
+}
+
+/// IMG-LAYER-20: layers whose decompression asks for 128 MiB each are unpacked one after the other; more is refused.
+#[test]
+fn large_windows_take_turns() {
+    let store = ImageStore::new();
+    let archive =
+        |number| tarball(&[TarEntry::file(format!("zeros{number}"), vec![0_u8; 8 << 20])]);
+    let compress = |archive: &[u8], window: u32| {
+        fs::write(store.beside("layer"), archive).expect("an archive");
+        // Only of a pipe the window is not bounded by the size.
+        let command = format!("cat layer | zstd -q -1 --long={window} -c > compressed");
+        store.tool("sh", &["-c", &command]);
+        fs::read(store.beside("compressed")).expect("an archive")
+    };
+    let zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
+    let mut written = Layout::new(&store.beside("layout"));
+    for number in 0..6 {
+        written.layer_of(&archive(number), &compress(&archive(number), 27), zstd);
+    }
+    written.finish("image");
+    let mut bounded = Command::new("prlimit");
+    bounded.arg("--data=209715200").arg(program("keel-image")).arg("--root").arg(store.path());
+    bounded.args(["load", "-i"]).arg(store.beside("layout"));
+    store.finish(bounded).succeeds();
+    let unpacked = store.call(&["unpack", "image"]).succeeds().stdout;
+    assert_eq!(unpacked.lines().count(), 6, "{unpacked}");
+
+    let store = ImageStore::new();
+    let blob = compress(&archive(0), 28);
+    Layout::new(&store.beside("layout")).layer_of(&archive(0), &blob, zstd).finish("image");
+    store.call(&["load", "-i", "layout"]).fails_naming(&["sha256:", "too much memory"]);
+    assert_eq!(listing(&store.path().join("layers")), Vec::<String>::new());
+}
+
+/// IMG-LAYER-21: a large layer, which several threads read, is what a small one is; a damaged one is named, and nothing
+/// of it is kept.
+#[test]
+fn large_layers_are_read_by_several_threads() {
+    let mut noise = vec![0_u8; 6 << 20];
+    fs::File::open("/dev/urandom").expect("a device").read_exact(&mut noise).expect("noise");
+    let archive = tarball(&[
+        TarEntry::file("first", "1"),
+        TarEntry::file("noise", &noise[..]),
+        TarEntry::file("last", "1"),
+    ]);
+    as_umoci(std::slice::from_ref(&archive));
+    let mut blob = gzip(&archive);
+    let middle = blob.len() / 2;
+    blob[middle] ^= 0x10;
+    let store = ImageStore::new();
+    let gz = "application/vnd.oci.image.layer.v1.tar+gzip";
+    Layout::new(&store.beside("layout")).layer_of(&archive, &blob, gz).finish("image");
+    store.call(&["load", "-i", "layout"]).fails_naming(&["sha256:"]);
+    assert_eq!(listing(&store.path().join("layers")), Vec::<String>::new());
+    assert_eq!(listing(&store.path().join("tmp")), Vec::<String>::new());
 }
 
 /// IMG-LAYER-18: an owner of 2^32 - 1, which chown(2) takes for none, is refused by its entry.

@@ -54,7 +54,7 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
             .with_hint("fetch it with another program and import from -"));
     }
     let id = if arguments.source == "-" {
-        import(store, io::stdin().lock(), &options)?
+        import(store, io::stdin(), &options)?
     } else {
         let path = Path::new(&arguments.source);
         let file = File::open(path).map_err(|error| Failure::at("open", path, &error))?;

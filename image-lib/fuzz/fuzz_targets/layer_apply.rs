@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use keel_image::fsroot::Root;
 use keel_image::identity::Algorithm;
-use keel_image::layer::{Limits, apply};
+use keel_image::layer::{Limits, Threads, apply};
 use libfuzzer_sys::fuzz_target;
 
 const BLOCK: usize = 512;
@@ -34,8 +34,8 @@ fuzz_target!(|bytes: &[u8]| {
         ..Default::default()
     };
     let directory = Root::open(&container).and_then(|root| root.directory().try_clone());
-    let _ =
-        apply(&mut archive.as_slice(), Algorithm::Sha256, directory.expect("a folder"), &limits);
+    let directory = directory.expect("a folder");
+    let _ = apply(&mut archive.as_slice(), Algorithm::Sha256, directory, &limits, Threads::One);
 
     let mut names: Vec<_> =
         fs::read_dir(&top).expect("a folder").flatten().map(|entry| entry.file_name()).collect();

@@ -8,7 +8,7 @@ use super::ArchiveError;
 use crate::blob::{Decoder, Meter, Tee, peek};
 use crate::fsroot::Root;
 use crate::identity::{Algorithm, ImageId};
-use crate::layer;
+use crate::layer::{self, Threads};
 use crate::reference::Reference;
 use crate::spec::{Config, Descriptor, History, ImageConfig, Platform, Timestamp};
 use crate::store::{Layer, Store, StoreError, layer_media_type};
@@ -36,33 +36,33 @@ pub struct ImportOptions {
 /// The archive is damaged or cannot be unpacked; then nothing of it is in the store.
 pub fn import(
     store: &Store,
-    stream: impl Read,
+    stream: impl Read + Send,
     options: &ImportOptions,
 ) -> Result<ImageId, ArchiveError> {
     let _hold = store.hold()?;
     let scratch = store.scratch()?;
     let failed = |source| ArchiveError::Entry { entry: "the root file system".to_owned(), source };
     let (compression, stream) = peek(stream).map_err(failed)?;
-    let stream: Box<dyn Read + '_> = match layer_media_type(compression) {
+    let stream: Box<dyn Read + Send + '_> = match layer_media_type(compression) {
         Some(_) => Box::new(stream),
         None => Box::new(Decoder::new(stream)?),
     };
     let blob = scratch.path().join("blob");
     let mut file = BufWriter::with_capacity(128 << 10, File::create(&blob).map_err(failed)?);
     let mut source = Meter::new(Tee::new(stream, &mut file), Algorithm::Sha256);
-    let limits = store.limits();
+    let (limits, threads) = (store.limits(), Threads::available());
     let (diff_id, compression, extracted) = if store.can_unpack() {
         let container = scratch.path().join("layer");
         std::fs::DirBuilder::new().mode(0o700).create(&container).map_err(failed)?;
         let directory = Root::open(&container)
             .and_then(|root| root.directory().try_clone())
             .map_err(|error| failed(error.source))?;
-        let applied = layer::apply(&mut source, Algorithm::Sha256, directory, limits)
+        let applied = layer::apply(&mut source, Algorithm::Sha256, directory, limits, threads)
             .map_err(ArchiveError::Import)?;
         (applied.diff_id, applied.compression, Some((container, applied.extracted)))
     } else {
-        let (diff_id, compression) =
-            layer::verify(&mut source, Algorithm::Sha256, limits).map_err(ArchiveError::Import)?;
+        let (diff_id, compression) = layer::verify(&mut source, Algorithm::Sha256, limits, threads)
+            .map_err(ArchiveError::Import)?;
         (diff_id, compression, None)
     };
     io::copy(&mut source, &mut io::sink()).map_err(failed)?;

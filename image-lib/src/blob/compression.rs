@@ -8,6 +8,8 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use lzma_rust2::XzReader;
 
+use super::window;
+
 /// The level of gzip: the default of most tools, so that sizes surprise nobody. It is fixed,
 /// because the bytes of a layer, and so its digest, depend on it.
 const GZIP_LEVEL: u32 = 6;
@@ -16,6 +18,9 @@ const ZSTD_LEVEL: i32 = 3;
 /// The largest window of a zstd frame, as a power of two: 128 MiB, so that a frame's header cannot
 /// ask for all memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// The window that any frame may have, whatever the first one of its stream asks for: 8 MiB, which
+/// RFC 8878 wants every decoder to support.
+const ZSTD_WINDOW_LOG_ALWAYS: u32 = 23;
 /// The most memory of an xz stream, in KiB: twice what `xz -9` asks for.
 const XZ_MEMORY_KIB_MAX: u32 = 130 << 10;
 const BUFFER: usize = 128 << 10;
@@ -62,7 +67,10 @@ type Source<R> = BufReader<Peeked<R>>;
 
 /// A reader that undoes gzip (all members), zstd (all frames, skippable ones skipped), xz and bzip2
 /// (all streams).
-pub struct Decoder<R: Read>(Inner<R>);
+pub struct Decoder<R: Read> {
+    inner: Inner<R>,
+    window_bytes: u64,
+}
 
 enum Inner<R: Read> {
     None(Source<R>),
@@ -86,7 +94,7 @@ fn detect(magic: &[u8]) -> Compression {
         [0x1f, 0x8b, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
         _ if skippable => Compression::Zstd,
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Compression::Xz,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Compression::Bzip2,
         _ => Compression::None,
     }
@@ -97,10 +105,10 @@ fn detect(magic: &[u8]) -> Compression {
 /// # Errors
 /// The reader's.
 pub fn peek<R: Read>(mut reader: R) -> io::Result<(Compression, Peeked<R>)> {
-    let mut magic = Vec::with_capacity(6);
+    let mut head = Vec::new();
     // A pipe may give one byte at a time.
-    (&mut reader).take(6).read_to_end(&mut magic)?;
-    Ok((detect(&magic), Cursor::new(magic).chain(reader)))
+    (&mut reader).take(window::HEAD_BYTES).read_to_end(&mut head)?;
+    Ok((detect(&head), Cursor::new(head).chain(reader)))
 }
 
 impl<R: Read> Decoder<R> {
@@ -110,27 +118,38 @@ impl<R: Read> Decoder<R> {
     /// The reader's, or that the decoder cannot be made.
     pub fn new(reader: R) -> Result<Self, DecodeError> {
         let (compression, reader) = peek(reader).map_err(DecodeError)?;
+        let zstd_window = window::of_zstd(reader.get_ref().0.get_ref()).unwrap_or(0);
         let source = BufReader::with_capacity(BUFFER, reader);
-        Ok(Self(match compression {
-            Compression::None => Inner::None(source),
-            Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(source))),
+        let (inner, window_bytes) = match compression {
+            Compression::None => (Inner::None(source), 0),
+            Compression::Gzip => (Inner::Gzip(Box::new(MultiGzDecoder::new(source))), 32 << 10),
             Compression::Zstd => {
                 let mut decoder =
                     zstd::stream::read::Decoder::with_buffer(source).map_err(DecodeError)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(DecodeError)?;
-                Inner::Zstd(decoder)
+                let log = zstd_window.checked_next_power_of_two().map_or(u32::MAX, u64::ilog2);
+                let log = log.clamp(ZSTD_WINDOW_LOG_ALWAYS, ZSTD_WINDOW_LOG_MAX);
+                decoder.window_log_max(log).map_err(DecodeError)?;
+                // Frames after the first may take what any frame may.
+                (Inner::Zstd(decoder), 1 << log)
             }
-            Compression::Bzip2 => Inner::Bzip2(Box::new(MultiBzDecoder::new(source))),
+            Compression::Bzip2 => (Inner::Bzip2(Box::new(MultiBzDecoder::new(source))), 4 << 20),
             Compression::Xz => {
-                Inner::Xz(Box::new(XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB_MAX)))
+                let decoder = XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB_MAX);
+                (Inner::Xz(Box::new(decoder)), u64::from(XZ_MEMORY_KIB_MAX) << 10)
             }
-        }))
+        };
+        Ok(Self { inner, window_bytes })
+    }
+
+    /// The most bytes of its own output that the decoder remembers.
+    pub(crate) fn window_bytes(&self) -> u64 {
+        self.window_bytes
     }
 
     /// What the bytes turned out to be.
     #[must_use]
     pub fn compression(&self) -> Compression {
-        match self.0 {
+        match self.inner {
             Inner::None(_) => Compression::None,
             Inner::Gzip(_) => Compression::Gzip,
             Inner::Zstd(_) => Compression::Zstd,
@@ -141,7 +160,7 @@ impl<R: Read> Decoder<R> {
 
     /// The reader of the compressed bytes.
     pub fn get_ref(&self) -> &R {
-        let source = match &self.0 {
+        let source = match &self.inner {
             Inner::None(source) => source,
             Inner::Gzip(decoder) => decoder.get_ref(),
             Inner::Zstd(decoder) => decoder.get_ref(),
@@ -154,7 +173,7 @@ impl<R: Read> Decoder<R> {
     /// The reader of the compressed bytes. What the decoder has read ahead is lost, so it is asked
     /// for after the end only.
     pub fn into_inner(self) -> R {
-        let source = match self.0 {
+        let source = match self.inner {
             Inner::None(source) => source,
             Inner::Gzip(decoder) => decoder.into_inner(),
             Inner::Zstd(decoder) => decoder.finish(),
@@ -167,7 +186,7 @@ impl<R: Read> Decoder<R> {
 
 impl<R: Read> Read for Decoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::None(source) => source.read(buffer),
             Inner::Gzip(decoder) => decoder.read(buffer),
             Inner::Zstd(decoder) => decoder.read(buffer),

@@ -4,7 +4,9 @@
 mod compression;
 mod meter;
 mod verified_reader;
+mod window;
 
 pub use compression::{Compression, DecodeError, Decoder, Encoder, Peeked, peek};
 pub use meter::{Meter, Tee};
 pub use verified_reader::{Mismatch, VerifiedReader};
+pub(crate) use window::Held;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::rc::Rc;
 
 use super::Limits;
-use crate::blob::{Compression, DecodeError, Decoder};
+use crate::blob::{Compression, DecodeError, Decoder, Held};
 
 /// What a reader of this room fails with, inside of an `io::Error`.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -46,6 +46,11 @@ impl<R: Read> Bounded<R> {
 
     pub(super) fn compression(&self) -> Compression {
         self.decoder.compression()
+    }
+
+    /// The memory that the stream's compression asks for; waits until it may be had.
+    pub(super) fn hold_window(&self) -> Held {
+        Held::wait_for(self.decoder.window_bytes())
     }
 }
 

@@ -14,14 +14,12 @@ use rustix::io::Errno;
 use super::LayerError;
 use super::attributes::{Attributes, DEFAULT_ACL};
 use super::error::EntryError;
+use super::extracted::{Extracted, TREE, forget_below, link_within};
 use super::form::Form;
 use super::whiteout::Whiteout;
-use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};
+use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root};
 use crate::spec::Timestamp;
 use crate::tar::{Entry, EntryKind, Reader, TarError};
-
-/// The name of the tree inside the directory that an extraction is given.
-pub(super) const TREE: &str = "fs";
 
 /// Applies entries.
 #[derive(Debug)]
@@ -44,80 +42,6 @@ struct Parent {
     real: PathBuf,
 }
 
-/// A layer's tree, and what it needs from the layers below it.
-#[derive(Debug)]
-pub struct Extracted {
-    /// The directory that holds the tree.
-    pub(super) container: Directory,
-    pub(super) root: Root,
-    /// Directories that have no entry of their own: they only lead to one.
-    pub(super) implicit: BTreeSet<PathBuf>,
-    /// Hard links whose targets this layer does not have.
-    pub(super) links: BTreeMap<PathBuf, PathBuf>,
-    /// The times of directories, which are set last.
-    pub(super) times: BTreeMap<PathBuf, Timestamp>,
-    has_root_entry: bool,
-    entries: u64,
-    content_bytes: u64,
-    warnings: Vec<String>,
-}
-
-impl Extracted {
-    /// Is the tree the same whatever lies below it?
-    #[must_use]
-    pub fn is_independent(&self) -> bool {
-        self.implicit.is_empty() && self.links.is_empty()
-    }
-
-    /// Does the layer say what the root directory's attributes are?
-    #[must_use]
-    pub fn has_root_entry(&self) -> bool {
-        self.has_root_entry
-    }
-
-    /// The number of entries.
-    #[must_use]
-    pub fn entries(&self) -> u64 {
-        self.entries
-    }
-
-    /// The bytes of all files, which is what the layer is said to add to an image's size.
-    #[must_use]
-    pub fn content_bytes(&self) -> u64 {
-        self.content_bytes
-    }
-
-    /// What could not be kept, in words.
-    #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-
-    pub(super) fn set_directory_times(&self) -> Result<(), LayerError> {
-        let mut last: Option<(&Path, Directory)> = None;
-        for (path, time) in &self.times {
-            let set = match (path.parent(), path.file_name()) {
-                (Some(above), Some(name)) => {
-                    let parent = match last.take() {
-                        // Neighbours stand together in this order.
-                        Some((known, parent)) if known == above => parent,
-                        _ => self
-                            .root
-                            .open_directory_without_links(above)
-                            .map_err(LayerError::Finish)?,
-                    };
-                    let set = parent.set_times(name, Times::both(*time));
-                    last = Some((above, parent));
-                    set
-                }
-                _ => self.container.set_times(OsStr::new(TREE), Times::both(*time)),
-            };
-            set.map_err(LayerError::Finish)?;
-        }
-        Ok(())
-    }
-}
-
 impl Extractor {
     /// An empty tree named `fs` in `container`.
     ///
@@ -133,18 +57,7 @@ impl Extractor {
             .and_then(|()| container.open_directory(tree))
             .and_then(|directory| directory.try_clone());
         let directory = made.map_err(LayerError::Finish)?;
-        let root = Root::from_directory(directory);
-        let extracted = Extracted {
-            container,
-            root,
-            implicit: BTreeSet::new(),
-            links: BTreeMap::new(),
-            times: BTreeMap::from([(PathBuf::new(), Timestamp::default())]),
-            has_root_entry: false,
-            entries: 0,
-            content_bytes: 0,
-            warnings: Vec::new(),
-        };
+        let extracted = Extracted::new(container, Root::from_directory(directory));
         let attributes = Attributes { form: Form::of_this_process(), warnings: Vec::new() };
         Ok(Self {
             extracted,
@@ -337,11 +250,8 @@ impl Extractor {
             self.parent = None;
         }
         if found.kind == FileKind::Directory {
-            let below = |known: &PathBuf| known.starts_with(path);
-            self.extracted.implicit.retain(|known| !below(known));
-            self.extracted.links.retain(|known, _| !below(known));
-            self.extracted.times.retain(|known, _| !below(known));
-            self.default_acls.retain(|known, _| !below(known));
+            self.extracted.forget_below(path);
+            forget_below(&mut self.default_acls, path);
         }
         Ok(parent.remove_tree(name)?)
     }
@@ -511,27 +421,6 @@ impl Extractor {
             }
         }
         Ok(())
-    }
-}
-
-/// Links `target` of the same tree to `name`; false if the tree does not have it.
-pub(super) fn link_within(
-    root: &Root,
-    target: &Path,
-    parent: &Directory,
-    name: &OsStr,
-) -> Result<bool, FsError> {
-    let (target_parent, target_name) = match root.parent(target) {
-        Ok(found) => found,
-        Err(error) if error.is_not_found() || error.is(Errno::NOTDIR) => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    match target_parent.stat(target_name)? {
-        Some(found) if !found.is_whiteout() => {
-            parent.hard_link(&target_parent, target_name, name)?;
-            Ok(true)
-        }
-        _ => Ok(false),
     }
 }
 

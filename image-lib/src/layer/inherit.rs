@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::LayerError;
-use super::extract::{Extracted, link_within};
+use super::extracted::{Extracted, link_within};
 use super::form::Form;
 use super::whiteout::archived_xattr;
 use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};

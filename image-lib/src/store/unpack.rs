@@ -13,7 +13,7 @@ use super::{Event, Layer, Progress, Scratch, Store, StoreError, workers};
 use crate::blob::VerifiedReader;
 use crate::fsroot::Root;
 use crate::identity::{ChainId, DiffId, Digest};
-use crate::layer::{Extracted, apply, verify};
+use crate::layer::{Extracted, Threads, apply, verify};
 use crate::snapshot::Overlay;
 use crate::spec::Descriptor;
 
@@ -196,11 +196,16 @@ impl Store {
         scratch: &Scratch,
         progress: &dyn Progress,
     ) -> Result<HashMap<DiffId, Unpacked>, StoreError> {
-        let unpack = |layer: &&Layer| {
-            let unpacked = self.unpack_one(layer, staged, scratch, progress);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        // They are begun in this order, so that those behind one are what is left.
+        let threads = |from| threads_for(&layers[from..], processors);
+        let works: Vec<(&Layer, Threads)> =
+            layers.iter().enumerate().map(|(at, layer)| (*layer, threads(at))).collect();
+        let unpack = |(layer, threads): &(&Layer, Threads)| {
+            let unpacked = self.unpack_one(layer, staged, scratch, *threads, progress);
             unpacked.map(|unpacked| (layer.diff_id.clone(), unpacked))
         };
-        workers::map_all(layers, unpack, Result::is_err).into_iter().collect()
+        workers::map_all(&works, unpack, Result::is_err).into_iter().collect()
     }
 
     fn unpack_one(
@@ -208,6 +213,7 @@ impl Store {
         layer: &Layer,
         staged: &Staged,
         scratch: &Scratch,
+        threads: Threads,
         progress: &dyn Progress,
     ) -> Result<Unpacked, StoreError> {
         let blob = &layer.descriptor.digest;
@@ -218,7 +224,7 @@ impl Store {
         let (path, mut reader) = self.open_staged(&layer.descriptor, staged)?;
         let mut watched = Watched { inner: &mut reader, blob, progress };
         let algorithm = layer.diff_id.digest().algorithm();
-        let applied = apply(&mut watched, algorithm, directory, self.limits());
+        let applied = apply(&mut watched, algorithm, directory, self.limits(), threads);
         let applied = match applied {
             Ok(applied) => applied,
             Err(source) => {
@@ -242,7 +248,7 @@ impl Store {
             let blob = &layer.descriptor.digest;
             let (path, mut reader) = self.open_staged(&layer.descriptor, staged)?;
             let algorithm = layer.diff_id.digest().algorithm();
-            match verify(&mut reader, algorithm, self.limits()) {
+            match verify(&mut reader, algorithm, self.limits(), Threads::available()) {
                 Ok((diff_id, _)) => check_diff_id(layer, diff_id)?,
                 Err(source) => {
                     reader.drain().map_err(|error| reading(error, &path))?;
@@ -277,6 +283,22 @@ impl Store {
                 None => stored(),
             },
         }
+    }
+}
+
+/// A layer smaller than this is done before more threads would pay.
+const LARGE_BYTES: u64 = 4 << 20;
+
+/// The threads for the first of `left`, the layers that nobody has begun: several if it is more than a
+/// processor's share of them, and so what all others would wait for.
+fn threads_for(left: &[&Layer], processors: usize) -> Threads {
+    let size = |layer: &&Layer| u128::from(layer.descriptor.size);
+    let first = left.first().map_or(0, size);
+    let all: u128 = left.iter().map(size).sum();
+    let is_large = first >= u128::from(LARGE_BYTES);
+    match is_large && first * processors as u128 > all {
+        true => Threads::Several,
+        false => Threads::One,
     }
 }
 

@@ -90,7 +90,11 @@ impl<R: BufRead> Reader<R> {
     /// # Errors
     /// The archive is damaged, not understood or beyond the limits.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
-        self.skip(self.data.stored + self.data.padding)?;
+        let padding = self.data.padding;
+        self.skip(self.data.stored)?;
+        // Some writers end with the last byte of content: no padding, no end blocks (umoci's insert).
+        // Only the end of the stream may be that short, and there no header follows.
+        self.skip_up_to(padding)?;
         self.data = Data::default();
         let mut pending = Pending::default();
         loop {
@@ -349,17 +353,25 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn skip(&mut self, bytes: u64) -> Result<(), TarError> {
+        match self.skip_up_to(bytes)? {
+            0 => Ok(()),
+            _ => Err(self.refuse(Problem::Truncated)),
+        }
+    }
+
+    /// Skips `bytes` or what there is of them; returns how many were missing.
+    fn skip_up_to(&mut self, bytes: u64) -> Result<u64, TarError> {
         let mut left = bytes;
         while left > 0 {
             let count = at_most(self.buffered()?.len(), left);
             if count == 0 {
-                return Err(self.refuse(Problem::Truncated));
+                break;
             }
             self.inner.consume(count);
             self.offset += count as u64;
             left -= count as u64;
         }
-        Ok(())
+        Ok(left)
     }
 
     /// How many of the next bytes of the content are a hole; 0 if data comes next.

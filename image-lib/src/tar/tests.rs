@@ -63,7 +63,7 @@ fn reads_what_it_writes() {
 #[test]
 fn refuses_damage() {
     let bytes = archive(&[(file("a", b"hello"), b"hello"), (file("b", b""), b"")]);
-    for cut in [1, 511, 513, 600, 1025] {
+    for cut in [1, 511, 513, 516, 1025] {
         assert!(read_all(&bytes[..cut]).is_err(), "cut at {cut}");
     }
     // Missing end blocks are no damage.
@@ -139,4 +139,21 @@ fn skips_the_content_of_a_directory_that_was_a_file() {
     let read = read_all(&bytes).unwrap();
     assert_eq!(read[0].0.kind, EntryKind::Directory);
     assert_eq!(read[1].0.path, b"b");
+}
+
+/// As umoci's insert writes it.
+#[test]
+fn ends_with_the_last_byte_of_content() {
+    let bytes = archive(&[(file("a", b"hello"), b"hello")]);
+    for length in [512 + 5, 512 + 6, 1023, 1024, 1536] {
+        assert_eq!(read_all(&bytes[..length]).unwrap()[0].1, b"hello", "{length}");
+        // Also when nobody reads the content.
+        let mut reader = Reader::new(&bytes[..length], Limits::default());
+        assert!(reader.next_entry().unwrap().is_some());
+        assert_eq!(reader.next_entry().unwrap(), None, "{length}");
+    }
+    for length in [512 + 4, 1024 + 100] {
+        let error = read_all(&bytes[..length]).unwrap_err();
+        assert!(matches!(error, TarError::Entry { problem: Problem::Truncated, .. }), "{error}");
+    }
 }
