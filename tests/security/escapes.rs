@@ -120,6 +120,8 @@ fn other_abis_do_not_pass_the_filter() {
 }
 
 /// SEC-ESC-07: a record that belongs to another user, or is a link, is no container.
+///
+/// Seen to fail without the comparison of the owner in `StateDir::open`.
 #[test]
 fn a_strangers_record_is_refused() {
     let container = Container::sleeping(|_| ());
@@ -181,6 +183,8 @@ fn calls_of_32_bits_do_not_pass_the_filter() {
 }
 
 /// SEC-ESC-09: a pid that another process has got meanwhile is signalled and entered by no command.
+///
+/// Seen to fail where the start time is not compared.
 #[test]
 fn a_number_that_is_used_again_is_nobody() {
     let container = Container::sleeping(|_| ());

@@ -194,6 +194,8 @@ fn the_console_does_not_follow_the_image() {
 
 /// SEC-LINK-09: a file that is made for a mount is made inside, whatever links its path goes through
 /// (CVE-2024-45310): links that are absolute, that climb, that dangle, and one to procfs.
+///
+/// Seen to fail where `Root::lookup` resolves without RESOLVE_IN_ROOT.
 #[test]
 fn mount_points_are_made_inside() {
     let host = Scratch::new();
@@ -201,13 +203,17 @@ fn mount_points_are_made_inside() {
     for target in
         [host.display().to_string(), climbing, format!("/proc/self/root{}", host.display())]
     {
-        for (kind, source) in [("bind", "/etc/passwd"), ("tmpfs", "tmpfs")] {
+        for (kind, source, point) in [
+            ("bind", "/etc/passwd", "new/point"),
+            ("tmpfs", "tmpfs", "new/point"),
+            ("tmpfs", "tmpfs", "point"),
+        ] {
             let container = Container::new(|config| {
                 config["process"]["args"] = json!(["true"]);
                 config["root"]["readonly"] = json!(false);
                 let options = if kind == "bind" { json!(["bind"]) } else { json!([]) };
                 config["mounts"].as_array_mut().expect("an array").push(json!(
-                    {"destination": "/etc/link/new/point", "type": kind, "source": source, "options": options}));
+                    {"destination": format!("/etc/link/{point}"), "type": kind, "source": source, "options": options}));
             });
             symlink(&target, container.rootfs().join("etc/link")).expect("a link");
             container.run();

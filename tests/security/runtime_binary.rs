@@ -82,6 +82,8 @@ fn an_entry_that_executes_the_runtime_is_harmless() {
 
 /// SEC-EXE-03: a root process in a container cannot look into a process of the runtime that enters it
 /// (CVE-2016-9962): its descriptors and its root are not yet the container's.
+///
+/// Seen to fail with `set_dumpable(true)` in the child.
 #[test]
 fn exec_does_not_expose_the_process() {
     let container = Container::new(|config| {
