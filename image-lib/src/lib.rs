@@ -31,7 +31,9 @@
 //! - [`snapshot::Overlay`] mounts layers, with an upper directory or read-only.
 //! - [`fsroot::Root`] is all work inside a tree that is not trusted.
 //! - [`tar::Reader`] reads the entries of an archive, [`blob::Decoder`] undoes its compression.
-//! - [`copy::copy`] takes images from one place to another without compressing anew.
+//! - [`registry::Client::push`] sends one there; a [`registry::Repository`] lists tags and referrers, deletes,
+//!   and gives and takes single manifests and blobs.
+//! - [`copy::copy`] takes images from one place to another without compressing anew, registries among them.
 //! - [`archive`] imports, loads and saves; [`flatten::flatten`] copies layers into a plain directory.
 //! - [`bundle::Spec`] makes the `config.json` of a container of an image; its
 //!   [`bundle::Options`] are `docker run`'s flags.
@@ -97,6 +99,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `image-lib/examples/` has these as programs: `build_layer` makes an image of a folder, `push` sends it to a
+//! registry, `pull` fetches and unpacks it.
 //!
 //! # What it does not do
 //!

@@ -27,6 +27,17 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// An example of the image library, which cargo builds beside the tests of its package.
+pub fn example(name: &str) -> PathBuf {
+    let path = build_folder().join("debug/examples").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: `tests/run examples` builds it (or `cargo build -p keel-image -p keel-image-cli --examples`)",
+        path.display()
+    );
+    path
+}
+
 /// A file that `tests/setup` makes: `debian.tar`, `busybox.tar`, `busybox`.
 pub fn fixture(name: &str) -> PathBuf {
     let build = build_folder();

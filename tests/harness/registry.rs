@@ -37,6 +37,16 @@ const HTPASSWD: &str = "ann:$2b$05$AnQv1kFcI4JH1a3dt.IQEOQ0dY/dJTnxS0vp0mfpW7Tjv
 impl Registry {
     /// Starts one that stores in a new folder.
     pub fn start(protection: Protection) -> Self {
+        Self::start_with(protection, "")
+    }
+
+    /// Starts one with TLS that does not know about it, as behind a proxy: the places that it names are of plain
+    /// http.
+    pub fn start_unaware(protection: Protection) -> Self {
+        Self::start_with(protection, "  host: http://ADDRESS\n")
+    }
+
+    fn start_with(protection: Protection, http: &str) -> Self {
         let scratch = Scratch::new();
         let port = free_port();
         let mut config = format!(
@@ -44,6 +54,7 @@ impl Registry {
              {{enabled: true}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
             scratch.display()
         );
+        config += &http.replace("ADDRESS", &format!("127.0.0.1:{port}"));
         if !matches!(protection, Protection::None | Protection::Password) {
             certificates(&scratch);
             config += &format!(

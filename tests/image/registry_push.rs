@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keel_tests::{ImageStore, Protection, Registry, busybox_layout};
+use keel_tests::{ImageStore, Protection, Registry, busybox_layout, platforms_layout};
 
 /// A store that has pulled the image `team/app:v1` of a registry.
 fn scene() -> (ImageStore, Registry) {
@@ -157,4 +157,72 @@ fn names_a_damaged_blob() {
     let digest = largest.file_name().expect("a name").to_string_lossy().into_owned();
     store.call(&["push", &name]).fails_naming(&[&digest, "damaged"]);
     store.call(&["pull", &name]).fails_naming(&["404"]);
+}
+
+/// DIST-PUSH-07: an index for several platforms is pushed with all its images, or with `--platform` one of them alone;
+/// skopeo takes all of it back.
+#[test]
+fn pushes_several_platforms() {
+    let store = ImageStore::new();
+    let digest = platforms_layout(&store);
+    let registry = Registry::start(Protection::None);
+    let name = registry.name("app:both");
+    store.call(&["copy", "oci:layout:both", &name]).succeeds();
+    let pushed = store.call(&["push", "--json", &name]).succeeds().json();
+    assert_eq!(pushed["Digest"], digest.as_str());
+    assert_eq!(pushed["NarrowedFrom"], serde_json::Value::Null);
+    let from = format!("docker://{name}");
+    store.tool("skopeo", &["copy", "-q", "--all", "--src-tls-verify=false", &from, "dir:all"]);
+    let raw = |place: &str| {
+        store.tool("skopeo", &["inspect", "--raw", "--tls-verify=false", place]).stdout
+    };
+    assert_eq!(raw("dir:all"), raw("oci:layout:both"));
+    let only = registry.name("other:one");
+    store.call(&["tag", &name, &only]).succeeds();
+    let arm = if cfg!(target_arch = "aarch64") { "linux/amd64" } else { "linux/arm64" };
+    store.call(&["push", "--platform", arm, &only]).succeeds();
+    assert_eq!(raw(&format!("docker://{only}")), raw("oci:layout:arm"));
+    let refused = store.call(&["push", "--platform", "linux/s390x", &only]);
+    refused.fails_naming(&["linux/s390x", arm]);
+}
+
+/// DIST-PUSH-08: of an index of which the store has one image alone, that image is pushed and said to be; where the
+/// repository has the rest, the index is.
+#[test]
+fn pushes_what_the_store_has_of_an_index() {
+    let store = ImageStore::new();
+    let digest = platforms_layout(&store);
+    let (one, two) = (Registry::start(Protection::None), Registry::start(Protection::None));
+    one.push(&format!("oci:{}:both", store.beside("layout").display()), "app:both");
+    let pulled = one.name("app:both");
+    store.call(&["pull", "-q", &pulled]).succeeds();
+    let narrow = two.name("app:1");
+    store.call(&["tag", &pulled, &narrow]).succeeds();
+    let pushed = store.call(&["push", &narrow]).succeeds().stdout;
+    assert!(pushed.contains(&format!("the store has not all images of {digest}")), "{pushed}");
+    assert_eq!(digest_at(&store, &narrow), layout_digest(&store));
+    let json = store.call(&["push", "--json", &narrow]).succeeds().json();
+    assert_eq!(json["NarrowedFrom"], digest.as_str());
+    let whole = one.name("app:again");
+    store.call(&["tag", &pulled, &whole]).succeeds();
+    let json = store.call(&["push", "--json", &whole]).succeeds().json();
+    assert_eq!((&json["Digest"], &json["NarrowedFrom"]), (&digest.as_str().into(), &().into()));
+}
+
+/// DIST-PUSH-09: a registry behind a proxy that ends TLS names places of plain http; they are asked over TLS all the same,
+/// with the credentials.
+#[test]
+fn stays_on_tls() {
+    let (store, _) = scene_apart();
+    let registry = Registry::start_unaware(Protection::TlsAndPassword);
+    let name = registry.name("app:v1");
+    store.call(&["tag", "source", &name]).succeeds();
+    let certificates = registry.certificates().display().to_string();
+    let flags = ["push", "--cert-dir", &certificates, "--creds", "ann:sea:shell"];
+    let pushed = store.call(&[&flags[..], &[&name]].concat()).succeeds();
+    assert_eq!(pushed.stdout.matches(": Pushed").count(), 3, "{pushed:?}");
+    let place = format!("docker://{name}");
+    let inspect = ["inspect", "--tls-verify=false", "--creds", "ann:sea:shell", "--raw", &place];
+    let raw = store.tool("skopeo", &["inspect", "--raw", "oci:layout:app"]).stdout;
+    assert_eq!(store.tool("skopeo", &inspect).stdout, raw);
 }

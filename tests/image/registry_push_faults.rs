@@ -146,3 +146,29 @@ fn replaces_a_token_in_the_middle() {
     assert!(tokens.len() > 1, "{tokens:?}");
     assert!(tokens.iter().all(|seen| seen.line.contains("repository:app:pull,push")), "{tokens:?}");
 }
+
+/// DIST-PUSH-16: an upload that goes on at another host goes there without the registry's proof, and whatever that host asks
+/// for, it gets none.
+#[test]
+fn sends_no_proof_to_another_host() {
+    let scene = Scene::new(&[100_000]);
+    scene.registry.guard(Guard { password: Some("ann:sea"), ..Guard::default() });
+    let other = FaultyRegistry::serve(&scene.store.beside("layout"));
+    let elsewhere = format!("http://{}/bucket/upload?signature=x", other.address());
+    let taken = Fault::Status(201, Vec::new(), String::new());
+    scene.registry.fails("POST", vec![Fault::Header("Location", elsewhere.clone()); 2]);
+    other.fails("PUT /bucket/upload", vec![taken; 2]);
+    let creds = ["--creds", "ann:sea"];
+    scene.push_with(&creds).succeeds();
+    let puts = other.seen_of("PUT /bucket/upload?signature=x&digest=sha256:");
+    assert_eq!(puts.len(), 2, "{:?}", other.seen());
+    assert!(other.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
+    let own = scene.registry.seen_of("POST");
+    assert!(own.iter().any(|seen| seen.headers.contains_key("authorization")));
+    // One that asks for a proof is told of, and gets none either.
+    let challenge = vec![("WWW-Authenticate", "Basic realm=\"x\"".to_owned())];
+    scene.registry.fails("POST", vec![Fault::Header("Location", elsewhere); 2]);
+    other.fails("PUT /bucket/upload", vec![Fault::Status(401, challenge, String::new()); 4]);
+    scene.push_with(&creds).fails_naming(&["401", &other.address()]);
+    assert!(other.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
+}

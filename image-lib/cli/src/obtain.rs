@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress::Bars;
 use crate::pull;
-use crate::registry_flags::RegistryFlags;
+use crate::registry_flags::AccessFlags;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ObtainFlags {
@@ -26,14 +26,14 @@ pub(crate) struct ObtainFlags {
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
-    registry: RegistryFlags,
+    registry: AccessFlags,
 }
 
 impl ObtainFlags {
     /// The image that `name` means.
     pub(crate) fn image(&self, store: &Store, name: &str) -> Result<Image, Failure> {
         let reference = name.parse::<Reference>().ok().map(Reference::or_latest);
-        let registry = self.registry.options()?;
+        let registry = self.registry.options(reference.as_ref().map_or("", Reference::domain))?;
         let client = || {
             // Docker's words, which come before it speaks to anybody.
             if let Some(reference) = reference.as_ref().filter(|_| !self.quiet) {

@@ -80,10 +80,14 @@ pub(crate) struct AccessFlags {
 }
 
 impl AccessFlags {
-    /// A client for the registry with this domain that does as the flags and the environment say.
+    /// What the flags and the environment say, for the registry with this domain.
+    pub(crate) fn options(&self, domain: &str) -> Result<Options, Failure> {
+        with_user(self.registry.options()?, domain, self.creds.as_deref(), self.no_creds)
+    }
+
+    /// A client that does so.
     pub(crate) fn client(&self, domain: &str) -> Result<Client, Failure> {
-        let options = self.registry.options()?;
-        Ok(Client::new(with_user(options, domain, self.creds.as_deref(), self.no_creds)?)?)
+        Ok(Client::new(self.options(domain)?)?)
     }
 }
 

@@ -114,6 +114,25 @@ impl Keyring {
     }
 }
 
+/// The number by which the user is known outside of the user namespace that this process may be in: the
+/// files are where tools that enter none have put them.
+fn user() -> u32 {
+    let own = rustix::process::getuid().as_raw();
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    outside(&map, own).unwrap_or(own)
+}
+
+/// What the user `own` is outside, by the kernel's table of ranges: first id inside, first outside, count.
+fn outside(map: &str, own: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let (inside, outside) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let count = numbers.next()?.ok()?;
+        let at = own.checked_sub(inside).filter(|at| *at < count)?;
+        outside.checked_add(at)
+    })
+}
+
 /// The files, by the variables of the environment.
 fn places(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<Place> {
     let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -121,9 +140,8 @@ fn places(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<Place> {
         return vec![Place { path, is_named: true }];
     }
     let home = path("HOME");
-    let runtime = path("XDG_RUNTIME_DIR").unwrap_or_else(|| {
-        PathBuf::from(format!("/run/containers/{}", rustix::process::geteuid().as_raw()))
-    });
+    let runtime = path("XDG_RUNTIME_DIR")
+        .unwrap_or_else(|| PathBuf::from(format!("/run/containers/{}", user())));
     let runtime = match runtime.starts_with("/run/containers") {
         true => runtime.join("auth.json"),
         false => runtime.join("containers/auth.json"),
@@ -150,6 +168,21 @@ mod tests {
             variables.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value))
         };
         places(&find).into_iter().map(|p| p.path.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_user_is_who_it_is_outside() {
+        for (map, own, expected) in [
+            ("         0          0 4294967295\n", 1000, Some(1000)),
+            ("         0       1000          1\n", 0, Some(1000)),
+            ("0 1000 1\n1 100000 65536\n", 0, Some(1000)),
+            ("0 1000 1\n1 100000 65536\n", 5, Some(100_004)),
+            ("0 1000 1\n", 1, None),
+            ("", 0, None),
+            ("x y z\n5 4294967295 10\n", 6, None),
+        ] {
+            assert_eq!(outside(map, own), expected, "{map:?} {own}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::layout::write_new;
 use super::{Content, CopyError, Destination, Source};
 use crate::identity::Digest;
 use crate::reference::Reference;
-use crate::spec::{Descriptor, MANIFEST_BYTES_MAX, media_type};
+use crate::spec::{Descriptor, MANIFEST_BYTES_MAX, media_type, object};
 
 const VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
 
@@ -48,8 +48,8 @@ impl Source for DirectorySource {
         file.take(MANIFEST_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
             .map_err(CopyError::at("read", &path))?;
-        let kind: Kind = serde_json::from_slice(&bytes)
-            .map_err(|source| CopyError::Json { path: path.clone(), source })?;
+        let kind: Kind =
+            object(&bytes).map_err(|source| CopyError::Json { path: path.clone(), source })?;
         let guess = match kind.manifests {
             Some(_) => media_type::OCI_INDEX,
             None => media_type::OCI_MANIFEST,

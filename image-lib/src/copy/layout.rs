@@ -11,7 +11,7 @@ use super::{Content, CopyError, Destination, Source};
 use crate::archive::entries;
 use crate::identity::Digest;
 use crate::reference::Reference;
-use crate::spec::{Descriptor, Index};
+use crate::spec::{Descriptor, Index, object};
 use crate::store::{CONTAINERD_NAME, Image, REF_NAME, Store, reference_of};
 
 const LAYOUT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -57,7 +57,7 @@ fn read_index(path: &Path) -> Result<Option<Index>, CopyError> {
     };
     let mut bytes = Vec::new();
     file.take(INDEX_BYTES_MAX).read_to_end(&mut bytes).map_err(CopyError::at("read", path))?;
-    let index = serde_json::from_slice(&bytes);
+    let index = object(&bytes);
     index.map(Some).map_err(|source| CopyError::Json { path: path.to_owned(), source })
 }
 

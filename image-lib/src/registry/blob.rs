@@ -4,9 +4,9 @@
 use std::io::Read;
 use std::time::Duration;
 
-use super::error::TransportError;
 use super::parts::{Part, Turn};
 use super::repository::{Repository, Selector};
+use super::transport::TransportError;
 use super::{RegistryError, host};
 use crate::blob::Mismatch;
 use crate::spec::Descriptor;

@@ -11,6 +11,7 @@ use crate::spec::media_type::{
     DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, is_index, is_manifest,
     is_schema1,
 };
+use crate::spec::object;
 
 /// The properties that tell a document's kind.
 #[derive(Debug, Default, Deserialize)]
@@ -40,11 +41,7 @@ pub(super) fn kind_of(
         digest: digest(),
         media_type: media_type.to_owned(),
     };
-    // The parser would read a list as the properties in their order.
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(no_image(header));
-    }
-    let shape: Shape = serde_json::from_slice(bytes).map_err(|_| no_image(header))?;
+    let shape: Shape = object(bytes).map_err(|_| no_image(header))?;
     if shape.schema_version == Some(1) || shape.fs_layers.is_some() || is_schema1(header) {
         return Err(RegistryError::Schema1 { subject: subject() });
     }

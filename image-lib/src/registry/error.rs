@@ -1,11 +1,11 @@
 //! Why a registry cannot be used. An error names registry, image, request and answer, what the
 //! registry itself said, and what one can do about it; and no secret.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use super::refusal::Refusal;
+use super::transport::TransportError;
 use super::url::Url;
 use crate::auth::AuthError;
 use crate::blob::Mismatch;
@@ -249,173 +249,6 @@ pub enum RegistryError {
     Cancelled,
 }
 
-/// An answer that is not the wanted one.
-#[derive(Debug, Clone)]
-pub struct Refusal {
-    /// What was asked for: an image, a blob of it, a token.
-    pub subject: String,
-    /// The registry.
-    pub registry: String,
-    /// The request's method.
-    pub method: String,
-    /// The request's URL.
-    pub url: Url,
-    /// The status of the answer.
-    pub status: u16,
-    /// What the registry says itself: codes such as `MANIFEST_UNKNOWN`, and words.
-    pub reasons: Vec<(String, String)>,
-    /// How long it asks to be left alone.
-    pub retry_after: Option<Duration>,
-    /// What it says about a limited rate.
-    pub rate: Option<String>,
-    /// Were credentials sent along?
-    pub had_credentials: bool,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { subject, method, url, status, .. } = self;
-        write!(f, "{subject}: {method} {url:?}: {status}{}", reason_of(*status))?;
-        for (code, message) in &self.reasons {
-            match (code.is_empty(), message.is_empty()) {
-                (false, false) => write!(f, ": {message} ({code})")?,
-                (false, true) => write!(f, ": {code}")?,
-                _ => write!(f, ": {message}")?,
-            }
-        }
-        if let Some(rate) = &self.rate {
-            write!(f, "; {rate}")?;
-        }
-        if let Some(wait) = self.retry_after {
-            write!(f, "; to be tried again in {} s", wait.as_secs())?;
-        }
-        Ok(())
-    }
-}
-
-fn reason_of(status: u16) -> String {
-    let reason = ureq::http::StatusCode::from_u16(status).ok();
-    let reason = reason.and_then(|status| status.canonical_reason());
-    reason.map(|reason| format!(" {reason}")).unwrap_or_default()
-}
-
-/// What happened to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransportKind {
-    /// The host's name leads nowhere.
-    Name,
-    /// No connection came about.
-    Connect,
-    /// The other side was silent for too long.
-    Silent,
-    /// The connection ended early.
-    Ended,
-    /// The other side speaks no TLS.
-    NotTls,
-    /// The other side's certificate is of an authority that is not trusted.
-    Untrusted,
-    /// The other side's certificate is another's, or not valid now.
-    Certificate,
-    /// TLS failed otherwise.
-    Tls,
-    /// The proxy refused.
-    Proxy,
-    /// The answer is no HTTP.
-    Protocol,
-}
-
-/// A connection failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
-pub struct TransportError {
-    kind: TransportKind,
-    text: String,
-}
-
-impl TransportError {
-    /// What happened.
-    #[must_use]
-    pub fn kind(&self) -> TransportKind {
-        self.kind
-    }
-
-    pub(super) fn new(kind: TransportKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
-    }
-
-    /// May it go better the next time?
-    pub(super) fn is_transient(&self) -> bool {
-        matches!(self.kind, TransportKind::Silent | TransportKind::Ended | TransportKind::Protocol)
-    }
-
-    pub(super) fn of_io(error: &io::Error) -> Self {
-        use io::ErrorKind;
-        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            return Self::of_tls(tls);
-        }
-        if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            return Self::of_http(inner);
-        }
-        let kind = match error.kind() {
-            ErrorKind::ConnectionRefused
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::AddrNotAvailable => TransportKind::Connect,
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => TransportKind::Silent,
-            ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-            | ErrorKind::NotConnected
-            | ErrorKind::UnexpectedEof => TransportKind::Ended,
-            // The C library's lookup has no kind of its own.
-            _ if error.to_string().starts_with("failed to lookup") => TransportKind::Name,
-            _ => TransportKind::Protocol,
-        };
-        Self::new(kind, error.to_string())
-    }
-
-    pub(super) fn of_http(error: &ureq::Error) -> Self {
-        match error {
-            ureq::Error::Io(error) => Self::of_io(error),
-            ureq::Error::Rustls(error) => Self::of_tls(error),
-            ureq::Error::Timeout(timeout) => {
-                use ureq::Timeout;
-                let kind = match timeout {
-                    Timeout::Resolve => TransportKind::Name,
-                    Timeout::Connect => TransportKind::Connect,
-                    _ => TransportKind::Silent,
-                };
-                Self::new(kind, format!("timed out: {timeout}"))
-            }
-            ureq::Error::HostNotFound => Self::new(TransportKind::Name, "host not found"),
-            ureq::Error::ConnectionFailed => Self::new(TransportKind::Connect, "cannot connect"),
-            ureq::Error::ConnectProxyFailed(text) => {
-                Self::new(TransportKind::Proxy, format!("the proxy refused: {text}"))
-            }
-            other => Self::new(TransportKind::Protocol, other.to_string()),
-        }
-    }
-
-    fn of_tls(error: &rustls::Error) -> Self {
-        use rustls::{CertificateError, Error};
-        let kind = match error {
-            Error::InvalidMessage(_) => TransportKind::NotTls,
-            Error::InvalidCertificate(CertificateError::UnknownIssuer) => TransportKind::Untrusted,
-            Error::InvalidCertificate(_) => TransportKind::Certificate,
-            _ => TransportKind::Tls,
-        };
-        let text = match kind {
-            TransportKind::NotTls => "the server answered in plain http to TLS".to_owned(),
-            TransportKind::Untrusted => {
-                "x509: the certificate is signed by an unknown authority".to_owned()
-            }
-            _ => error.to_string(),
-        };
-        Self::new(kind, text)
-    }
-}
-
 impl RegistryError {
     /// May the same request succeed a little later?
     #[must_use]
@@ -451,7 +284,7 @@ impl RegistryError {
         match self {
             Self::Answer(refusal) => refusal.hint(),
             Self::Everywhere { source, .. } => source.hint(),
-            Self::Transport { url, failure, .. } => transport_hint(url, failure.kind),
+            Self::Transport { url, failure, .. } => failure.hint(url),
             Self::Clear { .. } => {
                 Some("use a registry with TLS, or allow it with --plain-http".to_owned())
             }
@@ -462,92 +295,5 @@ impl RegistryError {
             Self::Platform { .. } => Some("choose one with --platform".to_owned()),
             _ => None,
         }
-    }
-}
-
-fn transport_hint(url: &Url, kind: TransportKind) -> Option<String> {
-    let host = url.authority();
-    match kind {
-        TransportKind::NotTls => {
-            Some(format!("if {host} is meant to be used without TLS, say so with --plain-http"))
-        }
-        TransportKind::Untrusted => Some(format!(
-            "put the authority's certificate into /etc/containers/certs.d/{host}/ca.crt (or \
-             /etc/docker/certs.d/{host}/ca.crt), or name its folder with --cert-dir"
-        )),
-        TransportKind::Connect | TransportKind::Name => Some(format!(
-            "is {host} right, and can it be reached from here? HTTPS_PROXY and NO_PROXY say how"
-        )),
-        _ => None,
-    }
-}
-
-impl Refusal {
-    fn deletion_hint(&self) -> Option<String> {
-        // The last part of the path is a tag or a digest.
-        let path = self.url.target().split('?').next().unwrap_or_default();
-        let is_tag = !path.rsplit('/').next().unwrap_or_default().contains(':');
-        let hint = match is_tag {
-            true => {
-                "registries that delete no tags may delete manifests: --manifest deletes the tag's, and \
-                 with it all other tags of it"
-            }
-            false if self.status == 400 => return None,
-            false => {
-                "the registry does not permit to delete (docker-registry does with \
-                 storage.delete.enabled)"
-            }
-        };
-        Some(hint.to_owned())
-    }
-
-    fn hint(&self) -> Option<String> {
-        let login = format!("keel-image login {}", self.registry);
-        match self.status {
-            400 | 405 | 501 if self.method == "DELETE" => self.deletion_hint(),
-            401 if self.had_credentials => {
-                Some(format!("the credentials were refused; renew them with: {login}"))
-            }
-            401 => Some(format!("log in with: {login}")),
-            403 if self.had_credentials => {
-                Some("the user that is logged in may not do this".to_owned())
-            }
-            403 => Some(format!("it may help to log in with: {login}")),
-            413 => Some("send it in smaller pieces with --chunk-size".to_owned()),
-            404 if !self.had_credentials => Some(format!("if it is private, log in with: {login}")),
-            429 if !self.had_credentials => {
-                Some(format!("users who log in often have a higher limit: {login}"))
-            }
-            _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn tells_request_answer_and_way_out() {
-        let refusal = Refusal {
-            subject: "r.io/app:1".to_owned(),
-            registry: "r.io".to_owned(),
-            method: "GET".to_owned(),
-            url: Url::parse("https://r.io/v2/app/manifests/1?sig=secret").unwrap(),
-            status: 429,
-            reasons: vec![("TOOMANYREQUESTS".to_owned(), "slow down".to_owned())],
-            retry_after: Some(Duration::from_secs(30)),
-            rate: Some("0 of 100 requests are left for 6 h".to_owned()),
-            had_credentials: false,
-        };
-        let error = RegistryError::Answer(Box::new(refusal));
-        assert_eq!(
-            error.to_string(),
-            "r.io/app:1: GET https://r.io/v2/app/manifests/1?…: 429 Too Many Requests: slow down \
-             (TOOMANYREQUESTS); 0 of 100 requests are left for 6 h; to be tried again in 30 s"
-        );
-        assert!(error.is_transient());
-        assert!(error.hint().unwrap().contains("login r.io"));
     }
 }

@@ -12,9 +12,10 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, SendBody};
 
-use super::error::{Refusal, TransportError, TransportKind};
 use super::header::retry_after;
+use super::refusal::Refusal;
 use super::token::Authorizer;
+use super::transport::{TransportError, TransportKind};
 use super::url::{Scheme, Url, is_loopback};
 use super::{Options, RegistryError};
 

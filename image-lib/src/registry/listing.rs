@@ -11,7 +11,7 @@ use super::repository::{Asked, Repository};
 use super::scope::Scopes;
 use super::url::Url;
 use super::{RegistryError, TransportError, TransportKind};
-use crate::spec::MANIFEST_BYTES_MAX;
+use crate::spec::{MANIFEST_BYTES_MAX, object};
 
 /// The most pages of a list: a registry that never ends is not listened to for ever.
 const PAGES_MAX: usize = 10_000;
@@ -134,9 +134,7 @@ pub(super) fn understood<T: serde::de::DeserializeOwned>(
     page: &Whole,
     reason: &str,
 ) -> Result<T, RegistryError> {
-    let is_object = page.bytes.trim_ascii_start().starts_with(b"{");
-    let value = serde_json::from_slice(&page.bytes).ok().filter(|_| is_object);
-    value.ok_or_else(|| {
+    object(&page.bytes).map_err(|_| {
         let failure = TransportError::new(TransportKind::Protocol, reason);
         host::broken(subject, &Method::GET, &page.url, failure)
     })

@@ -4,9 +4,9 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use super::error::TransportError;
 use super::parts::{Part, Turn};
 use super::repository::{Repository, Selector};
+use super::transport::TransportError;
 use super::{RegistryError, host};
 use crate::spec::Descriptor;
 

@@ -15,7 +15,7 @@ use super::manifests::Tagged;
 use super::repository::{Asked, Repository, Selector};
 use super::url::encode;
 use crate::identity::Digest;
-use crate::spec::{Annotations, Descriptor, Index, Raw, media_type as kinds};
+use crate::spec::{Annotations, Descriptor, Index, Raw, media_type as kinds, object};
 
 /// How often others may change the list while it is changed here.
 const ROUNDS_MAX: usize = 8;
@@ -35,7 +35,7 @@ fn referrer(kind: &str, bytes: &[u8]) -> Option<Referrer> {
     if !matches!(kind, kinds::OCI_MANIFEST | kinds::OCI_INDEX) {
         return None;
     }
-    serde_json::from_slice(bytes).ok().filter(|_| bytes.trim_ascii_start().starts_with(b"{"))
+    object(bytes).ok()
 }
 
 /// The manifest that the document `bytes` is about.

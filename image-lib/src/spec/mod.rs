@@ -15,5 +15,6 @@ pub use descriptor::Descriptor;
 pub use manifest::{Annotations, Index, Manifest};
 pub use platform::{Platform, PlatformError};
 pub use preferences::{Candidate, Preferences, is_image};
+pub(crate) use raw::object;
 pub use raw::{CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, Raw, SpecError};
 pub use timestamp::{Timestamp, TimestampError};

@@ -53,6 +53,18 @@ pub enum SpecError {
     },
 }
 
+/// Reads a JSON object. The parser alone would take a list for the values of the properties in their
+/// order, which nobody else does: whoever can make one program read what others refuse chooses what it does.
+///
+/// # Errors
+/// The bytes are no JSON of this shape, or no object.
+pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(serde::de::Error::custom("a list stands where an object should"));
+    }
+    serde_json::from_slice(bytes)
+}
+
 /// What a document says of its own kind.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,11 +93,8 @@ fn check_kind(
         return Ok(());
     }
     let digest = || digest.clone();
-    let kind: Kind = serde_json::from_slice(bytes).map_err(|source| SpecError::Json {
-        what,
-        digest: digest(),
-        source,
-    })?;
+    let kind: Kind =
+        object(bytes).map_err(|source| SpecError::Json { what, digest: digest(), source })?;
     if kind.schema_version.as_ref().and_then(serde_json::Value::as_u64) == Some(1) {
         return Err(SpecError::Schema1 { digest: digest() });
     }
@@ -124,7 +133,7 @@ impl<T: DeserializeOwned> Raw<T> {
     /// The bytes are no JSON of this shape.
     pub fn parse(what: &'static str, bytes: Vec<u8>) -> Result<Self, SpecError> {
         let digest = Digest::of(&bytes);
-        match serde_json::from_slice(&bytes) {
+        match object(&bytes) {
             Ok(value) => Ok(Self { bytes, digest, value }),
             Err(source) => Err(SpecError::Json { what, digest, source }),
         }
@@ -219,6 +228,18 @@ mod tests {
         assert!(index("").is_ok());
         for extra in [r#","layers":[]"#, r#","config":{}"#, r#","fsLayers":[]"#] {
             assert!(matches!(index(extra), Err(SpecError::Ambiguous { .. })), "{extra}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_document() {
+        let config = br#"["amd64","linux"]"#.to_vec();
+        assert!(Raw::<crate::spec::ImageConfig>::parse("configuration", config).is_err());
+        for text in [r#"[2,"application/vnd.oci.image.manifest.v1+json",{},[]]"#, " \n[]", "", "3"]
+        {
+            let bytes = text.as_bytes().to_vec();
+            let read = Raw::<Manifest>::parse_as("manifest", media_type::OCI_MANIFEST, bytes);
+            assert!(matches!(read, Err(SpecError::Json { .. })), "{text}");
         }
     }
 

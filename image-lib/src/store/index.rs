@@ -9,7 +9,7 @@ use rustix::fs::FlockOperation;
 use super::error::At;
 use super::{Store, StoreError, lock};
 use crate::reference::Reference;
-use crate::spec::{Descriptor, Index};
+use crate::spec::{Descriptor, Index, object};
 
 /// The name of an image for skopeo, umoci and others: `oci:STORE:NAME`. They compare it exactly, so
 /// it is the form that people write.
@@ -87,7 +87,7 @@ impl Store {
             }
             Err(error) => return Err(error).at("read", &path),
         }
-        serde_json::from_slice(&bytes).map_err(|source| StoreError::Index { path, source })
+        object(&bytes).map_err(|source| StoreError::Index { path, source })
     }
 
     /// Changes the index; no other process changes it meanwhile.
