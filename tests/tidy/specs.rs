@@ -125,7 +125,7 @@ fn ids_are_unique() {
 #[test]
 fn every_test_file_runs() {
     let manifest = fs::read_to_string(project_root().join("tests/Cargo.toml")).expect("a manifest");
-    for folder in ["contract", "security", "faults", "image", "build", "tidy"] {
+    for folder in ["contract", "security", "faults", "image", "build", "shim", "tidy"] {
         for file in rust_files(&format!("tests/{folder}")) {
             let path = file.path.trim_start_matches("tests/");
             assert!(manifest.contains(&format!("path = \"{path}\"")), "{path} is not declared");

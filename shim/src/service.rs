@@ -1,0 +1,559 @@
+//! The task service, `containerd.task.v2.Task` and `v3`: a method's message becomes a change of a container.
+//!
+//! A method answers at once, or it hands its caller to a command of the runtime and answers when that has ended.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::args::check_id;
+use crate::bundle::{self, Config};
+use crate::cgroup::Cgroup;
+use crate::engine::{Engine, Streams, buffer_with};
+use crate::error::{Code, Error};
+use crate::events::{Event, Exit};
+use crate::exits::wait_answer;
+use crate::job::{AwaitedLogger, What, delete_answer};
+use crate::limits;
+use crate::log::warn;
+use crate::messages::{Call, CheckpointOptions, Create, Exec};
+use crate::metrics;
+use crate::options::Options;
+use crate::protobuf::Writer;
+use crate::rootfs_mounts;
+use crate::serve::{Shim, Source};
+use crate::streams::{self, Owner, console::ConsoleSocket};
+use crate::task::{Caller, Container, Deferred, Key, Process, Status, not_found, not_in};
+use crate::ttrpc::Request;
+
+/// An answer; `None` when a command under way will give it.
+type Answer = Result<Option<Vec<u8>>, Error>;
+
+const NOTHING: Answer = Ok(Some(Vec::new()));
+
+impl Shim {
+    /// Takes a call.
+    pub(crate) fn call(&mut self, caller: Caller, request: &Request) {
+        if !matches!(
+            request.service.as_str(),
+            "containerd.task.v2.Task" | "containerd.task.v3.Task"
+        ) {
+            let text = format!("service {} is not served here", request.service);
+            return self.answer(caller, Err(Error::new(Code::Unimplemented, text)));
+        }
+        self.dispatch(caller, &request.method, &request.payload);
+    }
+
+    /// Does a method, or notes that it has to wait for its process.
+    pub(crate) fn dispatch(&mut self, caller: Caller, method: &str, payload: &[u8]) {
+        match self.method(caller, method, payload) {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.answer(caller, Ok(answer)),
+            Err(error) => self.answer(caller, Err(error)),
+        }
+    }
+
+    fn method(&mut self, caller: Caller, method: &str, payload: &[u8]) -> Answer {
+        let call = match method {
+            "Create" => return self.create(caller, Create::parse(payload)?),
+            "Exec" => return self.exec(Exec::parse(payload)?),
+            "Checkpoint" => Call::of_checkpoint(payload)?,
+            "Update" => Call::of_update(payload)?,
+            "Pids" | "Pause" | "Resume" | "Stats" | "Connect" => Call::of_container(payload)?,
+            "State" | "Start" | "Delete" | "Wait" | "Kill" | "CloseIO" | "ResizePty" => {
+                Call::of_process(payload)?
+            }
+            "Shutdown" => return self.shut_down(),
+            _ => return Err(Error::new(Code::Unimplemented, format!("method {method}"))),
+        };
+        let exec = if method == "Checkpoint" { "" } else { call.second.as_str() };
+        let key = Key::of(&call.id, exec);
+        let process = self.containers.get_mut(&key.id).and_then(|it| it.process(&key.exec));
+        let process = process.ok_or_else(|| not_found(&key))?;
+        let waits = match method {
+            "Start" | "Delete" | "Pause" | "Resume" | "Checkpoint" | "Update" => process.busy,
+            // Before it has a pid there is nobody to be signalled; afterwards a signal must get through.
+            "Kill" | "Pids" | "Stats" => process.busy && process.pid == 0,
+            _ => false,
+        };
+        if waits {
+            if process.deferred.len() >= limits::DEFERRED {
+                return Err(Error::new(
+                    Code::ResourceExhausted,
+                    format!("{key}: too many calls wait"),
+                ));
+            }
+            let (method, payload) = (method.to_owned(), payload.to_vec());
+            process.deferred.push_back(Deferred { caller, method, payload });
+            return Ok(None);
+        }
+        match method {
+            "State" => self.container(&key)?.state(&key.id, &key.exec).map(Some),
+            "Start" => self.start(caller, &key),
+            "Delete" => self.delete(caller, &key),
+            "Wait" => self.wait(caller, &key),
+            "Kill" => self.kill(caller, &key, &call),
+            "CloseIO" => self.close_io(&key, call.number != 0),
+            "ResizePty" => self.resize(&key, &call),
+            "Pids" => self.ask(
+                caller,
+                &key,
+                What::Pids,
+                "ps",
+                &["--format", "json"],
+                Streams::Captured(limits::PIDS_BYTES),
+            ),
+            "Pause" => self.ask(
+                caller,
+                &key,
+                What::Pause,
+                "pause",
+                &[],
+                Streams::Captured(limits::OUTPUT_BYTES),
+            ),
+            "Resume" => self.ask(
+                caller,
+                &key,
+                What::Resume,
+                "resume",
+                &[],
+                Streams::Captured(limits::OUTPUT_BYTES),
+            ),
+            "Update" => {
+                let resources = call.any.map(|it| it.value).unwrap_or_default();
+                self.ask(
+                    caller,
+                    &key,
+                    What::Update,
+                    "update",
+                    &["--resources", "-"],
+                    Streams::Fed(resources),
+                )
+            }
+            "Stats" => self.stats(&key),
+            "Connect" => self.connect(&key),
+            _ => self.checkpoint(caller, &key, &call),
+        }
+    }
+
+    fn container(&mut self, key: &Key) -> Result<&mut Container, Error> {
+        self.containers.get_mut(&key.id).ok_or_else(|| not_found(key))
+    }
+
+    fn create(&mut self, caller: Caller, request: Create) -> Answer {
+        let invalid = |why: String| Error::new(Code::InvalidArgument, why);
+        check_id("id", &request.id).map_err(invalid)?;
+        let key = Key::init(&request.id);
+        if self.leaving.is_some() {
+            return Err(Error::new(Code::FailedPrecondition, "the shim is about to go"));
+        }
+        if self.containers.contains_key(&key.id) {
+            return Err(Error::new(Code::AlreadyExists, format!("{key}: there is one")));
+        }
+        let bundle = Path::new(&request.bundle).to_owned();
+        if !bundle.is_absolute() {
+            return Err(invalid(format!("bundle {:?} is no absolute path", request.bundle)));
+        }
+        let options = request.options.as_ref().map(Options::parse).transpose()?.unwrap_or_default();
+        let config =
+            Config::load(&bundle).map_err(|error| invalid(format!("config.json: {error}")))?;
+        rootfs_mounts::mount_all(&request.rootfs, &bundle.join("rootfs"))?;
+        let _ = std::fs::remove_file(bundle::pid_file(&bundle, ""));
+        let mut init = Process::new(request.streams.clone(), Status::Fresh, Vec::new());
+        init.busy = true;
+        let container = Container {
+            engine: Engine::new(&options, &self.namespace, &bundle),
+            bundle,
+            request,
+            init,
+            execs: std::collections::BTreeMap::new(),
+            own_pids: config.has_own_pids(),
+            cgroup: Cgroup::default(),
+            oom: None,
+            last: None,
+            killing: false,
+        };
+        let written = bundle::write_journal(&container.bundle, &options);
+        self.containers.insert(key.id.clone(), container);
+        let begun = written
+            .map_err(|error| Error::host("shim.json", error))
+            .and_then(|()| self.open_streams(&key, &options));
+        match begun {
+            Ok(()) => self.go_on_when_logged(&key, caller),
+            Err(error) => self.not_begun(&key, caller, error),
+        }
+        Ok(None)
+    }
+
+    /// Opens what the client named for a process, and a socket for its terminal.
+    fn open_streams(&mut self, key: &Key, options: &Options) -> Result<(), Error> {
+        let namespace = self.namespace.clone();
+        self.consoles += 1;
+        let mut console = self.socket.clone().into_os_string();
+        console.push(format!(".{}", self.consoles));
+        let process = self.container(key)?.process(&key.exec).ok_or_else(|| not_found(key))?;
+        let owner =
+            Owner { namespace: &namespace, id: &key.id, uid: options.io_uid, gid: options.io_gid };
+        let (ends, mut streams) = streams::open(&process.names, owner)?;
+        if process.names.terminal {
+            streams.console = Some(ConsoleSocket::listen(console.into())?);
+        }
+        let watches: Vec<_> =
+            streams.kept.iter().filter_map(|kept| kept.watch.as_ref()?.try_clone().ok()).collect();
+        let ready = streams.logger.as_ref().and_then(|it| it.ready.as_ref()?.try_clone().ok());
+        process.streams = streams;
+        process.ends = Some(ends);
+        for watch in &watches {
+            self.watch(watch, Source::Fifo(key.clone()));
+        }
+        if let Some(ready) = &ready {
+            self.watch(ready, Source::Logger(key.clone()));
+        }
+        Ok(())
+    }
+
+    /// Goes on with a beginning, when its logger is ready if it has one.
+    fn go_on_when_logged(&mut self, key: &Key, caller: Caller) {
+        let process = self.containers.get_mut(&key.id).and_then(|it| it.process(&key.exec));
+        let Some(process) = process else { return };
+        process.busy = true;
+        let ready =
+            process.streams.logger.as_mut().is_none_or(crate::streams::logger::Logger::is_ready);
+        if ready {
+            return self.go_on(key, caller);
+        }
+        let deadline = Instant::now() + limits::LOGGER;
+        self.loggers.push(AwaitedLogger { key: key.clone(), caller, deadline });
+    }
+
+    /// The streams are there: has the runtime begin the process.
+    pub(crate) fn go_on(&mut self, key: &Key, caller: Caller) {
+        let begun = if key.exec.is_empty() {
+            self.run_create(key, caller)
+        } else {
+            self.run_exec(key, caller)
+        };
+        if let Err(error) = begun {
+            self.not_begun(key, caller, error);
+        }
+    }
+
+    /// A process whose runtime was not asked yet, or could not be.
+    pub(crate) fn not_begun(&mut self, key: &Key, caller: Caller, error: Error) {
+        if key.exec.is_empty() {
+            if let Some(container) = self.containers.get(&key.id) {
+                bundle::remove_journal(&container.bundle);
+            }
+            self.drop_container(&key.id);
+        } else {
+            self.exec_failed(key);
+        }
+        self.answer(caller, Err(error));
+        self.free(key);
+    }
+
+    fn run_create(&mut self, key: &Key, caller: Caller) -> Result<(), Error> {
+        let container = self.container(key)?;
+        if !container.request.checkpoint.is_empty() {
+            // The process comes with `Start`, out of the images.
+            container.init.status = Status::Created;
+            let request = container.request.clone();
+            self.publish(&Event::Create(&request, 0));
+            self.answer(caller, Ok(Vec::new()));
+            self.free(key);
+            return Ok(());
+        }
+        let mut words: Vec<OsString> = vec!["--bundle".into(), container.bundle.clone().into()];
+        words.extend(container.beginning_words(""));
+        words.extend(container.engine.creation_flags());
+        words.push(key.id.clone().into());
+        let ends = container.init.ends.take().ok_or_else(|| not_found(key))?;
+        let running = container.engine.run("create", &words, Streams::Process(ends))?;
+        self.begin(What::Create, key.clone(), Some(caller), running, limits::BEGIN);
+        Ok(())
+    }
+
+    fn run_exec(&mut self, key: &Key, caller: Caller) -> Result<(), Error> {
+        let container = self.container(key)?;
+        let process = container.execs.get_mut(&key.exec).ok_or_else(|| not_found(key))?;
+        let spec = buffer_with(&process.spec)?;
+        let ends = process.ends.take().ok_or_else(|| not_found(key))?;
+        let number = std::os::fd::AsRawFd::as_raw_fd(&spec);
+        let path = format!("/proc/{}/fd/{number}", std::process::id());
+        let mut words: Vec<OsString> = vec!["--process".into(), path.into(), "--detach".into()];
+        words.extend(container.beginning_words(&key.exec));
+        words.push(key.id.clone().into());
+        let running = container.engine.run("exec", &words, Streams::Process(ends))?;
+        let pid = running.pid;
+        self.begin(What::StartExec, key.clone(), Some(caller), running, limits::BEGIN);
+        if let Some(job) = self.jobs.get_mut(&pid) {
+            job.held = Some(spec);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, caller: Caller, key: &Key) -> Answer {
+        let container = self.container(key)?;
+        let init = container.init.status;
+        let process = container.process(&key.exec).ok_or_else(|| not_found(key))?;
+        if process.status != Status::Created || process.exit.is_some() {
+            let status = if process.exit.is_some() { Status::Stopped } else { process.status };
+            return Err(not_in(key, status, "start"));
+        }
+        if !key.exec.is_empty() {
+            if init == Status::Stopped || init == Status::Created {
+                return Err(not_in(&Key::init(&key.id), init, "start a process in"));
+            }
+            let options = container.engine.options().clone();
+            let _ = std::fs::remove_file(bundle::pid_file(&container.bundle, &key.exec));
+            match self.open_streams(key, &options) {
+                Ok(()) => self.go_on_when_logged(key, caller),
+                Err(error) => self.not_begun(key, caller, error),
+            }
+            return Ok(None);
+        }
+        if !container.request.checkpoint.is_empty() {
+            return self.restore(caller, key);
+        }
+        let words = [key.id.clone().into()];
+        let running =
+            container.engine.run("start", &words, Streams::Captured(limits::OUTPUT_BYTES))?;
+        self.begin(What::Start, key.clone(), Some(caller), running, limits::BEGIN);
+        Ok(None)
+    }
+
+    fn restore(&mut self, caller: Caller, key: &Key) -> Answer {
+        let container = self.container(key)?;
+        let work = container.criu_work();
+        let mut words: Vec<OsString> = vec![
+            "--image-path".into(),
+            container.request.checkpoint.clone().into(),
+            "--work-path".into(),
+            work.into(),
+            "--bundle".into(),
+            container.bundle.clone().into(),
+            "--detach".into(),
+        ];
+        words.extend(container.beginning_words(""));
+        words.extend(container.engine.creation_flags());
+        words.push(key.id.clone().into());
+        let ends = container.init.ends.take();
+        let ends = ends.ok_or_else(|| not_in(key, Status::Stopped, "restore"))?;
+        let running = container.engine.run("restore", &words, Streams::Process(ends))?;
+        self.begin(What::Restore, key.clone(), Some(caller), running, limits::SAVE);
+        Ok(None)
+    }
+
+    fn delete(&mut self, caller: Caller, key: &Key) -> Answer {
+        let container = self.container(key)?;
+        if container.init.status == Status::Paused && key.exec.is_empty() {
+            return Err(not_in(key, Status::Paused, "delete"));
+        }
+        let process = container.process(&key.exec).ok_or_else(|| not_found(key))?;
+        if process.status == Status::Running {
+            return Err(not_in(key, Status::Running, "delete"));
+        }
+        if key.exec.is_empty() {
+            return self.ask(
+                caller,
+                key,
+                What::Delete,
+                "delete",
+                &[],
+                Streams::Captured(limits::OUTPUT_BYTES),
+            );
+        }
+        let (pid, exit) = (process.pid, process.exit);
+        let exit = exit.unwrap_or_else(|| Exit { status: 0, at: std::time::SystemTime::now() });
+        let _ = std::fs::remove_file(bundle::pid_file(&container.bundle, &key.exec));
+        let process = container.execs.remove(&key.exec);
+        self.forget(key);
+        for waiter in process.map(|it| it.waiters).unwrap_or_default() {
+            self.answer(waiter, Ok(wait_answer(exit)));
+        }
+        Ok(Some(delete_answer(pid, exit)))
+    }
+
+    fn wait(&mut self, caller: Caller, key: &Key) -> Answer {
+        let process = self.container(key)?.process(&key.exec).ok_or_else(|| not_found(key))?;
+        match process.exit {
+            Some(exit) if process.status == Status::Stopped => Ok(Some(wait_answer(exit))),
+            _ => {
+                process.waiters.push(caller);
+                Ok(None)
+            }
+        }
+    }
+
+    fn kill(&mut self, caller: Caller, key: &Key, call: &Call) -> Answer {
+        if call.number > 64 {
+            let text = format!("signal {}: there is none", call.number);
+            return Err(Error::new(Code::InvalidArgument, text));
+        }
+        let process = self.container(key)?.process(&key.exec).ok_or_else(|| not_found(key))?;
+        let ended =
+            |key: &Key| Error::new(Code::NotFound, format!("{key}: process already finished"));
+        if process.exit.is_some() && call.fourth == 0 {
+            return Err(ended(key));
+        }
+        if process.pid == 0 {
+            return Err(not_in(key, process.status, "signal"));
+        }
+        if !key.exec.is_empty() {
+            return match crate::sys::kill(process.pid, call.number) {
+                Ok(()) => NOTHING,
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(ended(key)),
+                Err(error) => Err(Error::host(format!("signal to {key}"), error)),
+            };
+        }
+        let mut words: Vec<OsString> = Vec::new();
+        if call.fourth != 0 {
+            words.push("--all".into());
+        }
+        words.extend([key.id.clone().into(), call.number.to_string().into()]);
+        let engine = &self.container(key)?.engine;
+        let running = engine.run("kill", &words, Streams::Captured(limits::OUTPUT_BYTES))?;
+        self.begin(What::Kill, key.clone(), Some(caller), running, limits::ASK);
+        Ok(None)
+    }
+
+    /// A command with flags and the container's id.
+    fn ask(
+        &mut self,
+        caller: Caller,
+        key: &Key,
+        what: What,
+        verb: &'static str,
+        flags: &[&str],
+        streams: Streams,
+    ) -> Answer {
+        let container = self.container(key)?;
+        let mut words: Vec<OsString> = flags.iter().map(OsString::from).collect();
+        words.push(key.id.clone().into());
+        let running = container.engine.run(verb, &words, streams)?;
+        self.begin(what, key.clone(), Some(caller), running, limits::END);
+        Ok(None)
+    }
+
+    fn exec(&mut self, request: Exec) -> Answer {
+        check_id("exec id", &request.exec_id)
+            .map_err(|why| Error::new(Code::InvalidArgument, why))?;
+        let key = Key::of(&request.id, &request.exec_id);
+        let container = self.container(&Key::init(&request.id))?;
+        if container.init.exit.is_some() || container.init.status == Status::Stopped {
+            return Err(not_in(&Key::init(&key.id), Status::Stopped, "begin a process in"));
+        }
+        if container.execs.contains_key(&key.exec) || key.exec == key.id {
+            return Err(Error::new(Code::AlreadyExists, format!("{key}: there is one")));
+        }
+        let process = Process::new(request.streams, Status::Created, request.spec.value);
+        container.execs.insert(key.exec.clone(), process);
+        self.publish(&Event::ExecAdded(&key.id, &key.exec));
+        NOTHING
+    }
+
+    fn close_io(&mut self, key: &Key, stdin: bool) -> Answer {
+        let process = self.container(key)?.process(&key.exec).ok_or_else(|| not_found(key))?;
+        if stdin {
+            process.streams.kept.retain(|kept| !kept.input);
+            if let Some(client) = &mut process.streams.client {
+                client.stdin = None;
+            }
+            if let Some(terminal) = &mut process.streams.terminal {
+                terminal.client.stdin = None;
+            }
+        }
+        NOTHING
+    }
+
+    fn resize(&mut self, key: &Key, call: &Call) -> Answer {
+        let process = self.container(key)?.process(&key.exec).ok_or_else(|| not_found(key))?;
+        if let Some(terminal) = &process.streams.terminal {
+            terminal.resize(call.number, call.fourth)?;
+        }
+        NOTHING
+    }
+
+    fn stats(&mut self, key: &Key) -> Answer {
+        let container = self.container(key)?;
+        if container.cgroup == Cgroup::default() {
+            return Err(not_in(key, container.init.status, "count"));
+        }
+        Ok(Some(Writer::new().message(1, metrics::of(&container.cgroup).encode()).done()))
+    }
+
+    fn connect(&mut self, key: &Key) -> Answer {
+        let pid = self.container(key)?.init.pid;
+        Ok(Some(Writer::new().number32(1, std::process::id()).number32(2, pid).done()))
+    }
+
+    fn checkpoint(&mut self, caller: Caller, key: &Key, call: &Call) -> Answer {
+        let options =
+            call.any.as_ref().map(|any| CheckpointOptions::parse(&any.value)).transpose()?;
+        let options = options.unwrap_or_default();
+        let container = self.container(key)?;
+        let or = |first: &str, second: &str| {
+            if first.is_empty() { second.to_owned() } else { first.to_owned() }
+        };
+        let path =
+            or(&options.image_path, &or(&call.second, &container.engine.options().criu_image_path));
+        if path.is_empty() {
+            return Err(Error::new(Code::InvalidArgument, "a checkpoint without a path"));
+        }
+        let work = if options.work_path.is_empty() {
+            container.criu_work()
+        } else {
+            options.work_path.into()
+        };
+        let mut words: Vec<OsString> =
+            vec!["--image-path".into(), path.clone().into(), "--work-path".into(), work.into()];
+        if !options.exit {
+            words.push("--leave-running".into());
+        }
+        words.extend(options.switches.iter().map(OsString::from));
+        for namespace in &options.empty_namespaces {
+            words.extend(["--empty-ns".into(), namespace.into()]);
+        }
+        if !options.cgroups_mode.is_empty() {
+            words.extend(["--manage-cgroups-mode".into(), options.cgroups_mode.into()]);
+        }
+        words.push(key.id.clone().into());
+        let running =
+            container.engine.run("checkpoint", &words, Streams::Captured(limits::OUTPUT_BYTES))?;
+        self.begin(What::Checkpoint(path), key.clone(), Some(caller), running, limits::SAVE);
+        Ok(None)
+    }
+
+    /// Goes, when nothing is left to look after.
+    fn shut_down(&mut self) -> Answer {
+        if self.containers.is_empty() && self.leaving.is_none() {
+            self.leaving = Some(Instant::now() + limits::FAREWELL);
+            // A new shim for the same pod must be able to take the name.
+            if let Err(error) = std::fs::remove_file(&self.socket) {
+                warn(&format!("{}: {error}", self.socket.display()));
+            }
+        }
+        NOTHING
+    }
+}
+
+impl Container {
+    /// The flags that all commands have which begin a process.
+    fn beginning_words(&mut self, exec: &str) -> Vec<OsString> {
+        let file = bundle::pid_file(&self.bundle, exec);
+        let mut words: Vec<OsString> = vec!["--pid-file".into(), file.into()];
+        let console = self.process(exec).and_then(|it| it.streams.console.as_ref());
+        if let Some(console) = console {
+            words.extend(["--console-socket".into(), console.path().into()]);
+        }
+        words
+    }
+
+    /// Where criu works: its logs are no part of the images.
+    fn criu_work(&self) -> std::path::PathBuf {
+        match self.engine.options().criu_work_path.as_str() {
+            "" => self.bundle.join("work/criu-work"),
+            path => path.into(),
+        }
+    }
+}

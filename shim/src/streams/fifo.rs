@@ -1,0 +1,230 @@
+//! FIFOs, opened without ever waiting for the other side.
+//!
+//! A FIFO forgets what is in it when nobody has it open, and tells a reader that it has ended while no writer has come
+//! yet. So the shim stands in for a client that is still on its way. inotify says when it may step back; it joins
+//! equal events into one, so each watch is for something that the shim does not do itself while it is set.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, inotify};
+use rustix::io::Errno;
+
+use crate::error::{Code, Error};
+
+/// The shim's own ends of a FIFO.
+#[derive(Debug)]
+pub struct Kept {
+    path: String,
+    /// A reader beside the client's: a client that goes must not end the container by SIGPIPE.
+    reader: Option<OwnedFd>,
+    /// In place of a client that has not come: input does not end before it began, and output waits to be read.
+    writer: Option<OwnedFd>,
+    /// Becomes readable when the writer is not needed any more; `None` where the host gives no more watches.
+    pub watch: Option<OwnedFd>,
+    /// Whether it is standard input, whose writer closes with `CloseIO`.
+    pub input: bool,
+}
+
+impl Kept {
+    /// Looks whether the watch has seen something; the client is there then, or it was.
+    pub fn look(&mut self) {
+        let Some(watch) = &self.watch else { return };
+        if matches!(rustix::io::read(watch, &mut [0; 512]), Ok(1..)) {
+            self.writer = None;
+            self.watch = None;
+        }
+    }
+
+    /// The process has ended: a client that reads shall see the end, and one that is late all that was written.
+    ///
+    /// With the shim's own reader gone, the kernel says of a writer whether anybody reads.
+    pub fn settle(&mut self) {
+        if self.input || self.writer.is_none() {
+            return;
+        }
+        self.watch = watch(&self.path, inotify::WatchFlags::OPEN);
+        self.reader = None;
+        let Some(writer) = &self.writer else { return };
+        let mut fds = [PollFd::new(writer, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let unread =
+            poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR);
+        if !unread {
+            self.writer = None;
+            self.watch = None;
+        }
+    }
+}
+
+fn open(path: &str, read: bool, write: bool) -> std::io::Result<File> {
+    OpenOptions::new().read(read).write(write).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+fn told(path: &str, error: &std::io::Error) -> Error {
+    let code =
+        if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Internal };
+    Error::new(code, format!("stream {path}: {error}"))
+}
+
+/// Clears or sets O_NONBLOCK.
+pub fn set_blocking(fd: impl AsFd, blocking: bool) -> Result<(), Error> {
+    let tell = |error: Errno| Error::host("flags of a stream", error);
+    let mut flags = fcntl_getfl(&fd).map_err(tell)?;
+    flags.set(OFlags::NONBLOCK, !blocking);
+    fcntl_setfl(&fd, flags).map_err(tell)
+}
+
+fn watch(path: &str, what: inotify::WatchFlags) -> Option<OwnedFd> {
+    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+    let watch = inotify::init(flags).ok()?;
+    inotify::add_watch(&watch, path, what).ok()?;
+    Some(watch)
+}
+
+/// The end that a container writes to.
+///
+/// Opening succeeds at once where a reader has come, and so it does where one waits in open(2). Otherwise the shim is
+/// reader and writer until the process has ended.
+pub fn open_output(path: &str) -> Result<(OwnedFd, Option<Kept>), Error> {
+    let tell = |error: std::io::Error| told(path, &error);
+    if !std::fs::metadata(path).map_err(tell)?.file_type().is_fifo() {
+        let file = OpenOptions::new().append(true).open(path).map_err(tell)?;
+        return Ok((file.into(), None));
+    }
+    let mut kept =
+        Kept { path: path.to_owned(), reader: None, writer: None, watch: None, input: false };
+    let writer = match open(path, false, true) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+            let reader = open(path, true, false).map_err(tell)?;
+            kept.reader = Some(reader.into());
+            kept.writer = Some(open(path, false, true).map_err(tell)?.into());
+            open(path, false, true).map_err(tell)?
+        }
+        other => {
+            let writer = other.map_err(tell)?;
+            kept.reader = Some(open(path, true, false).map_err(tell)?.into());
+            writer
+        }
+    };
+    set_blocking(&writer, true)?;
+    Ok((writer.into(), Some(kept)))
+}
+
+/// The end that a container reads from. The shim is a writer until the client's closes, or says `CloseIO`.
+pub fn open_input(path: &str) -> Result<(OwnedFd, Option<Kept>), Error> {
+    let tell = |error: std::io::Error| told(path, &error);
+    if !std::fs::metadata(path).map_err(tell)?.file_type().is_fifo() {
+        return Ok((File::open(path).map_err(tell)?.into(), None));
+    }
+    // Before the reader, which is what a client may be waiting for in open(2).
+    let watch = watch(path, inotify::WatchFlags::CLOSE_WRITE);
+    let reader = open(path, true, false).map_err(tell)?;
+    let writer = open(path, false, true).map_err(tell)?;
+    set_blocking(&reader, true)?;
+    let writer = Some(writer.into());
+    Ok((
+        reader.into(),
+        Some(Kept { path: path.to_owned(), reader: None, writer, watch, input: true }),
+    ))
+}
+
+/// The end that a terminal's pump reads from: not there yet and gone look alike, and both are waited for.
+pub fn open_for_reading(path: &str) -> Result<OwnedFd, Error> {
+    open(path, true, false).map(File::into).map_err(|error| told(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    struct Fifo(String);
+
+    impl Fifo {
+        fn make(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("keel-shim-{}-{name}", std::process::id()));
+            let mode = rustix::fs::Mode::RWXU;
+            rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
+                .expect("a FIFO");
+            Self(path.display().to_string())
+        }
+    }
+
+    impl Drop for Fifo {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn output_waits_for_areader_that_is_late() {
+        let fifo = Fifo::make("late-reader");
+        let (writer, kept) = open_output(&fifo.0).expect("opened");
+        let mut kept = kept.expect("a FIFO");
+        let mut writer = File::from(writer);
+        writer.write_all(b"early").expect("written");
+        drop(writer);
+        kept.settle();
+        kept.look();
+        assert!(kept.writer.is_some(), "nobody has read");
+        let mut reader = open(&fifo.0, true, false).expect("a reader");
+        kept.look();
+        assert!(kept.writer.is_none(), "somebody reads");
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("read to its end");
+        assert_eq!(text, "early");
+    }
+
+    #[test]
+    fn output_ends_for_areader_that_came_in_time() {
+        let fifo = Fifo::make("reader-in-time");
+        let (writer, kept) = open_output(&fifo.0).expect("opened");
+        let mut reader = open(&fifo.0, true, false).expect("a reader");
+        drop(writer);
+        let mut kept = kept.expect("a FIFO");
+        kept.settle();
+        assert!(kept.writer.is_none(), "somebody reads");
+        assert_eq!(reader.read(&mut [0; 8]).expect("the end"), 0);
+    }
+
+    #[test]
+    fn output_to_areader_that_is_there_needs_no_stand_in() {
+        let fifo = Fifo::make("reader");
+        let mut reader = open(&fifo.0, true, false).expect("a reader");
+        let (writer, kept) = open_output(&fifo.0).expect("opened");
+        assert!(kept.expect("a FIFO").writer.is_none());
+        drop(writer);
+        assert_eq!(reader.read(&mut [0; 8]).expect("the end"), 0);
+    }
+
+    #[test]
+    fn input_ends_with_its_writer_and_not_before() {
+        let fifo = Fifo::make("writer");
+        let (reader, kept) = open_input(&fifo.0).expect("opened");
+        let mut kept = kept.expect("a FIFO");
+        set_blocking(&reader, false).expect("flags");
+        let mut reader = File::from(reader);
+        let nothing = reader.read(&mut [0; 8]).map_err(|error| error.kind());
+        assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock));
+        let mut writer = open(&fifo.0, false, true).expect("a writer");
+        kept.look();
+        assert!(kept.writer.is_some(), "it has only come");
+        writer.write_all(b"x").expect("written");
+        drop(writer);
+        kept.look();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("read to its end");
+        assert_eq!(text, "x");
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        assert_eq!(open_output("/no/such").map(|_| ()).map_err(|e| e.code), Err(Code::NotFound));
+        assert_eq!(open_input("/no/such").map(|_| ()).map_err(|e| e.code), Err(Code::NotFound));
+    }
+}
