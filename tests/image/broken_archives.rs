@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use keel_tests::{ImageStore, Outcome, digest, fixture, listing};
+use keel_tests::{
+    ImageStore, Layout, Outcome, Protection, Registry, TarEntry, digest, fixture, listing, tarball,
+};
 use serde_json::{Value, json};
 
 /// A store with one good image, and a good archive of it in the OCI form, unpacked in `parts`.
@@ -166,4 +168,73 @@ fn a_bomb_of_indexes_is_looked_into_once() {
     store.call(&["save", "-o", "bomb.tar", "bomb:1"]).succeeds();
     store.call(&["copy", "oci:bomb:bomb:1", "dir:out"]).succeeds();
     store.call(&["rmi", "bomb:1"]).succeeds();
+}
+
+/// Two layers: one deep, one of a file that gzip makes less than a thousandth of.
+fn costly(store: &ImageStore) {
+    let mut layout = Layout::new(&store.beside("costly"));
+    let names = ["a", "a/b", "a/b/c", "a/b/c/d"];
+    layout.layer(&tarball(&names.map(|name| TarEntry::directory(name, 0o755))));
+    layout.layer(&tarball(&[TarEntry::file("zeros", vec![0; 300 << 20])]));
+    layout.finish("image");
+}
+
+/// What is refused by each bound, and the words that say so.
+const BOUNDS: [(&str, &str); 5] = [
+    ("bytes=200m", "209715200 bytes"),
+    ("entries=3", "3 entries"),
+    ("depth=3", "3 components of a path"),
+    ("ratio=100", "100 times its compressed size"),
+    ("layers=1", "more than the 1 that are taken"),
+];
+
+/// IMG-BAD-09: `--limit` bounds what `load`, `unpack` and `import` take, says how it is raised, and leaves nothing.
+#[test]
+fn limits_are_set_by_flags() {
+    let store = ImageStore::new();
+    costly(&store);
+    store.import(&fixture("busybox.tar"), "good:1").succeeds();
+    let before = listing(&store.path());
+    for (limit, words) in BOUNDS {
+        let outcome = store.call(&["--limit", limit, "load", "-i", "costly"]);
+        refused(&store, &before, outcome, &[words]);
+    }
+    let outcome = store.call(&["--limit", "depth=3", "load", "-i", "costly"]);
+    outcome.fails_naming(&["a/b/c/d", "hint: ", "--limit"]);
+    fs::write(store.beside("deep.tar"), tarball(&[TarEntry::directory("a/b/c/d", 0o755)]))
+        .expect("a file");
+    store
+        .call(&["--limit", "depth=3", "import", "deep.tar", "deep:1"])
+        .fails_naming(&["3 components"]);
+    assert_eq!(listing(&store.path()), before, "the store has changed");
+    store.call(&["--limit", "ratio=2000", "load", "-i", "costly"]).succeeds();
+    fs::remove_dir_all(store.path().join("layers")).expect("unpacked layers");
+    for (limit, words) in BOUNDS {
+        store.call(&["--limit", limit, "unpack", "image"]).fails_naming(&[words]);
+    }
+    assert_eq!(listing(&store.path().join("layers")), Vec::<String>::new());
+    // Without the flag the library's own bounds hold.
+    store.call(&["unpack", "image"]).fails_naming(&["1000 times", "hint: ", "--limit"]);
+    store.call(&["--limit", "ratio=2000", "unpack", "image"]).succeeds();
+    for wrong in ["bytes", "bytes=0", "inodes=1"] {
+        store.call(&["--limit", wrong, "images"]).exits(125).says(&["--limit"]);
+    }
+}
+
+/// IMG-BAD-10: `--limit` bounds what `pull` takes.
+#[test]
+fn limits_hold_for_pull() {
+    let store = ImageStore::new();
+    costly(&store);
+    let registry = Registry::start(Protection::None);
+    registry.push(&format!("oci:{}:image", store.beside("costly").display()), "costly:1");
+    let name = registry.name("costly:1");
+    for (limit, words) in BOUNDS {
+        store.call(&["--limit", limit, "pull", "-q", &name]).fails_naming(&[words]);
+        let (layers, images) =
+            (listing(&store.path().join("layers")), store.call(&["images", "-q"]));
+        assert_eq!((layers, images.stdout), (Vec::new(), String::new()), "{limit}");
+    }
+    store.call(&["pull", "-q", &name]).fails_naming(&["1000 times", "hint: ", "--limit"]);
+    store.call(&["--limit", "ratio=2000", "pull", "-q", &name]).succeeds();
 }

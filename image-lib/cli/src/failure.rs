@@ -12,6 +12,7 @@ use keel_image::registry::{ObtainError, RegistryError};
 use keel_image::snapshot::MountError;
 use keel_image::store::StoreError;
 
+use crate::limit_flags;
 use crate::output;
 
 /// Why a command failed.
@@ -88,6 +89,9 @@ impl From<StoreError> for Failure {
             {
                 failure.with_hint("run as root, or name a store of your own with --root")
             }
+            StoreError::Layer { ref source, .. } if limit_flags::stopped(source) => {
+                failure.with_hint(limit_flags::HINT)
+            }
             StoreError::Layer { .. } if !rustix::process::geteuid().is_root() => {
                 failure.with_hint("unpacking the layers of an image needs root or a user namespace")
             }
@@ -104,6 +108,12 @@ impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Self {
         match error {
             ArchiveError::Store(error) => error.into(),
+            ArchiveError::Tar(ref of_tar) if limit_flags::stopped_archive(of_tar) => {
+                Self::of(&error).with_hint(limit_flags::HINT)
+            }
+            ArchiveError::Import(ref of_layer) if limit_flags::stopped(of_layer) => {
+                Self::of(&error).with_hint(limit_flags::HINT)
+            }
             error => Self::of(&error),
         }
     }

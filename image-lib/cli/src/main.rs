@@ -20,6 +20,7 @@ mod import;
 mod inspect;
 mod interrupt;
 mod lease;
+mod limit_flags;
 mod load;
 mod login;
 mod logout;
@@ -44,10 +45,11 @@ mod template;
 mod units;
 mod unpack;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use keel_image::layer::Limits;
 use keel_image::store::Store;
 
 use failure::Failure;
@@ -62,6 +64,10 @@ struct Arguments {
     /// The ids of an ordinary user's containers
     #[arg(long, global = true, value_name = "IDS", default_value = "auto")]
     ids: namespace::Ids,
+    /// A bound of every layer and archive that is read: bytes=SIZE, entries=N, depth=N (components of a path),
+    /// ratio=N (how many times larger than compressed) or layers=N (of an image)
+    #[arg(long = "limit", value_name = "KIND=N")]
+    limits: Vec<limit_flags::Limit>,
     #[command(subcommand)]
     command: Command,
 }
@@ -175,7 +181,8 @@ fn main() -> ExitCode {
         true => namespace::enter(arguments.ids),
         false => Ok(()),
     };
-    match entered.and_then(|()| dispatch(arguments.command, &root)) {
+    let limits = limit_flags::limits(&arguments.limits);
+    match entered.and_then(|()| dispatch(arguments.command, &root, limits)) {
         Ok(code) => code,
         Err(failure) => {
             failure.print();
@@ -184,7 +191,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failure> {
+fn dispatch(command: Command, root: &Path, limits: Limits) -> Result<ExitCode, Failure> {
     match &command {
         Command::MapIds(arguments) => {
             return namespace::map(arguments).map(|()| ExitCode::SUCCESS);
@@ -193,8 +200,8 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         _ => {}
     }
     match &command {
-        Command::Build(arguments) => return build::run(root, arguments),
-        Command::VerifyRebuild(arguments) => return build::verify(root, arguments),
+        Command::Build(arguments) => return build::run(root, limits, arguments),
+        Command::VerifyRebuild(arguments) => return build::verify(root, limits, arguments),
         _ => {}
     }
     // Registries and credentials have nothing to do with the store.
@@ -208,7 +215,7 @@ fn dispatch(command: Command, root: &std::path::Path) -> Result<ExitCode, Failur
         completion::run(&arguments)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let store = Store::open(root)?;
+    let store = Store::open(root)?.with_limits(limits);
     if !matches!(command, Command::Run(_)) {
         interrupt::clean_up_on_signals(store.path())?;
     }

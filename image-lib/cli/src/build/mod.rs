@@ -24,6 +24,7 @@ use keel_image::build::{
     BuildError, BuildOptions, BuildOutcome, Built, Reporter, RuntimeExecutor, build_image, solve,
 };
 use keel_image::cancel::Cancellation;
+use keel_image::layer::Limits;
 use keel_image::store::Store;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -44,8 +45,8 @@ fn usage(message: impl Into<String>) -> Failure {
     Failure::new(message).with_code(USAGE)
 }
 
-/// Runs the command on the store at `root`.
-pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failure> {
+/// Runs the command on the store at `root`, which takes layers within `limits`.
+pub(crate) fn run(root: &Path, limits: Limits, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let call = call::Call::read(arguments).map_err(usage)?;
     let display = options::display(arguments)?;
     let cancellation = Cancellation::default();
@@ -54,12 +55,16 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failur
     let reporter = Reporter::new(&mut printer);
     if let Some(call) = call {
         // A context that is here needs no store to be looked at.
-        let store = if context::is_local(arguments) { None } else { Some(Store::open(root)?) };
+        let store = if context::is_local(arguments) {
+            None
+        } else {
+            Some(Store::open(root)?.with_limits(limits))
+        };
         let _kept = context::settle(arguments, &mut all[0], store.as_ref(), &reporter)?;
         return call.run(&all[0]);
     }
     let export = Export::plan(arguments, &all[0], all.len()).map_err(usage)?;
-    let store = Store::open(root)?;
+    let store = Store::open(root)?.with_limits(limits);
     // Layers that no image names yet must outlive a garbage collection by somebody else.
     let _hold = store.hold()?;
     let executor = executor(arguments.runtime.clone());

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use keel_image::build::arguments::SOURCE_DATE_EPOCH;
 use keel_image::build::{Built, Reporter, solve, verify};
 use keel_image::cancel::Cancellation;
+use keel_image::layer::Limits;
 use keel_image::store::Store;
 
 use super::display::Printer;
@@ -17,12 +18,16 @@ use crate::output;
 /// The time of both builds where none is given: what differs by the clock alone is no finding.
 const EPOCH: &str = "0";
 
-/// Runs the command on the store at `root`. No image is put there.
-pub(crate) fn verify(root: &Path, arguments: &Arguments) -> Result<ExitCode, Failure> {
+/// Runs the command on the store at `root`, which takes layers within `limits`. No image is put there.
+pub(crate) fn verify(
+    root: &Path,
+    limits: Limits,
+    arguments: &Arguments,
+) -> Result<ExitCode, Failure> {
     let display = options::display(arguments)?;
     let cancellation = Cancellation::default();
     let mut all = options::read(arguments, &cancellation)?;
-    let store = Store::open(root)?;
+    let store = Store::open(root)?.with_limits(limits);
     let _hold = store.hold()?;
     let mut printer = Printer::new(display);
     let reporter = Reporter::new(&mut printer);
