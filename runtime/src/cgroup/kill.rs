@@ -9,7 +9,7 @@ use super::file;
 use super::freeze;
 use super::paths::Paths;
 use crate::limits::KILL_WAIT_MS;
-use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_readable};
+use crate::sys::process::{names_no_process, pidfd_open, pidfd_send_signal, wait_readable};
 
 /// How often the list is read again for processes that were forked while it was worked through, or
 /// moved in from elsewhere.
@@ -58,7 +58,7 @@ fn open_all(paths: &Paths) -> Result<Vec<OwnedFd>, CgroupError> {
         match pidfd_open(pid) {
             Ok(process) => opened.push(process),
             // It has ended, or is one of the threads that a threaded cgroup lists.
-            Err(error) if matches!(error.errno, libc::ESRCH | libc::EINVAL | libc::ENOENT) => {}
+            Err(error) if names_no_process(&error) => {}
             Err(source) => {
                 let file = Path::new("/proc").join(pid.to_string());
                 return Err(CgroupError::File { file, source });

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crate::sys::error::SyscallError;
 use crate::sys::open::{CWD, OpenFlags, openat, read};
-use crate::sys::process::pidfd_open;
+use crate::sys::process::{names_no_process, pidfd_open};
 
 /// A process that was there once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,13 +46,11 @@ impl ProcessIdentity {
     /// the descriptor is there, so that a number used again in between is noticed.
     ///
     /// # Errors
-    /// The errno of pidfd_open(2) other than ESRCH, and as [`ProcessIdentity::is_alive`].
+    /// The errno of pidfd_open(2) for which [`names_no_process`] does not hold, and as [`ProcessIdentity::is_alive`].
     pub fn open(&self) -> Result<Option<OwnedFd>, SyscallError> {
         match pidfd_open(self.pid) {
             Ok(fd) => Ok(self.is_alive()?.then_some(fd)),
-            // The kernel's answer to a number that no process can have, which is that of a container without one.
-            Err(error) if error.errno == libc::EINVAL && self.pid <= 0 => Ok(None),
-            Err(error) if error.errno == libc::ESRCH => Ok(None),
+            Err(error) if names_no_process(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

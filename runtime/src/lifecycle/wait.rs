@@ -7,7 +7,7 @@ use super::error::RuntimeError;
 use super::state::Container;
 use crate::container::id::ContainerId;
 use crate::container::process::ProcessIdentity;
-use crate::sys::process::{pidfd_open, wait_child, wait_readable};
+use crate::sys::process::{names_no_process, pidfd_open, wait_child, wait_readable};
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub fn wait(root: &Path, id: &ContainerId, timeout_ms: i32) -> Result<Waited, Ru
     let process = Container::open(root, id)?.state.process;
     let failed = || RuntimeError::system("the container process");
     let pidfd = match pidfd_open(process.pid) {
-        Err(error) if error.errno == libc::ESRCH || process.pid <= 0 => return Ok(Waited::Gone),
+        Err(error) if names_no_process(&error) => return Ok(Waited::Gone),
         other => other.map_err(failed())?,
     };
     // Compared after the descriptor is there: a number used again meanwhile is noticed.

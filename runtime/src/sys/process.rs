@@ -197,11 +197,18 @@ pub fn execveat(
 /// pidfd_open(2).
 ///
 /// # Errors
-/// ESRCH when there is no such process.
+/// One for which [`names_no_process`] holds when there is no such process.
 pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid)
         .ok_or(SyscallError { call: Call::PidfdOpen, errno: libc::ESRCH })?;
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).named(Call::PidfdOpen)
+}
+
+/// Does an error of [`pidfd_open`] say that the number is no process's? ESRCH does, EINVAL of one that is being reaped,
+/// and EINVAL, in newer kernels ENOENT, of one that is a thread's.
+#[must_use]
+pub fn names_no_process(error: &SyscallError) -> bool {
+    matches!(error.errno, libc::ESRCH | libc::EINVAL | libc::ENOENT)
 }
 
 /// pidfd_send_signal(2).
