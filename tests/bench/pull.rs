@@ -8,12 +8,13 @@
 //! of small files (20000).
 
 use std::process::Command;
+use std::rc::Rc;
 
-use keel_tests::{Protection, Registry, Scratch, program};
+use keel_tests::{Containerd, Protection, Registry, Scratch, program};
 
 mod unpacking;
 
-use unpacking::containerd::Containerd;
+use unpacking::containerd::forget;
 use unpacking::contender::{Contender, compare};
 use unpacking::{installed, sample};
 
@@ -57,14 +58,14 @@ fn main() {
         command.arg(&layout).arg(folder);
         command
     }));
-    let containerd = installed("containerd").then(|| Containerd::start(&scratch)).flatten();
+    let containerd = installed("containerd").then(|| Rc::new(Containerd::start()));
     if let Some(containerd) = containerd {
-        let address = containerd.address.clone();
+        let daemon = Rc::clone(&containerd);
         let ctr = Contender::new("ctr images pull", move |_| {
-            Containerd::forget(&address, &name);
-            Containerd::ctr(&address, &["images", "pull", "--plain-http", &name])
+            forget(&daemon, &name);
+            daemon.command(&["images", "pull", "--plain-http", &name])
         });
-        contenders.push(ctr.with(containerd));
+        contenders.push(ctr.with(&containerd));
     }
     compare("pull: registry to image", rounds, &scratch, &mut contenders);
 }

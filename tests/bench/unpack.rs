@@ -11,12 +11,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 
-use keel_tests::{Scratch, program};
+use keel_tests::{Containerd, Scratch, program};
 
 mod unpacking;
 
-use unpacking::containerd::Containerd;
+use unpacking::containerd::forget;
 use unpacking::contender::{Contender, compare};
 use unpacking::{installed, sample};
 
@@ -93,16 +94,16 @@ fn main() {
             command
         }));
     }
-    let containerd = installed("containerd").then(|| Containerd::start(&scratch)).flatten();
+    let containerd = installed("containerd").then(|| Rc::new(Containerd::start()));
     if let Some(containerd) = containerd {
-        let address = containerd.address.clone();
+        let daemon = Rc::clone(&containerd);
         let import = Contender::new("ctr images import", move |_| {
-            Containerd::forget(&address, "docker.io/library/image:1");
-            let mut command = Containerd::ctr(&address, &["images", "import"]);
+            forget(&daemon, "docker.io/library/image:1");
+            let mut command = daemon.command(&["images", "import"]);
             command.arg(&archive);
             command
         });
-        load.push(import.with(containerd));
+        load.push(import.with(&containerd));
     }
     compare("load: archive to image", rounds, &scratch, &mut load);
 }

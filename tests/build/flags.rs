@@ -4,17 +4,8 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use keel_tests::{ImageStore, Outcome, Protection, Registry, fixture};
+use keel_tests::{ImageStore, Protection, Registry};
 use serde_json::Value;
-
-/// A store with busybox and a context with a Dockerfile.
-fn prepared(dockerfile: &str) -> ImageStore {
-    let store = ImageStore::new();
-    store.import(&fixture("busybox.tar"), "busybox:1").succeeds();
-    fs::create_dir(store.beside("context")).expect("a folder");
-    fs::write(store.beside("context/Dockerfile"), dockerfile).expect("a file");
-    store
-}
 
 /// The command line of a build with these flags.
 fn command(store: &ImageStore, flags: &[&str]) -> Command {
@@ -22,10 +13,6 @@ fn command(store: &ImageStore, flags: &[&str]) -> Command {
     words.extend_from_slice(flags);
     words.push("context");
     store.command(&words)
-}
-
-fn build(store: &ImageStore, flags: &[&str]) -> Outcome {
-    store.finish(command(store, flags))
 }
 
 fn inspect(store: &ImageStore, name: &str) -> Value {
@@ -36,24 +23,24 @@ fn inspect(store: &ImageStore, name: &str) -> Value {
 /// its id; a name with a digest is refused.
 #[test]
 fn names_an_image_several_times() {
-    let store = prepared("FROM busybox:1\nLABEL a=b\n");
-    let quiet = build(&store, &["-q", "-t", "one", "-t", "host:5000/two:3", "--iidfile", "id"]);
+    let store = ImageStore::with_dockerfile("FROM busybox:1\nLABEL a=b\n");
+    let quiet = store.build(&["-q", "-t", "one", "-t", "host:5000/two:3", "--iidfile", "id"]);
     let quiet = quiet.succeeds();
     let id = inspect(&store, "one:latest")["Id"].as_str().expect("an id").to_owned();
     assert_eq!(inspect(&store, "host:5000/two:3")["Id"], id.as_str());
     assert_eq!(fs::read_to_string(store.beside("id")).expect("a file"), id);
     assert_eq!((quiet.stdout, quiet.stderr), (format!("{id}\n"), String::new()));
     let digest = format!("x@{id}");
-    build(&store, &["-t", &digest]).exits(125).says(&["--tag", "digest"]);
+    store.build(&["-t", &digest]).exits(125).says(&["--tag", "digest"]);
 }
 
 /// DF-FLAG-02: the Dockerfile is the file of `-f`, wherever it is, or the standard input with `-f -`.
 #[test]
 fn takes_the_dockerfile_from_elsewhere() {
-    let store = prepared("FROM nosuch\n");
+    let store = ImageStore::with_dockerfile("FROM nosuch\n");
     fs::write(store.beside("other"), "FROM busybox:1\nLABEL from=file\nCOPY Dockerfile /\n")
         .expect("a file");
-    build(&store, &["-t", "a", "-f", "other"]).succeeds();
+    store.build(&["-t", "a", "-f", "other"]).succeeds();
     assert_eq!(inspect(&store, "a")["Config"]["Labels"]["from"], "file");
     let mut standard = command(&store, &["-t", "b", "-f", "-"]);
     standard.stdin(fs::File::open(store.beside("other")).expect("a file"));
@@ -65,8 +52,9 @@ fn takes_the_dockerfile_from_elsewhere() {
 /// DF-FLAG-03: `--build-arg NAME` takes the value of the environment, and is not given where that has none.
 #[test]
 fn takes_arguments_from_the_environment() {
-    let store =
-        prepared("FROM busybox:1\nARG GIVEN=default\nARG UNSET=default\nENV A=$GIVEN B=$UNSET\n");
+    let store = ImageStore::with_dockerfile(
+        "FROM busybox:1\nARG GIVEN=default\nARG UNSET=default\nENV A=$GIVEN B=$UNSET\n",
+    );
     let mut call = command(&store, &["-t", "a", "--build-arg", "GIVEN", "--build-arg", "UNSET"]);
     call.env("GIVEN", "from here").env_remove("UNSET");
     store.finish(call).succeeds();
@@ -78,7 +66,7 @@ fn takes_arguments_from_the_environment() {
 /// `.dockerignore`, another image, an image of a layout, a stage.
 #[test]
 fn named_contexts_stand_in() {
-    let store = prepared(
+    let store = ImageStore::with_dockerfile(
         "FROM busybox:1 AS replaced\nRUN exit 7\nFROM base:9\nCOPY --from=files . /files/\nCOPY --from=replaced \
          /mark /mark\n",
     );
@@ -99,105 +87,110 @@ fn named_contexts_stand_in() {
     for place in ["base:9=docker-image://busybox:1", "base:9=oci-layout://layout:box"] {
         let mut flags = flags.to_vec();
         flags.push(place);
-        build(&store, &flags).succeeds();
+        store.build(&flags).succeeds();
         let seen = store.run_on("keel", "a", &["/bin/ls", "-A", "/files"]).succeeds();
         assert_eq!(seen.stdout, ".dockerignore\na\nmark\n", "{place}");
     }
     let text = "FROM scratch AS empty\nFROM base\nCOPY --from=x /bin/busybox /b\n";
     fs::write(store.beside("context/Dockerfile"), text).expect("a file");
-    build(
-        &store,
-        &["--build-context", "base=target:empty", "--build-context", "x=docker-image://busybox:1"],
-    )
-    .succeeds();
-    build(&store, &["--build-context", "x=/no/such/folder"]).exits(125);
-    build(&store, &["--build-context", "x"]).exits(125);
+    store
+        .build(&[
+            "--build-context",
+            "base=target:empty",
+            "--build-context",
+            "x=docker-image://busybox:1",
+        ])
+        .succeeds();
+    store.build(&["--build-context", "x=/no/such/folder"]).exits(125);
+    store.build(&["--build-context", "x"]).exits(125);
 }
 
 /// DF-FLAG-05: a build for another platform needs no emulator as long as it runs nothing of it; several
 /// platforms make an index, which other tools read.
 #[test]
 fn builds_for_other_platforms() {
-    let store = prepared(
+    let store = ImageStore::with_dockerfile(
         "FROM --platform=$BUILDPLATFORM busybox:1 AS tool\nARG TARGETPLATFORM\nARG BUILDPLATFORM\nRUN echo \
          $TARGETPLATFORM by $BUILDPLATFORM > /for\nFROM scratch\nCOPY --from=tool /for /\n",
     );
-    build(&store, &["-t", "one", "--platform", "linux/arm/v7"]).succeeds();
+    store.build(&["-t", "one", "--platform", "linux/arm/v7"]).succeeds();
     let image = inspect(&store, "one");
     assert_eq!((&image["Architecture"], &image["Variant"]), (&"arm".into(), &"v7".into()));
-    build(&store, &["-t", "two", "--platform", "linux/arm64,linux/amd64"]).succeeds();
+    store.build(&["-t", "two", "--platform", "linux/arm64,linux/amd64"]).succeeds();
     let index = store.tool("skopeo", &["inspect", "--raw", "oci:store:two:latest"]).json();
     let of = |at: usize| index["manifests"][at]["platform"]["architecture"].clone();
     assert_eq!((of(0), of(1)), ("arm64".into(), "amd64".into()));
-    build(&store, &["-o", "out", "--platform", "linux/arm64,linux/amd64"]).succeeds();
+    store.build(&["-o", "out", "--platform", "linux/arm64,linux/amd64"]).succeeds();
     let seen = fs::read_to_string(store.beside("out/linux_arm64/for")).expect("a file");
     assert_eq!(seen, "linux/arm64 by linux/amd64\n");
     fs::write(store.beside("context/Dockerfile"), "FROM scratch\nCOPY Dockerfile /\nRUN true\n")
         .expect("a file");
-    build(&store, &["--platform", "linux/s390x"]).fails_naming(&[
+    store.build(&["--platform", "linux/s390x"]).fails_naming(&[
         "Dockerfile:3",
         "linux/s390x",
         "emulator",
     ]);
-    build(&store, &["--platform", "a/b/c/d"]).exits(125);
+    store.build(&["--platform", "a/b/c/d"]).exits(125);
 }
 
 /// DF-FLAG-06: `--no-cache-filter` does the steps of the named stages anew, and those of others not.
 #[test]
 fn a_filter_says_what_is_done_anew() {
-    let store = prepared(
+    let store = ImageStore::with_dockerfile(
         "FROM busybox:1 AS one\nRUN echo 1 > /1\nFROM busybox:1 AS two\nRUN echo 2 > /2\nFROM scratch\nCOPY --from=one /1 \
          /\nCOPY --from=two /2 /\n",
     );
-    build(&store, &[]).succeeds();
-    let again = build(&store, &["--no-cache-filter", "Two", "--progress=plain"]).succeeds();
+    store.build(&[]).succeeds();
+    let again = store.build(&["--no-cache-filter", "Two", "--progress=plain"]).succeeds();
     assert_eq!(again.stderr.matches("CACHED").count(), 3, "{}", again.stderr);
 }
 
 /// DF-FLAG-07: `--label` wins over the Dockerfile's, `--annotation` goes into the manifest.
 #[test]
 fn labels_and_annotations_are_put_on() {
-    let store = prepared("FROM busybox:1\nLABEL a=1 b=2\n");
-    build(&store, &["-t", "x:1", "--label", "b=3", "--label", "c", "--annotation", "org.x=y"])
+    let store = ImageStore::with_dockerfile("FROM busybox:1\nLABEL a=1 b=2\n");
+    store
+        .build(&["-t", "x:1", "--label", "b=3", "--label", "c", "--annotation", "org.x=y"])
         .succeeds();
     let labels = inspect(&store, "x:1")["Config"]["Labels"].clone();
     assert_eq!(labels, serde_json::json!({ "a": "1", "b": "3", "c": "" }));
     let manifest = store.tool("skopeo", &["inspect", "--raw", "oci:store:x:1"]).json();
     assert_eq!(manifest["annotations"]["org.x"], "y");
-    build(&store, &["--annotation", "novalue"]).exits(125).says(&["novalue"]);
+    store.build(&["--annotation", "novalue"]).exits(125).says(&["novalue"]);
 }
 
 /// DF-FLAG-08: RUN sees the hosts of `--add-host`, the limits of `--ulimit` and `/dev/shm` of `--shm-size`; a
 /// host's address does not change the cache, a limit does.
 #[test]
 fn run_has_the_surroundings_that_are_given() {
-    let store =
-        prepared("FROM busybox:1\nRUN grep far /etc/hosts; ulimit -n; df /dev/shm | tail -1\n");
+    let store = ImageStore::with_dockerfile(
+        "FROM busybox:1\nRUN grep far /etc/hosts; ulimit -n; df /dev/shm | tail -1\n",
+    );
     let flags = |address: &'static str, limit: &'static str| {
         ["--progress=plain", "--shm-size", "8m", "--add-host", address, "--ulimit", limit]
     };
-    let said = build(&store, &flags("far.away:10.1.2.3", "nofile=77:88")).succeeds().stderr;
+    let said = store.build(&flags("far.away:10.1.2.3", "nofile=77:88")).succeeds().stderr;
     assert!(said.contains("10.1.2.3\tfar.away"), "{said}");
     assert!(said.contains(" 77\n") && said.contains(" 8192 "), "{said}");
-    let moved = build(&store, &flags("far.away=[::9]", "nofile=77:88")).succeeds().stderr;
+    let moved = store.build(&flags("far.away=[::9]", "nofile=77:88")).succeeds().stderr;
     assert!(moved.contains("CACHED"), "{moved}");
-    let limited = build(&store, &flags("far.away=[::9]", "nofile=78:88")).succeeds().stderr;
+    let limited = store.build(&flags("far.away=[::9]", "nofile=78:88")).succeeds().stderr;
     assert!(!limited.contains("CACHED"), "{limited}");
-    build(&store, &["--ulimit", "files=1"]).exits(125).says(&["files"]);
-    build(&store, &["--add-host", "a:b"]).exits(125).says(&["add-host"]);
+    store.build(&["--ulimit", "files=1"]).exits(125).says(&["files"]);
+    store.build(&["--add-host", "a:b"]).exits(125).says(&["add-host"]);
 }
 
 /// DF-FLAG-09: a base that the store does not have is fetched from its registry; with `--pull` also one that
 /// has changed there.
 #[test]
 fn bases_are_fetched() {
-    let store = prepared("");
+    let store = ImageStore::with_dockerfile("");
     let registry = Registry::start(Protection::None);
     let name = registry.name("team/base:1");
     let publish = |label: &str| {
         let text = format!("FROM busybox:1\nLABEL version={label}\n");
         fs::write(store.beside("context/Dockerfile"), text).expect("a file");
-        build(&store, &["--push", "-t", &name]).succeeds();
+        store.build(&["--push", "-t", &name]).succeeds();
     };
     publish("one");
     let other = ImageStore::new();
@@ -206,7 +199,7 @@ fn bases_are_fetched() {
     let version = |flags: &[&str]| {
         let mut flags = flags.to_vec();
         flags.extend(["-t", "app"]);
-        build(&other, &flags).succeeds();
+        other.build(&flags).succeeds();
         inspect(&other, "app")["Config"]["Labels"]["version"]
             .as_str()
             .unwrap_or_default()
@@ -221,8 +214,8 @@ fn bases_are_fetched() {
 /// DF-FLAG-10: progress is told in lines, as BuildKit's JSON, or not at all; `tty` needs a terminal.
 #[test]
 fn progress_is_told_as_asked() {
-    let store = prepared("FROM busybox:1\nRUN echo said\n");
-    let raw = build(&store, &["--progress=rawjson"]).succeeds();
+    let store = ImageStore::with_dockerfile("FROM busybox:1\nRUN echo said\n");
+    let raw = store.build(&["--progress=rawjson"]).succeeds();
     let lines: Vec<Value> =
         raw.stderr.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let all = |key: &str| lines.iter().filter_map(|line| line[key][0].as_object()).count();
@@ -232,43 +225,43 @@ fn progress_is_told_as_asked() {
     let mut by_variable = command(&store, &[]);
     by_variable.env("BUILDKIT_PROGRESS", "quiet");
     assert_eq!(store.finish(by_variable).succeeds().stderr, "");
-    build(&store, &["--progress=tty"]).exits(125).says(&["terminal"]);
-    build(&store, &["--progress=loud"]).exits(125).says(&["loud"]);
+    store.build(&["--progress=tty"]).exits(125).says(&["terminal"]);
+    store.build(&["--progress=loud"]).exits(125).says(&["loud"]);
 }
 
 /// DF-FLAG-11: `--check`, `--call=outline` and `--call=targets` look at the Dockerfile and build nothing.
 #[test]
 fn calls_look_and_build_nothing() {
-    let store = prepared(
+    let store = ImageStore::with_dockerfile(
         "ARG BASE=nosuch\nFROM $BASE AS one\nARG A=1\nRUN --mount=type=secret,id=key,required true\nFROM one\n",
     );
-    assert!(build(&store, &["--check"]).succeeds().stdout.contains("no warnings found"));
+    assert!(store.build(&["--check"]).succeeds().stdout.contains("no warnings found"));
     let outline =
-        build(&store, &["--call=outline,format=json", "--build-arg", "A=2"]).succeeds().json();
+        store.build(&["--call=outline,format=json", "--build-arg", "A=2"]).succeeds().json();
     assert_eq!(outline["args"]["A"], "2");
     assert_eq!(outline["args"]["BASE"], "nosuch");
     assert_eq!(outline["secrets"]["key"], true);
-    let targets = build(&store, &["--call=targets,format=json"]).succeeds().json();
+    let targets = store.build(&["--call=targets,format=json"]).succeeds().json();
     assert_eq!((&targets["default"], &targets["targets"][0]["name"]), (&"1".into(), &"one".into()));
-    assert!(build(&store, &["--call", "targets"]).succeeds().stdout.contains("1 (default)"));
-    build(&store, &["--call=guess"]).exits(125).says(&["guess"]);
-    build(&store, &["--check", "--call=targets"]).exits(125);
+    assert!(store.build(&["--call", "targets"]).succeeds().stdout.contains("1 (default)"));
+    store.build(&["--call=guess"]).exits(125).says(&["guess"]);
+    store.build(&["--check", "--call=targets"]).exits(125);
     fs::write(store.beside("context/Dockerfile"), "FORM x\n").expect("a file");
-    build(&store, &["--check"]).fails_naming(&["Dockerfile:1", "FORM"]);
+    store.build(&["--check"]).fails_naming(&["Dockerfile:1", "FORM"]);
 }
 
 /// DF-FLAG-12: a secret or an agent that is not there is told before anything is built, and so is a flag
 /// that means nothing, with one that was perhaps meant.
 #[test]
 fn what_is_not_there_is_told_at_once() {
-    let store = prepared("FROM busybox:1\n");
-    build(&store, &["--secret", "id=a,src=/no/such"]).exits(125).says(&["/no/such"]);
-    build(&store, &["--secret", "src=/dev/null"]).exits(125).says(&["id"]);
-    build(&store, &["--ssh", "default=/dev/null"]).exits(125).says(&["socket"]);
+    let store = ImageStore::with_dockerfile("FROM busybox:1\n");
+    store.build(&["--secret", "id=a,src=/no/such"]).exits(125).says(&["/no/such"]);
+    store.build(&["--secret", "src=/dev/null"]).exits(125).says(&["id"]);
+    store.build(&["--ssh", "default=/dev/null"]).exits(125).says(&["socket"]);
     let _agent = UnixListener::bind(store.beside("agent")).expect("a socket");
-    build(&store, &["--ssh", "default=agent", "--secret", "id=PATH"]).succeeds();
-    build(&store, &["--no-cahce"]).exits(125).says(&["--no-cahce", "--no-cache"]);
-    build(&store, &["--squash"]).exits(125).says(&["--squash"]);
-    build(&store, &["--sbom=true"]).exits(125).says(&["--sbom"]);
-    build(&store, &["--sbom=false", "--provenance=false", "--rm", "--pull=false"]).succeeds();
+    store.build(&["--ssh", "default=agent", "--secret", "id=PATH"]).succeeds();
+    store.build(&["--no-cahce"]).exits(125).says(&["--no-cahce", "--no-cache"]);
+    store.build(&["--squash"]).exits(125).says(&["--squash"]);
+    store.build(&["--sbom=true"]).exits(125).says(&["--sbom"]);
+    store.build(&["--sbom=false", "--provenance=false", "--rm", "--pull=false"]).succeeds();
 }

@@ -4,28 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
-use keel_tests::{ImageStore, Outcome, Protection, Registry, fixture};
+use keel_tests::{ImageStore, Protection, Registry};
 
 const DOCKERFILE: &str = "FROM busybox:1 AS made
 RUN mkdir -p /out/sub && echo one > /out/one && chmod 751 /out/one && ln -s one /out/link && chown 7:8 /out/sub
 FROM scratch
 COPY --from=made /out /
 ";
-
-fn prepared(dockerfile: &str) -> ImageStore {
-    let store = ImageStore::new();
-    store.import(&fixture("busybox.tar"), "busybox:1").succeeds();
-    fs::create_dir(store.beside("context")).expect("a folder");
-    fs::write(store.beside("context/Dockerfile"), dockerfile).expect("a file");
-    store
-}
-
-fn build(store: &ImageStore, flags: &[&str]) -> Outcome {
-    let mut words = vec!["build"];
-    words.extend_from_slice(flags);
-    words.push("context");
-    store.call(&words)
-}
 
 fn names(store: &ImageStore) -> String {
     store.call(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).succeeds().stdout
@@ -35,11 +20,11 @@ fn names(store: &ImageStore) -> String {
 /// caller's; no image is made.
 #[test]
 fn files_go_into_a_directory() {
-    let store = prepared(DOCKERFILE);
+    let store = ImageStore::with_dockerfile(DOCKERFILE);
     fs::create_dir(store.beside("two")).expect("a folder");
     fs::write(store.beside("two/old"), "old").expect("a file");
-    build(&store, &["-o", "one"]).succeeds();
-    build(&store, &["--output", "type=local,dest=two", "-t", "named"]).succeeds();
+    store.build(&["-o", "one"]).succeeds();
+    store.build(&["--output", "type=local,dest=two", "-t", "named"]).succeeds();
     for folder in ["one", "two"] {
         let path = store.beside(folder);
         assert_eq!(fs::read_to_string(path.join("one")).expect("a file"), "one\n");
@@ -55,8 +40,8 @@ fn files_go_into_a_directory() {
 /// DF-OUT-02: `type=tar` and `-o -` write the files as one tar with their owners.
 #[test]
 fn files_go_into_a_tar() {
-    let store = prepared(DOCKERFILE);
-    build(&store, &["-o", "type=tar,dest=out.tar"]).succeeds();
+    let store = ImageStore::with_dockerfile(DOCKERFILE);
+    store.build(&["-o", "type=tar,dest=out.tar"]).succeeds();
     let listed = store.tool("tar", &["--numeric-owner", "-tvf", "out.tar"]).stdout;
     assert!(listed.contains("7/8") && listed.contains("link -> one"), "{listed}");
     let mut command = store.command(&["build", "-o", "-", "context"]);
@@ -71,13 +56,11 @@ fn files_go_into_a_tar() {
 /// store gets no image.
 #[test]
 fn images_go_into_archives() {
-    let store = prepared(DOCKERFILE);
-    build(
-        &store,
-        &["-t", "app:2", "-o", "type=oci,dest=oci.tar", "-o", "type=docker,dest=docker.tar"],
-    )
-    .succeeds();
-    build(&store, &["-t", "app:2", "-o", "type=oci,dest=layout,tar=false"]).succeeds();
+    let store = ImageStore::with_dockerfile(DOCKERFILE);
+    store
+        .build(&["-t", "app:2", "-o", "type=oci,dest=oci.tar", "-o", "type=docker,dest=docker.tar"])
+        .succeeds();
+    store.build(&["-t", "app:2", "-o", "type=oci,dest=layout,tar=false"]).succeeds();
     let config = |place: &str| store.tool("skopeo", &["inspect", "--config", place]).json();
     let of_oci = config("oci-archive:oci.tar:2");
     assert_eq!(of_oci, config("docker-archive:docker.tar:app:2"));
@@ -93,11 +76,11 @@ fn images_go_into_archives() {
 /// only puts it into the store; `--load` puts it there whatever else is asked for.
 #[test]
 fn images_go_to_registries() {
-    let store = prepared(DOCKERFILE);
+    let store = ImageStore::with_dockerfile(DOCKERFILE);
     let registry = Registry::start(Protection::None);
     let (one, two, three) =
         (registry.name("a/one:1"), registry.name("a/two:1"), registry.name("a/three:1"));
-    build(&store, &["--push", "-t", &one, "-t", &two, "--metadata-file", "facts"]).succeeds();
+    store.build(&["--push", "-t", &one, "-t", &two, "--metadata-file", "facts"]).succeeds();
     let facts: serde_json::Value =
         serde_json::from_slice(&fs::read(store.beside("facts")).expect("a file")).expect("JSON");
     for name in [&one, &two] {
@@ -108,30 +91,30 @@ fn images_go_to_registries() {
     }
     assert_eq!(facts["image.name"], format!("{one},{two}"));
     let output = format!("type=registry,name={three}");
-    build(&store, &["-o", &output]).succeeds();
+    store.build(&["-o", &output]).succeeds();
     let place = format!("docker://{three}");
     store.tool("skopeo", &["inspect", "--tls-verify=false", &place]);
-    build(&store, &["-o", "type=image,name=kept:1"]).succeeds();
-    build(&store, &["-o", "type=cacheonly", "--load", "-t", "loaded:1"]).succeeds();
+    store.build(&["-o", "type=image,name=kept:1"]).succeeds();
+    store.build(&["-o", "type=cacheonly", "--load", "-t", "loaded:1"]).succeeds();
     let all = names(&store);
     assert!(all.contains("kept:1") && all.contains("loaded:1"), "{all}");
-    build(&store, &["--push"]).exits(125).says(&["tag is needed"]);
+    store.build(&["--push"]).exits(125).says(&["tag is needed"]);
 }
 
 /// DF-OUT-05: what is not known of an output is refused by name before anything is built.
 #[test]
 fn unknown_outputs_are_refused() {
-    let store = prepared("FROM nosuch\n");
+    let store = ImageStore::with_dockerfile("FROM nosuch\n");
     for (output, word) in [
         ("type=tarball,dest=x", "tarball"),
         ("type=local", "dest"),
         ("type=oci,dest=x,compression=estargz", "compression"),
         ("type=image,push=perhaps", "perhaps"),
     ] {
-        build(&store, &["-o", output]).exits(125).says(&[word]);
+        store.build(&["-o", output]).exits(125).says(&[word]);
     }
     let two = ["--platform", "linux/amd64,linux/arm64"];
-    build(&store, &[two[0], two[1], "-o", "type=tar,dest=x"]).exits(125).says(&["one platform"]);
-    let both = build(&store, &["-o", "-", "-o", "type=oci"]);
+    store.build(&[two[0], two[1], "-o", "type=tar,dest=x"]).exits(125).says(&["one platform"]);
+    let both = store.build(&["-o", "-", "-o", "type=oci"]);
     both.exits(125).says(&["standard output"]);
 }

@@ -2,22 +2,14 @@
 
 use std::fs;
 
-use keel_tests::{ImageStore, fixture};
-
-fn prepared(dockerfile: &str) -> ImageStore {
-    let store = ImageStore::new();
-    store.import(&fixture("busybox.tar"), "busybox:1").succeeds();
-    fs::create_dir(store.beside("context")).expect("a folder");
-    fs::write(store.beside("context/Dockerfile"), dockerfile).expect("a file");
-    store
-}
+use keel_tests::ImageStore;
 
 /// DF-REPRO-01: with `SOURCE_DATE_EPOCH`, from the environment or as an argument, two stores come to the same
 /// image, though they build at other times.
 #[test]
 fn two_stores_come_to_the_same_image() {
     let text = "FROM scratch\nCOPY --from=box /bin /bin\nRUN [\"/bin/busybox\", \"mkdir\", \"-p\", \"/a/b\"]\nWORKDIR /w\n";
-    let (one, other) = (prepared(text), prepared(text));
+    let (one, other) = (ImageStore::with_dockerfile(text), ImageStore::with_dockerfile(text));
     let flags = ["build", "-q", "--build-context", "box=docker-image://busybox:1", "context"];
     let mut by_environment = one.command(&flags);
     by_environment.env("SOURCE_DATE_EPOCH", "1700000000");
@@ -30,7 +22,7 @@ fn two_stores_come_to_the_same_image() {
 /// by its layer, its instruction, its path and both values.
 #[test]
 fn a_rebuild_is_verified() {
-    let store = prepared(
+    let store = ImageStore::with_dockerfile(
         "FROM busybox:1\nCOPY Dockerfile /d/\nRUN date > /dev/null; touch /made; mkdir /dir\n",
     );
     let verify = || store.call(&["verify-rebuild", "--progress=quiet", "context"]);

@@ -4,15 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use keel_tests::{ImageStore, Outcome, eventually, fixture};
-
-fn prepared(dockerfile: &str) -> ImageStore {
-    let store = ImageStore::new();
-    store.import(&fixture("busybox.tar"), "busybox:1").succeeds();
-    fs::create_dir(store.beside("context")).expect("a folder");
-    write(&store, dockerfile);
-    store
-}
+use keel_tests::{ImageStore, Outcome, eventually};
 
 fn write(store: &ImageStore, dockerfile: &str) {
     fs::write(store.beside("context/Dockerfile"), dockerfile).expect("a file");
@@ -38,7 +30,7 @@ fn meet(own: &str, other: &str) -> String {
 /// neither built nor is their base looked for.
 #[test]
 fn stages_are_built_at_once_or_not_at_all() {
-    let store = prepared(&format!(
+    let store = ImageStore::with_dockerfile(&format!(
         "FROM busybox:1 AS a\n{}\nFROM busybox:1 AS b\n{}\nFROM nosuch AS c\nRUN exit 7\nFROM scratch\nCOPY --from=a \
          /etc /a\nCOPY --from=b /etc /b\n",
         meet("a", "b"),
@@ -52,7 +44,9 @@ fn stages_are_built_at_once_or_not_at_all() {
 #[test]
 fn builds_share_their_work() {
     let log = "--mount=type=cache,id=log,target=/c";
-    let store = prepared(&format!("FROM busybox:1\nRUN {log} echo done >> /c/log; sleep 2\n"));
+    let store = ImageStore::with_dockerfile(&format!(
+        "FROM busybox:1\nRUN {log} echo done >> /c/log; sleep 2\n"
+    ));
     let begin = || command(&store).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let mut both = [begin().expect("keel-image"), begin().expect("keel-image")];
     for child in &mut both {
@@ -70,7 +64,7 @@ fn builds_share_their_work() {
 #[test]
 fn builds_go_on_from_where_they_ended() {
     let steps = "FROM busybox:1 AS other\nRUN echo 0 > /0\nFROM busybox:1\nCOPY --from=other /0 /\nRUN echo 1 > /1\n";
-    let store = prepared(&format!("{steps}RUN exit 3\n"));
+    let store = ImageStore::with_dockerfile(&format!("{steps}RUN exit 3\n"));
     build(&store).exits(1);
     store.call(&["prune", "-f", "--grace", "0s"]).succeeds();
     write(&store, &format!("{steps}RUN echo began; sleep 100\n"));
@@ -98,7 +92,7 @@ fn the_cache_is_listed_and_given_back() {
     let text = format!(
         "FROM busybox:1 AS one\nRUN echo 1 > /1\nFROM busybox:1\nRUN {mount} echo x >> /c/kept; cp /c/kept /k\n"
     );
-    let store = prepared(&text);
+    let store = ImageStore::with_dockerfile(&text);
     store.call(&["build", "--target", "one", "context"]).succeeds();
     build(&store).succeeds();
     let list = |words: &[&str]| {

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Child, Outcome, Scratch, eventually, output_within};
+use crate::{Child, Outcome, Scratch, eventually, output_within, path_with_binaries};
 
-/// A running containerd, which unpacks images with overlayfs.
+/// A running containerd, which unpacks images with overlayfs and finds the shims of this build.
 #[derive(Debug)]
 pub struct Containerd {
-    _child: Child,
+    child: Option<Child>,
     scratch: Scratch,
 }
 
@@ -20,28 +20,66 @@ impl Containerd {
     pub fn start() -> Self {
         let scratch = Scratch::new();
         fs::create_dir(scratch.join("io")).expect("a folder for streams");
-        let config = scratch.join("config.toml");
         // The second would make a folder in /opt.
         let text = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \
                     \"io.containerd.internal.v1.opt\"]\n";
-        fs::write(&config, text).expect("a file");
-        let log = fs::File::create(scratch.join("log")).expect("a file");
-        let mut command = Command::new("containerd");
-        command.arg("--config").arg(&config).arg("--root").arg(scratch.join("root"));
-        command.arg("--state").arg(scratch.join("state")).arg("--address").arg(address(&scratch));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let containerd = Self { _child: Child::start(command), scratch };
-        eventually("containerd answers", || {
-            let answer = containerd.command(&["version"]).output().ok()?;
-            answer.status.success().then_some(())
-        });
+        fs::write(scratch.join("config.toml"), text).expect("a file");
+        let mut containerd = Self { child: None, scratch };
+        containerd.begin();
         containerd
     }
 
-    /// Runs a command of ctr; it must succeed.
     #[track_caller]
-    pub fn ctr(&self, args: &[&str]) -> Outcome {
-        output_within(self.command(args), &self.scratch.join("io"), None).succeeds()
+    fn begin(&mut self) {
+        let folder = &self.scratch;
+        let log = fs::OpenOptions::new().append(true).create(true).open(folder.join("log"));
+        let log = log.expect("a log");
+        let mut command = Command::new("containerd");
+        command.arg("--config").arg(folder.join("config.toml")).env("PATH", path_with_binaries());
+        command.arg("--root").arg(folder.join("root")).arg("--state").arg(folder.join("state"));
+        command.arg("--address").arg(self.address()).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        self.child = Some(Child::start(command));
+        eventually("containerd answers", || {
+            let answer = self.command(&["version"]).output().ok()?;
+            answer.status.success().then_some(())
+        });
+    }
+
+    /// Ends it by SIGKILL and starts it again, while its containers run.
+    pub fn restart(&mut self) {
+        self.child = None;
+        self.begin();
+    }
+
+    /// Its pid.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn pid(&self) -> i32 {
+        self.child.as_ref().expect("it runs").pid()
+    }
+
+    /// The folder that all of it is in.
+    pub fn folder(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// What it and its shims logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
+    }
+
+    /// A command of ctr, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(self.address()).args(args).env("PATH", path_with_binaries());
+        command
+    }
+
+    /// Runs a command of ctr, with an input if there is one.
+    pub fn ctr(&self, args: &[&str], input: Option<&str>) -> Outcome {
+        output_within(self.command(args), &self.scratch.join("io"), input)
     }
 
     /// Where the files of `image` are seen, read-only, as long as this containerd lives.
@@ -49,17 +87,11 @@ impl Containerd {
     pub fn tree(&self, image: &str) -> PathBuf {
         let target = self.scratch.join(image.replace(['/', ':', '@'], "_"));
         fs::create_dir_all(&target).expect("a folder");
-        self.ctr(&["images", "mount", image, &target.to_string_lossy()]);
+        self.ctr(&["images", "mount", image, &target.to_string_lossy()], None).succeeds();
         target
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("ctr");
-        command.arg("--address").arg(address(&self.scratch)).args(args);
-        command
+    fn address(&self) -> PathBuf {
+        self.scratch.join("containerd.sock")
     }
-}
-
-fn address(scratch: &Path) -> PathBuf {
-    scratch.join("containerd.sock")
 }

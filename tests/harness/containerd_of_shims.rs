@@ -1,42 +1,26 @@
-//! Debian's containerd with folders and a socket of its own, with one image in it, ended with the test.
+//! A containerd with one image in it, and whether its shims leave anything behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
-    Child, ImageStore, Outcome, Scratch, eventually, fixture, leftovers, output_within,
-    path_with_binaries, shim_is_peer, within_a_while,
-};
+use crate::{Containerd, ImageStore, Outcome, fixture, leftovers, shim_is_peer, within_a_while};
 
 /// The image that is in it.
 pub const IMAGE: &str = "docker.io/library/busybox:latest";
 
-/// A running containerd.
+/// A containerd with an image, and the containers that a test runs of it.
 #[derive(Debug)]
 pub struct ContainerdOfShims {
-    scratch: Scratch,
-    child: Option<Child>,
+    containerd: Containerd,
 }
 
 impl ContainerdOfShims {
     /// Starts it and loads the image, which keel-image saved.
     pub fn start() -> Self {
-        let scratch = Scratch::new();
-        fs::create_dir(scratch.join("io")).expect("a folder");
-        let path = |name: &str| scratch.join(name).display().to_string();
-        let config = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = \"{}\"\n",
-            path("root"),
-            path("state"),
-            path("c.sock"),
-        );
-        fs::write(scratch.join("config.toml"), config).expect("a configuration");
-        let mut containerd = Self { scratch, child: None };
-        containerd.begin();
+        let containerd = Self { containerd: Containerd::start() };
         let store = ImageStore::new();
         store.import(&fixture("busybox.tar"), IMAGE).succeeds();
         let saved = store.beside("saved.tar");
@@ -46,33 +30,19 @@ impl ContainerdOfShims {
         containerd
     }
 
-    fn begin(&mut self) {
-        let log = fs::OpenOptions::new().append(true).create(true).open(self.scratch.join("log"));
-        let log = log.expect("a log");
-        let mut command = Command::new("containerd");
-        command.arg("-c").arg(self.scratch.join("config.toml")).env("PATH", path_with_binaries());
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
-        self.child = Some(Child::start(command));
-        eventually("containerd answers", || {
-            let outcome = self.ctr(&["version"]);
-            (outcome.status == 0).then_some(())
-        });
-    }
-
     /// Ends it by SIGKILL and starts it again, while its containers run.
     pub fn restart(&mut self) {
-        self.child = None;
-        self.begin();
+        self.containerd.restart();
     }
 
     /// A path in the test's folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.scratch.join(name)
+        self.containerd.folder().join(name)
     }
 
     /// The bundle of a container.
     pub fn bundle(&self, id: &str) -> PathBuf {
-        self.scratch.join("state/io.containerd.runtime.v2.task/default").join(id)
+        self.path("state/io.containerd.runtime.v2.task/default").join(id)
     }
 
     /// The name of the runtime whose shim is under test.
@@ -82,10 +52,7 @@ impl ContainerdOfShims {
 
     /// A command of ctr, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("ctr");
-        command.arg("--address").arg(self.scratch.join("c.sock")).args(args);
-        command.env("PATH", path_with_binaries());
-        command
+        self.containerd.command(args)
     }
 
     /// Runs a command of ctr.
@@ -95,12 +62,14 @@ impl ContainerdOfShims {
 
     /// Runs a command of ctr with an input.
     pub fn ctr_with(&self, args: &[&str], input: Option<&str>) -> Outcome {
-        output_within(self.command(args), &self.scratch.join("io"), input)
+        self.containerd.ctr(args, input)
     }
 
     /// `ctr run` of the image with flags, an id and a command.
     pub fn run(&self, flags: &[&str], id: &str, words: &[&str]) -> Outcome {
-        let mut args = vec!["run", "--runtime", self.runtime()];
+        // ctr's own choice is a folder in /run that it leaves behind.
+        let streams = self.path("fifo").display().to_string();
+        let mut args = vec!["run", "--runtime", self.runtime(), "--fifo-dir", &streams];
         args.extend(flags);
         args.extend([IMAGE, id]);
         args.extend(words);
@@ -117,7 +86,7 @@ impl ContainerdOfShims {
 
     /// What containerd and its shims logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
+        self.containerd.log()
     }
 
     /// The pids of the shims, by their command lines.
@@ -126,7 +95,8 @@ impl ContainerdOfShims {
             let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             words.contains("containerd-shim-") && words.contains("-namespace")
         };
-        leftovers::processes_of(self.scratch.name()).into_iter().filter(of_a_shim).collect()
+        let name = self.containerd.folder().file_name().unwrap_or_default().to_string_lossy();
+        leftovers::processes_of(&name).into_iter().filter(of_a_shim).collect()
     }
 
     fn clean_up(&self) {
@@ -143,9 +113,9 @@ impl ContainerdOfShims {
 impl Drop for ContainerdOfShims {
     fn drop(&mut self) {
         self.clean_up();
-        let state = self.scratch.join("state/io.containerd.runtime.v2.task/default");
+        let state = self.bundle("");
         let left = || -> Vec<String> {
-            let mounts = leftovers::mounts_below(&self.scratch);
+            let mounts = leftovers::mounts_below(self.containerd.folder());
             let mounts = mounts.iter().map(|it| format!("mount {}", it.display()));
             let shims = self.shims();
             let shims = shims.iter().map(|it| format!("shim {it}"));
@@ -166,7 +136,6 @@ impl Drop for ContainerdOfShims {
                 panic!("left on the host: {left:#?}");
             }
         }
-        self.child = None;
     }
 }
 

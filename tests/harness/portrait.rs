@@ -73,29 +73,27 @@ pub fn portrait_as(
             meta.mode() & 0o7777,
             meta.mtime(),
             meta.mtime_nsec(),
-            attributes(&here)
+            attributes(&here).iter().map(|word| format!(" {word}")).collect::<String>()
         );
         seen.insert(name, line);
     }
     seen
 }
 
-fn attributes(path: &Path) -> String {
+/// The extended attributes of an entry, in order.
+pub(crate) fn attributes(path: &Path) -> Vec<String> {
     let mut buffer = vec![0; 64 << 10];
     let length = rustix::fs::llistxattr(path, &mut buffer[..]).unwrap_or(0);
-    let mut lines = Vec::new();
+    let mut words = Vec::new();
     for name in buffer[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; 64 << 10];
         let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]);
         value.truncate(length.unwrap_or(0));
-        lines.push(format!(
-            " {}={:?}",
-            String::from_utf8_lossy(name),
-            value.escape_ascii().to_string()
-        ));
+        let name = String::from_utf8_lossy(name);
+        words.push(format!("{name}=\"{}\"", value.escape_ascii()));
     }
-    lines.sort();
-    lines.concat()
+    words.sort();
+    words
 }
 
 /// The entries in which two portraits differ, for people.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::{Moved, OrdinaryUser, Outcome, Runtime, Scratch, output_within, program};
+use crate::{Moved, OrdinaryUser, Outcome, Runtime, Scratch, fixture, output_within, program};
 
 /// One image store and the commands on it.
 #[derive(Debug)]
@@ -19,6 +19,22 @@ impl ImageStore {
         let scratch = Scratch::new();
         std::fs::create_dir(scratch.join("io")).expect("a folder for streams");
         Self { scratch }
+    }
+
+    /// A store with the image `busybox:1`, and beside it the folder `context` with this Dockerfile.
+    #[track_caller]
+    pub fn with_dockerfile(dockerfile: &str) -> Self {
+        let store = Self::new();
+        store.import(&fixture("busybox.tar"), "busybox:1").succeeds();
+        std::fs::create_dir(store.beside("context")).expect("a folder");
+        std::fs::write(store.beside("context/Dockerfile"), dockerfile).expect("a file");
+        store
+    }
+
+    /// Builds that folder with these flags.
+    #[track_caller]
+    pub fn build(&self, flags: &[&str]) -> Outcome {
+        self.call(&[&["build"], flags, &["context"]].concat())
     }
 
     /// The store's folder, given to every command as `--root`.

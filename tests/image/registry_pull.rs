@@ -210,7 +210,7 @@ fn pulls_what_containerd_pulls() {
     store.call(&["pull", "-q", &name]).succeeds();
     let mut seen = portrait(&store.bundle(&name, &[]).join("rootfs"));
     let containerd = Containerd::start();
-    containerd.ctr(&["images", "pull", "--plain-http", &name]);
+    containerd.ctr(&["images", "pull", "--plain-http", &name], None).succeeds();
     let mut wanted = portrait(&containerd.tree(&name));
     // Containerd leaves the root as it has made it.
     let (own, other) = (seen.remove("\".\""), wanted.remove("\".\""));

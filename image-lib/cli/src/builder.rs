@@ -1,6 +1,5 @@
 //! `keel-image builder`: what the build cache holds, and how it is given back.
 
-use std::io::{self, BufRead};
 use std::time::SystemTime;
 
 use keel_image::build::cache_usage::{self, CacheEntry, Kind};
@@ -196,9 +195,5 @@ impl Filters {
 
 fn is_confirmed(all: bool) -> bool {
     let what = if all { "all build cache" } else { "all build cache that no image needs" };
-    output::error_line(&format!("WARNING! This will remove {what}."));
-    output::error_line("Are you sure you want to continue? [y/N]");
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && answer.trim().eq_ignore_ascii_case("y")
+    output::is_removal_confirmed(what)
 }

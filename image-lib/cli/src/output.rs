@@ -1,6 +1,6 @@
 //! What is printed. Who closes the pipe early has read enough: that is no error.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, Write};
 
 use crate::failure::Failure;
 
@@ -34,4 +34,13 @@ pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
 pub(crate) fn error_line(text: &str) {
     // There is nobody left to tell.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Asks on the terminal whether `what` is to be removed; anything but `y` is no.
+pub(crate) fn is_removal_confirmed(what: &str) -> bool {
+    error_line(&format!("WARNING! This will remove {what}."));
+    error_line("Are you sure you want to continue? [y/N]");
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && answer.trim().eq_ignore_ascii_case("y")
 }

@@ -1,7 +1,6 @@
 //! `keel-image prune`: removes images without names, and whatever else nothing needs any more.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead};
 
 use keel_image::spec::{ImageConfig, Timestamp};
 use keel_image::store::{Garbage, Record, Store};
@@ -162,9 +161,5 @@ impl Filter {
 
 fn is_confirmed(all: bool) -> bool {
     let what = if all { "all images" } else { "all images without a name" };
-    output::error_line(&format!("WARNING! This will remove {what}."));
-    output::error_line("Are you sure you want to continue? [y/N]");
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && answer.trim().eq_ignore_ascii_case("y")
+    output::is_removal_confirmed(what)
 }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::StepError;
-use super::start;
+use crate::start;
 
 /// Runs one container to its end.
 ///

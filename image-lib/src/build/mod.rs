@@ -69,7 +69,6 @@ mod run_secret;
 mod share;
 pub mod shared_cache;
 mod stage;
-mod start;
 pub mod stub;
 pub mod workspace;
 

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StepError;
-use super::start::between_starts;
 use crate::fsroot::{FsError, Root};
 use crate::snapshot::{Mount, Overlay};
 use crate::spec::Timestamp;
+use crate::start::between_starts;
 use crate::store::{CommitOptions, Layer, Scratch, Silent, Store};
 
 /// A rootfs in the making. Dropped, it leaves nothing behind.

@@ -65,6 +65,23 @@ pub(super) struct Request<'a> {
     pub(super) accepted: &'a [u16],
 }
 
+impl<'a> Request<'a> {
+    /// Reads what belongs to no repository.
+    pub(super) fn get(target: Target<'a>, subject: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            target,
+            headers: Vec::new(),
+            own_headers: Vec::new(),
+            payload: Payload::None,
+            scopes: Scopes::none(),
+            repository: "",
+            subject,
+            accepted: &[],
+        }
+    }
+}
+
 /// Where a request goes.
 pub(super) enum Target<'a> {
     /// A path with its query at the host.
@@ -123,17 +140,7 @@ impl Client {
     pub fn log_in(&self, registry: &str) -> Result<(), RegistryError> {
         let endpoint = Endpoint::of(registry, "");
         let host = self.0.host(&endpoint)?;
-        let request = Request {
-            method: Method::GET,
-            target: Target::Path("/v2/"),
-            headers: Vec::new(),
-            own_headers: Vec::new(),
-            payload: Payload::None,
-            scopes: Scopes::none(),
-            repository: "",
-            subject: registry,
-            accepted: &[],
-        };
+        let request = Request::get(Target::Path("/v2/"), registry);
         self.0.send(&host, &request).map(drop)
     }
 
@@ -424,17 +431,7 @@ impl Inner {
         if !host.is_private(&url) {
             return Err(RegistryError::Clear { registry: url.authority().to_owned(), url });
         }
-        let request = Request {
-            method: Method::GET,
-            target: Target::Url(&url),
-            headers,
-            own_headers: Vec::new(),
-            payload: Payload::None,
-            scopes: Scopes::none(),
-            repository: "",
-            subject,
-            accepted: &[],
-        };
+        let request = Request { headers, ..Request::get(Target::Url(&url), subject) };
         let response =
             host.exchange(subject, &request.method, &url, &request.headers, &request.payload)?;
         if matches!(response.status, 301 | 302 | 303 | 307 | 308) {

@@ -9,7 +9,6 @@ use ureq::http::Method;
 use super::RegistryError;
 use super::client::{Client, Inner, Request, Target};
 use super::host::{self, Payload, Plain, Response};
-use super::scope::Scopes;
 use super::tls::HostTls;
 use super::url::{Scheme, Url, is_loopback};
 
@@ -90,17 +89,7 @@ impl Inner {
             let host = self.host_of(url.authority(), url.authority(), plain, tls, None)?;
             let response = host.exchange(subject, &Method::GET, &url, &[], &Payload::None)?;
             if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
-                let request = Request {
-                    method: Method::GET,
-                    target: Target::Url(&url),
-                    headers: Vec::new(),
-                    own_headers: Vec::new(),
-                    payload: Payload::None,
-                    scopes: Scopes::none(),
-                    repository: "",
-                    subject,
-                    accepted: &[],
-                };
+                let request = Request::get(Target::Url(&url), subject);
                 return self.judge(&host, &request, response, false);
             }
             let location = response.header("location").unwrap_or_default().to_owned();

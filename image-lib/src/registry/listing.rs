@@ -56,15 +56,8 @@ impl Client {
         }
         let host = self.0.host(&Endpoint::of(registry, ""))?;
         let first = Request {
-            method: Method::GET,
-            target: Target::Path("/v2/_catalog"),
-            headers: Vec::new(),
-            own_headers: Vec::new(),
-            payload: Payload::None,
             scopes: Scopes::none().and("registry:catalog", &["*"]),
-            repository: "",
-            subject: registry,
-            accepted: &[],
+            ..Request::get(Target::Path("/v2/_catalog"), registry)
         };
         let mut repositories = Vec::new();
         self.0.pages(&host, &first, |page| {

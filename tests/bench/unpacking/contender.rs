@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Instant;
 
-use keel_tests::Distribution;
 use keel_tests::sys::wait4;
+use keel_tests::{Containerd, Distribution};
 
-use super::containerd::Containerd;
-use super::installed;
+use super::{containerd, installed};
 
 /// One program to compare.
 pub(crate) struct Contender {
@@ -19,7 +19,7 @@ pub(crate) struct Contender {
     rss_kib: i64,
     calls: String,
     command: Box<dyn Fn(&Path) -> Command>,
-    daemon: Option<Containerd>,
+    daemon: Option<Rc<Containerd>>,
 }
 
 impl Contender {
@@ -31,8 +31,8 @@ impl Contender {
     }
 
     /// One whose command has the work done by `daemon`.
-    pub(crate) fn with(mut self, daemon: Containerd) -> Self {
-        self.daemon = Some(daemon);
+    pub(crate) fn with(mut self, daemon: &Rc<Containerd>) -> Self {
+        self.daemon = Some(Rc::clone(daemon));
         self
     }
 
@@ -42,19 +42,19 @@ impl Contender {
         fs::create_dir(folder).expect("a folder");
         let mut command = (self.command)(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let daemon = self.daemon.as_ref();
-        let before = daemon.map(Containerd::cpu);
+        let daemon = self.daemon.as_deref();
+        let before = daemon.map(containerd::cpu);
         let start = Instant::now();
         #[expect(clippy::zombie_processes, reason = "wait4 reaps it and gives its resource usage")]
         let child = command.spawn().expect("it starts");
         let usage = wait4(child.id().cast_signed()).expect("an own child");
         let wall = start.elapsed();
         assert_eq!(usage.status, 0, "{} failed", self.name);
-        let of_daemon = before.zip(daemon).map(|(before, daemon)| daemon.cpu() - before);
+        let of_daemon = before.zip(daemon).map(|(before, daemon)| containerd::cpu(daemon) - before);
         if counted {
             self.wall.add(wall);
             self.cpu.add(usage.cpu + of_daemon.unwrap_or_default());
-            let of_daemon = daemon.map_or(0, Containerd::rss_kib);
+            let of_daemon = daemon.map_or(0, containerd::rss_kib);
             self.rss_kib = self.rss_kib.max(usage.rss_kib).max(of_daemon);
         }
     }

@@ -2,9 +2,7 @@
 //! and neither builder's code takes part.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::digest;
+use crate::portrait::attributes;
 
 /// What stands at a path: everything but the path itself.
 pub(super) type Tree = BTreeMap<String, String>;
@@ -234,21 +233,6 @@ fn content(path: &Path) -> String {
         return format!("{} bytes {}", bytes.len(), &digest(&bytes)[..23]);
     }
     format!("\"{}\"", bytes.escape_ascii().to_string().replace("\\'", "'"))
-}
-
-fn attributes(path: &Path) -> Vec<String> {
-    let mut buffer = vec![0; 64 << 10];
-    let length = rustix::fs::llistxattr(path, &mut buffer[..]).unwrap_or(0);
-    let mut words = Vec::new();
-    for name in buffer[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0; 64 << 10];
-        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]);
-        value.truncate(length.unwrap_or(0));
-        let name = String::from_utf8_lossy(name);
-        words.push(format!("{name}=\"{}\"", value.escape_ascii()));
-    }
-    words.sort();
-    words
 }
 
 /// What `tree` has that `base` has not or otherwise, and what it lacks.

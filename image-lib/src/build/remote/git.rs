@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::super::start;
 use super::RemoteError;
+use crate::start;
 
 /// The wait for git is cut so often to see whether somebody still waits for it.
 const CANCEL_LATENCY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };

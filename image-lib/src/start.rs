@@ -12,13 +12,13 @@ static STARTING: RwLock<()> = RwLock::new(());
 ///
 /// # Errors
 /// As [`Command::spawn`].
-pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
     command.spawn()
 }
 
-/// Does something while no program of this room is on its way to its execve.
-pub(super) fn between_starts<T>(act: impl FnOnce() -> T) -> T {
+/// Does something while no program of the library is on its way to its execve.
+pub(crate) fn between_starts<T>(act: impl FnOnce() -> T) -> T {
     let _none = STARTING.write().unwrap_or_else(PoisonError::into_inner);
     act()
 }
