@@ -171,10 +171,12 @@ impl Git<'_> {
         if let Some(agent) = &self.agent {
             command.env("SSH_AUTH_SOCK", agent);
         }
-        if let Some(token) = &self.token {
-            // In the environment, so that no list of processes shows it.
+        if let (Some(token), Some(origin)) = (&self.token, origin(url)) {
+            // In the environment, so that no list of processes shows it; for this origin alone, because
+            // submodules may lie anywhere.
             let value = STANDARD.encode(format!("x-access-token:{token}"));
-            command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "http.extraHeader");
+            let key = format!("http.{origin}/.extraHeader");
+            command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", key);
             command.env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {value}"));
         }
         let failed = |reason: String| RemoteError::Git { url: url.to_owned(), reason };
@@ -243,6 +245,13 @@ fn take<R: Read>(pipe: &mut Option<R>, said: &mut Vec<u8>) -> std::io::Result<()
     Ok(())
 }
 
+/// Scheme, host and port of a URL for http; `None` of others, which take no header.
+fn origin(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split('/').next()?.rsplit('@').next()?;
+    matches!(scheme, "http" | "https").then(|| format!("{scheme}://{host}"))
+}
+
 fn is_commit(text: &str) -> bool {
     (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -260,7 +269,15 @@ fn inside(target: &Path, path: &Path) -> Result<PathBuf, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::GitSource;
+    use super::{GitSource, origin};
+
+    #[test]
+    fn a_token_is_for_one_origin() {
+        assert_eq!(origin("https://u:p@h:8443/a/b.git").as_deref(), Some("https://h:8443"));
+        assert_eq!(origin("http://h").as_deref(), Some("http://h"));
+        assert_eq!(origin("git@h:a/b.git"), None);
+        assert_eq!(origin("ssh://git@h/a"), None);
+    }
 
     #[test]
     fn knows_repositories_by_their_urls() {
