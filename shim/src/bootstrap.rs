@@ -128,7 +128,7 @@ pub fn start(args: &Args) -> Result<(), String> {
 }
 
 /// What is on standard input, which may be /dev/null, a pipe that ends, or one that somebody holds open.
-fn read_input() -> Result<Vec<u8>, String> {
+pub fn read_input() -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut stdin = io::stdin().lock();
     let mut piece = [0; 4096];

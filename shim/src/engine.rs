@@ -7,8 +7,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use serde::Deserialize;
 
 use crate::error::{Code, Error};
@@ -96,7 +100,9 @@ impl Engine {
             command.arg("--systemd-cgroup");
         }
         if !self.options.criu_path.is_empty() {
+            // Newer runtimes look for it in PATH alone.
             command.args(["--criu", &self.options.criu_path]);
+            command.envs(path_with(&self.options.criu_path).map(|path| ("PATH", path)));
         }
         command.arg(verb).args(words).current_dir(&self.bundle);
         let mut output = None;
@@ -113,18 +119,48 @@ impl Engine {
                 output = Some(capture(&mut command, limits::OUTPUT_BYTES)?);
             }
         }
-        let child = command.spawn().map_err(|error| {
-            Error::new(
-                Code::Unknown,
-                format!("unable to start the runtime {}: {error}", self.binary()),
-            )
-        })?;
+        let child = command.spawn().map_err(|error| not_started(self.binary(), &error))?;
         let binary = self.binary().to_owned();
         Ok(Running { pid: child.id(), verb, binary, output, log, log_from })
     }
 }
 
+/// `features` of the runtime that the options name: it belongs to no container.
+pub fn features(options: &Options) -> Result<Running, Error> {
+    let binary = if options.binary_name.is_empty() { BINARY } else { &options.binary_name };
+    let mut command = Command::new(binary);
+    command.arg("features").stdin(Stdio::null());
+    let output = Some(capture(&mut command, limits::OUTPUT_BYTES)?);
+    command.stderr(Stdio::null());
+    let child = command.spawn().map_err(|error| not_started(binary, &error))?;
+    let (binary, log) = (binary.to_owned(), PathBuf::new());
+    Ok(Running { pid: child.id(), verb: "features", binary, output, log, log_from: 0 })
+}
+
+fn not_started(binary: &str, error: &io::Error) -> Error {
+    Error::new(Code::Unknown, format!("unable to start the runtime {binary}: {error}"))
+}
+
 impl Running {
+    /// Waits for the end, and ends what takes longer than its bound: for those who have nothing else to do.
+    pub fn wait(mut self, bound: Duration) -> Result<Vec<u8>, Error> {
+        let tell = |error: Errno| Error::host("the runtime", error);
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Error::host("the runtime", "a pid out of range"))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(tell)?;
+        let timeout = Timespec::try_from(bound).ok();
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let ready = poll(&mut fds, timeout.as_ref()).map_err(tell)?;
+        if ready == 0 {
+            let _ = crate::sys::kill(self.pid, 9);
+        }
+        let status = waitpid(Some(pid), WaitOptions::empty()).map_err(tell)?;
+        if ready == 0 {
+            return Err(self.late(bound));
+        }
+        self.outcome(ExitStatus::from_raw(status.map_or(0, |it| it.1.as_raw())))
+    }
+
     /// What the command came to: its output, or its error in its own words.
     pub fn outcome(&mut self, status: ExitStatus) -> Result<Vec<u8>, Error> {
         let output = self.output.as_mut().map(taken).unwrap_or_default();
@@ -144,7 +180,7 @@ impl Running {
     }
 
     /// The error for one that did not end.
-    pub fn late(&self, bound: std::time::Duration) -> Error {
+    pub fn late(&self, bound: Duration) -> Error {
         let text = format!(
             "OCI runtime {} failed: {} did not end within {bound:?}",
             self.verb, self.binary
@@ -161,6 +197,17 @@ impl Running {
         file.take(limits::LOG_BYTES).read_to_end(&mut text).ok()?;
         last_error(&text)
     }
+}
+
+/// PATH with the folder of a program first, where its path is absolute: the current folder belongs to the container.
+fn path_with(program: &str) -> Option<OsString> {
+    let mut path =
+        Path::new(program).parent().filter(|it| it.is_absolute())?.as_os_str().to_owned();
+    if let Some(rest) = std::env::var_os("PATH") {
+        path.push(":");
+        path.push(rest);
+    }
+    Some(path)
 }
 
 /// The message of the last record with the level `error`, or `fatal`.

@@ -40,6 +40,14 @@ impl Error {
         Self { code, message: message.into() }
     }
 
+    /// A step on files; a full disk or quota is told as such.
+    pub fn file(step: impl std::fmt::Display, cause: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let full = matches!(cause.kind(), StorageFull | QuotaExceeded);
+        let code = if full { Code::ResourceExhausted } else { Code::Internal };
+        Self::new(code, format!("{step}: {cause}"))
+    }
+
     /// A step of the shim itself that the kernel refused.
     pub fn host(step: impl std::fmt::Display, cause: impl std::fmt::Display) -> Self {
         Self::new(Code::Internal, format!("{step}: {cause}"))

@@ -69,8 +69,6 @@ impl Shim {
         let Some(container) = self.containers.get_mut(&key.id) else { return };
         let Some(process) = container.process(&key.exec) else { return };
         process.exit = Some(exit);
-        self.settle_streams(key);
-        let Some(container) = self.containers.get_mut(&key.id) else { return };
         if key.exec.is_empty() {
             container.last = Some(Instant::now() + limits::LAST_EXECS);
             if !container.own_pids {

@@ -1,9 +1,13 @@
 //! `-v` and `-info`: what the shim is, for people and for containerd.
 
-use std::io::{self, Write as _};
-use std::process::{Command, Stdio};
+use std::io::{self, IsTerminal as _, Write as _};
 
+use crate::bootstrap::read_input;
+use crate::engine;
+use crate::limits;
+use crate::log::warn;
 use crate::messages::Any;
+use crate::options::Options;
 use crate::protobuf::Writer;
 
 /// The name under which containerd knows the runtime.
@@ -16,19 +20,25 @@ pub fn version() -> Result<(), String> {
     )
 }
 
-/// Prints a `containerd.types.RuntimeInfo` with what `keel features` says.
+/// Prints a `containerd.types.RuntimeInfo` with what `features` of the runtime says. containerd hands its options over on
+/// standard input; somebody at a terminal has none.
 pub fn info() -> Result<(), String> {
+    let input = if io::stdin().is_terminal() { Vec::new() } else { read_input()? };
+    let any = Any::parse(&input).map_err(|error| format!("standard input: {error}"))?;
+    let options = Options::parse(&any).map_err(|error| error.message)?;
     let version = Writer::new().text(1, env!("CARGO_PKG_VERSION"));
     let mut info = Writer::new().text(1, NAME).message(2, version);
-    // containerd has a bound of its own for this call; a runtime that hangs is ended with the shim by it.
-    let features =
-        Command::new("keel").arg("features").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    if let Ok(output) = features
-        && output.status.success()
-    {
-        let type_url =
-            "types.containerd.io/opencontainers/runtime-spec/1/features/Features".to_owned();
-        info = info.message(4, Any { type_url, value: output.stdout }.encode());
+    if !input.is_empty() {
+        info = info.message(3, any.encode());
+    }
+    // A runtime without that command has no features to tell of; containerd takes it so.
+    match engine::features(&options).and_then(|it| it.wait(limits::FEATURES)) {
+        Ok(value) => {
+            let type_url =
+                "types.containerd.io/opencontainers/runtime-spec/1/features/Features".to_owned();
+            info = info.message(4, Any { type_url, value }.encode());
+        }
+        Err(error) => warn(&error.message),
     }
     print(&info.done())
 }

@@ -26,6 +26,9 @@ pub const BEGIN: Duration = Duration::from_secs(120);
 /// Commands that only ask or signal.
 pub const ASK: Duration = Duration::from_secs(30);
 
+/// `features` is a print; containerd asks while it begins.
+pub const FEATURES: Duration = Duration::from_secs(5);
+
 /// `delete` and `pause` wait for the kernel to end or to freeze processes.
 pub const END: Duration = Duration::from_secs(60);
 

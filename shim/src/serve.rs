@@ -29,7 +29,7 @@ pub(crate) enum Source {
     Publisher,
     Connection,
     Terminal(Key),
-    /// A client of a FIFO may have come.
+    /// A client of a FIFO may have come, or its last writer has gone.
     Fifo(Key),
     Logger(Key),
     Oom(String),
@@ -235,7 +235,7 @@ impl Shim {
             Source::Publisher => {}
             Source::Connection => self.converse(token),
             Source::Terminal(key) => self.pump(&key),
-            Source::Fifo(key) => self.client_came(&key),
+            Source::Fifo(key) => self.fifo_changed(&key),
             Source::Logger(key) => self.logger_is_ready(&key),
             Source::Oom(id) => self.tell_of_memory(&id),
         }
@@ -351,28 +351,32 @@ impl Shim {
         }
     }
 
-    fn client_came(&mut self, key: &Key) {
-        let process = self.containers.get_mut(&key.id).and_then(|it| it.process(&key.exec));
-        let Some(process) = process else { return };
-        for kept in &mut process.streams.kept {
-            kept.look();
-        }
-    }
-
-    /// The process has ended: its streams shall end for those who read them.
-    pub(crate) fn settle_streams(&mut self, key: &Key) {
+    /// A client has come to a FIFO, or the last writer of one has gone.
+    fn fifo_changed(&mut self, key: &Key) {
         let process = self.containers.get_mut(&key.id).and_then(|it| it.process(&key.exec));
         let Some(process) = process else { return };
         let mut watches = Vec::new();
-        for kept in process.streams.kept.iter_mut().filter(|it| !it.input) {
-            kept.settle();
-            watches.extend(kept.watch.as_ref().and_then(|it| it.try_clone().ok()));
+        for kept in &mut process.streams.kept {
+            if kept.look() {
+                watches.extend(kept.watch.as_ref().and_then(|it| it.try_clone().ok()));
+            }
         }
         for watch in &watches {
             self.watch(watch, Source::Fifo(key.clone()));
         }
-        // It may have come between the question and the poll.
-        self.client_came(key);
+        if !watches.is_empty() {
+            // It may have come between the question and the poll.
+            self.fifo_changed(key);
+        }
+    }
+
+    /// Waits for the end of an output: only a hang-up wakes the shim, no output does.
+    pub(crate) fn watch_for_its_end(&mut self, fd: impl AsFd, key: &Key) {
+        let token = self.token(Source::Fifo(key.clone()));
+        if let Err(error) = add(&self.epoll, fd, token, epoll::EventFlags::ET) {
+            self.sources.remove(&token);
+            warn(&format!("epoll: {error}"));
+        }
     }
 
     pub(crate) fn tell_of_memory(&mut self, id: &str) {

@@ -176,7 +176,7 @@ impl Shim {
         let written = bundle::write_journal(&container.bundle, &options);
         self.containers.insert(key.id.clone(), container);
         let begun = written
-            .map_err(|error| Error::host("shim.json", error))
+            .map_err(|error| Error::file("shim.json", &error))
             .and_then(|()| self.open_streams(&key, &options));
         match begun {
             Ok(()) => self.go_on_when_logged(&key, caller),
@@ -200,11 +200,16 @@ impl Shim {
         }
         let watches: Vec<_> =
             streams.kept.iter().filter_map(|kept| kept.watch.as_ref()?.try_clone().ok()).collect();
+        let outputs: Vec<_> =
+            streams.kept.iter().filter_map(|kept| kept.hangs_up()?.try_clone().ok()).collect();
         let ready = streams.logger.as_ref().and_then(|it| it.ready.as_ref()?.try_clone().ok());
         process.streams = streams;
         process.ends = Some(ends);
         for watch in &watches {
             self.watch(watch, Source::Fifo(key.clone()));
+        }
+        for output in &outputs {
+            self.watch_for_its_end(output, key);
         }
         if let Some(ready) = &ready {
             self.watch(ready, Source::Logger(key.clone()));
@@ -324,7 +329,7 @@ impl Shim {
 
     fn restore(&mut self, caller: Caller, key: &Key) -> Answer {
         let container = self.container(key)?;
-        let work = container.criu_work();
+        let work = container.criu_work()?;
         let mut words: Vec<OsString> = vec![
             "--image-path".into(),
             container.request.checkpoint.clone().into(),
@@ -501,7 +506,7 @@ impl Shim {
             return Err(Error::new(Code::InvalidArgument, "a checkpoint without a path"));
         }
         let work = if options.work_path.is_empty() {
-            container.criu_work()
+            container.criu_work()?
         } else {
             options.work_path.into()
         };
@@ -549,11 +554,14 @@ impl Container {
         words
     }
 
-    /// Where criu works: its logs are no part of the images.
-    fn criu_work(&self) -> std::path::PathBuf {
-        match self.engine.options().criu_work_path.as_str() {
+    /// Where criu works, which is made: its logs are no part of the images.
+    fn criu_work(&self) -> Result<std::path::PathBuf, Error> {
+        let path = match self.engine.options().criu_work_path.as_str() {
             "" => self.bundle.join("work/criu-work"),
             path => path.into(),
-        }
+        };
+        std::fs::create_dir_all(&path)
+            .map_err(|error| Error::file(format!("criu's folder {}", path.display()), &error))?;
+        Ok(path)
     }
 }

@@ -18,9 +18,11 @@ use crate::error::{Code, Error};
 #[derive(Debug)]
 pub struct Kept {
     path: String,
-    /// A reader beside the client's: a client that goes must not end the container by SIGPIPE.
+    /// A reader beside the client's: a client that goes must not end the container by SIGPIPE, and one that has not come
+    /// shall find all that was written. The kernel says of it when the last writer has closed.
     reader: Option<OwnedFd>,
-    /// In place of a client that has not come: input does not end before it began, and output waits to be read.
+    /// In place of a client that has not come: input does not end before it began, and output that has ended waits
+    /// to be read.
     writer: Option<OwnedFd>,
     /// Becomes readable when the writer is not needed any more; `None` where the host gives no more watches.
     pub watch: Option<OwnedFd>,
@@ -29,34 +31,48 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Looks whether the watch has seen something; the client is there then, or it was.
-    pub fn look(&mut self) {
-        let Some(watch) = &self.watch else { return };
-        if matches!(rustix::io::read(watch, &mut [0; 512]), Ok(1..)) {
+    /// What hangs up when an output has ended: whoever polls it asks for nothing else, for each write would wake it.
+    pub fn hangs_up(&self) -> Option<&OwnedFd> {
+        self.reader.as_ref()
+    }
+
+    /// Looks what has happened. Whether there is a new watch to be polled.
+    pub fn look(&mut self) -> bool {
+        if let Some(watch) = &self.watch
+            && matches!(rustix::io::read(watch, &mut [0; 512]), Ok(1..))
+        {
+            // The client is there, or it was.
             self.writer = None;
             self.watch = None;
         }
+        let ended = self.reader.as_ref().is_some_and(|it| is(it, PollFlags::HUP));
+        if ended {
+            self.settle();
+        }
+        ended && self.watch.is_some()
     }
 
-    /// The process has ended: a client that reads shall see the end, and one that is late all that was written.
+    /// Nobody writes any more: a client that reads shall see the end, and one that is late all that was written.
     ///
-    /// With the shim's own reader gone, the kernel says of a writer whether anybody reads.
-    pub fn settle(&mut self) {
-        if self.input || self.writer.is_none() {
-            return;
-        }
+    /// A FIFO keeps its content as long as somebody has it open, and lets a reader in when there is a writer. With the
+    /// shim's own reader gone, the kernel says of a writer whether anybody reads.
+    fn settle(&mut self) {
+        self.writer = open(&self.path, false, true).ok().map(OwnedFd::from);
         self.watch = watch(&self.path, inotify::WatchFlags::OPEN);
         self.reader = None;
-        let Some(writer) = &self.writer else { return };
-        let mut fds = [PollFd::new(writer, PollFlags::OUT)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let unread =
-            poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR);
+        let unread = self.writer.as_ref().is_some_and(|it| is(it, PollFlags::ERR));
         if !unread {
             self.writer = None;
             self.watch = None;
         }
     }
+}
+
+/// Whether the kernel says so of a descriptor.
+fn is(fd: &OwnedFd, what: PollFlags) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(what)
 }
 
 fn open(path: &str, read: bool, write: bool) -> std::io::Result<File> {
@@ -86,30 +102,17 @@ fn watch(path: &str, what: inotify::WatchFlags) -> Option<OwnedFd> {
 
 /// The end that a container writes to.
 ///
-/// Opening succeeds at once where a reader has come, and so it does where one waits in open(2). Otherwise the shim is
-/// reader and writer until the process has ended.
+/// The shim is a reader until the last writer has closed, so opening succeeds at once.
 pub fn open_output(path: &str) -> Result<(OwnedFd, Option<Kept>), Error> {
     let tell = |error: std::io::Error| told(path, &error);
     if !std::fs::metadata(path).map_err(tell)?.file_type().is_fifo() {
         let file = OpenOptions::new().append(true).open(path).map_err(tell)?;
         return Ok((file.into(), None));
     }
-    let mut kept =
-        Kept { path: path.to_owned(), reader: None, writer: None, watch: None, input: false };
-    let writer = match open(path, false, true) {
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-            let reader = open(path, true, false).map_err(tell)?;
-            kept.reader = Some(reader.into());
-            kept.writer = Some(open(path, false, true).map_err(tell)?.into());
-            open(path, false, true).map_err(tell)?
-        }
-        other => {
-            let writer = other.map_err(tell)?;
-            kept.reader = Some(open(path, true, false).map_err(tell)?.into());
-            writer
-        }
-    };
+    let reader = Some(open(path, true, false).map_err(tell)?.into());
+    let writer = open(path, false, true).map_err(tell)?;
     set_blocking(&writer, true)?;
+    let kept = Kept { path: path.to_owned(), reader, writer: None, watch: None, input: false };
     Ok((writer.into(), Some(kept)))
 }
 
@@ -168,12 +171,12 @@ mod tests {
         let mut kept = kept.expect("a FIFO");
         let mut writer = File::from(writer);
         writer.write_all(b"early").expect("written");
+        assert!(!kept.look(), "somebody writes");
         drop(writer);
-        kept.settle();
-        kept.look();
+        assert!(kept.look(), "a client is waited for");
         assert!(kept.writer.is_some(), "nobody has read");
         let mut reader = open(&fifo.0, true, false).expect("a reader");
-        kept.look();
+        assert!(!kept.look());
         assert!(kept.writer.is_none(), "somebody reads");
         let mut text = String::new();
         reader.read_to_string(&mut text).expect("read to its end");
@@ -187,18 +190,8 @@ mod tests {
         let mut reader = open(&fifo.0, true, false).expect("a reader");
         drop(writer);
         let mut kept = kept.expect("a FIFO");
-        kept.settle();
+        assert!(!kept.look());
         assert!(kept.writer.is_none(), "somebody reads");
-        assert_eq!(reader.read(&mut [0; 8]).expect("the end"), 0);
-    }
-
-    #[test]
-    fn output_to_areader_that_is_there_needs_no_stand_in() {
-        let fifo = Fifo::make("reader");
-        let mut reader = open(&fifo.0, true, false).expect("a reader");
-        let (writer, kept) = open_output(&fifo.0).expect("opened");
-        assert!(kept.expect("a FIFO").writer.is_none());
-        drop(writer);
         assert_eq!(reader.read(&mut [0; 8]).expect("the end"), 0);
     }
 

@@ -201,7 +201,7 @@ fn output(
 }
 
 fn file(path: &str) -> Result<OwnedFd, Error> {
-    let tell = |error: std::io::Error| Error::host(format!("stream {path}"), error);
+    let tell = |error: std::io::Error| Error::file(format!("stream {path}"), &error);
     if let Some(folder) = Path::new(path).parent() {
         std::fs::create_dir_all(folder).map_err(tell)?;
     }
