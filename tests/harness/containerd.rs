@@ -48,7 +48,13 @@ impl Containerd {
 
     /// Ends it by SIGKILL and starts it again, while its containers run.
     pub fn restart(&mut self) {
+        self.restart_after(|| ());
+    }
+
+    /// The same, with something that happens while there is none.
+    pub fn restart_after(&mut self, meanwhile: impl FnOnce()) {
         self.child = None;
+        meanwhile();
         self.begin();
     }
 

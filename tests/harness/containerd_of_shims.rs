@@ -35,6 +35,22 @@ impl ContainerdOfShims {
         self.containerd.restart();
     }
 
+    /// The same, with something that happens while there is none.
+    pub fn restart_after(&mut self, meanwhile: impl FnOnce()) {
+        self.containerd.restart_after(meanwhile);
+    }
+
+    /// What is left on the host of containers whose ids have this in them: cgroups, processes, bundles, sockets.
+    pub fn left_of(&self, ids: &str, sockets: &[PathBuf]) -> Vec<String> {
+        let cgroups = leftovers::cgroups_named(ids).into_iter();
+        let cgroups = cgroups.map(|it| format!("cgroup {}", it.display()));
+        let processes = leftovers::processes_of(ids).into_iter().map(|it| format!("process {it}"));
+        let bundles = bundles(&self.bundle("")).into_iter().filter(|it| it.contains(ids));
+        let sockets = sockets.iter().filter(|it| it.exists());
+        let sockets = sockets.map(|it| format!("socket {}", it.display()));
+        cgroups.chain(processes).chain(bundles).chain(sockets).collect()
+    }
+
     /// A path in the test's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.containerd.folder().join(name)
