@@ -41,6 +41,8 @@ impl Build<'_> {
     fn image_by_name(&self, name: &str, platform: &Platform) -> Result<Image, StepError> {
         let policy = match (&self.options.registry, self.options.pull) {
             (None, _) => PullPolicy::Never,
+            // A dry run asks nobody.
+            (Some(_), _) if self.options.dry_run => PullPolicy::Never,
             (Some(_), true) => PullPolicy::Always,
             (Some(_), false) => PullPolicy::Missing,
         };

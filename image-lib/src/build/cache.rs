@@ -3,6 +3,7 @@
 //! ```text
 //! cache/steps/<key>        JSON: version, created, and the layer if the step made one
 //! cache/contexts/<digest>  what is known of a context's files, see `stat_cache`
+//! cache/explained/<digest> what a step was made of when it ran last, see `explain`
 //! cache/turns/<key>        locked by whoever does the step
 //! cache/mounts/<digest>    a directory of `RUN --mount=type=cache`; with `.id` its id, with `.lock` its lock
 //! ```
@@ -60,6 +61,11 @@ impl BuildCache {
     /// The file that holds the id of the cache mount at `path`.
     pub(super) fn mount_name_file(path: &Path) -> PathBuf {
         path.with_extension("id")
+    }
+
+    /// Where it is kept what a step was made of, or which steps a stage had.
+    pub(super) fn explained_file(&self, name: &Digest) -> PathBuf {
+        self.directory.join("explained").join(name.hex())
     }
 
     /// Where the knowledge about the files of the context at `path` is kept.

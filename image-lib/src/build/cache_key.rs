@@ -7,19 +7,34 @@
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::key_parts::{FILE_BYTES, KeyParts};
 use super::source_tree::{Kept, Selected};
-use crate::fsroot::FileKind;
+use super::stat_cache::Sum;
+use crate::fsroot::{FileKind, Metadata};
 
 /// The key of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CacheKey(String);
+#[derive(Debug, Clone)]
+pub struct CacheKey {
+    text: String,
+    /// What it was made of; nothing of a key that was read.
+    parts: Arc<KeyParts>,
+}
+
+impl PartialEq for CacheKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for CacheKey {}
 
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -28,27 +43,37 @@ impl CacheKey {
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let is_key = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        is_key.then(|| Self(text.to_owned()))
+        is_key.then(|| Self { text: text.to_owned(), parts: Arc::default() })
+    }
+
+    /// What it was made of.
+    pub(super) fn parts(&self) -> &[u8] {
+        self.parts.bytes()
     }
 }
 
 /// Gathers what a key is made of. Every part is named and measured, so that no two lists of parts
 /// read the same.
 #[derive(Debug, Clone)]
-pub struct KeyMaker(Sha256);
+pub struct KeyMaker(Sha256, KeyParts);
 
 impl KeyMaker {
     /// Begins the key of a kind of step. The number is raised when the same parts come to mean
     /// another result.
     #[must_use]
     pub fn new(kind: &str) -> Self {
-        Self(Sha256::new()).part("keel-build-1", kind)
+        Self(Sha256::new(), KeyParts::default()).part("keel-build-1", kind)
     }
 
     /// Adds a part.
     #[must_use]
     pub fn part(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        for bytes in [name.as_bytes(), value.as_ref()] {
+        self.1.part(name, value.as_ref());
+        self.hash(name, value.as_ref())
+    }
+
+    fn hash(mut self, name: &str, value: &[u8]) -> Self {
+        for bytes in [name.as_bytes(), value] {
             self.0.update((bytes.len() as u64).to_le_bytes());
             self.0.update(bytes);
         }
@@ -61,10 +86,11 @@ impl KeyMaker {
         let mut count: u64 = 0;
         let mut key = self;
         for value in values {
-            key = key.part(name, value);
+            key.1.item(name, value.as_ref());
+            key = key.hash(name, value.as_ref());
             count += 1;
         }
-        key.part(name, count.to_le_bytes())
+        key.hash(name, &count.to_le_bytes())
     }
 
     /// Adds the contents of what a copy selected: everything that will be seen of it, but for its
@@ -73,7 +99,8 @@ impl KeyMaker {
     pub fn contents(mut self, selected: &[Selected]) -> Self {
         for source in selected {
             // Only the name goes in, not where the source lay: a moved source is still a hit.
-            self = self.part("source", source.name().as_bytes());
+            self.1.source(source.path.as_os_str().as_bytes());
+            self = self.hash("source", source.name().as_bytes());
             for entry in &source.entries {
                 let file = &entry.metadata;
                 let kind: u8 = match file.kind {
@@ -90,7 +117,9 @@ impl KeyMaker {
                     line.extend(number.to_le_bytes());
                 }
                 line.extend(entry.sum);
-                self = self.part("path", entry.path.as_os_str().as_bytes()).part("file", line);
+                let path = entry.path.as_os_str().as_bytes();
+                self.1.file(path, attributes(kind, file, &entry.sum));
+                self = self.hash("path", path).hash("file", &line);
             }
         }
         self
@@ -115,8 +144,20 @@ impl KeyMaker {
     #[must_use]
     pub fn finish(self) -> CacheKey {
         let digest = self.0.finalize();
-        CacheKey(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        let text = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        CacheKey { text, parts: Arc::new(self.1) }
     }
+}
+
+/// What is kept of a file: enough to tell what of it changed.
+fn attributes(kind: u8, file: &Metadata, sum: &Sum) -> [u8; FILE_BYTES] {
+    let mut bytes = [0; FILE_BYTES];
+    bytes[0] = kind;
+    for (at, number) in [file.mode, file.uid, file.gid].into_iter().enumerate() {
+        bytes[1 + 4 * at..5 + 4 * at].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes[13..].copy_from_slice(&sum[..FILE_BYTES - 13]);
+    bytes
 }
 
 #[cfg(test)]

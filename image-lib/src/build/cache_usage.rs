@@ -21,6 +21,8 @@ pub enum Kind {
     CacheMount,
     /// What is known of the files of a context.
     Context,
+    /// What a step was made of when it ran last.
+    Explanation,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Step => "regular",
             Self::CacheMount => "exec.cachemount",
             Self::Context => "source.local",
+            Self::Explanation => "internal",
         }
     }
 }
@@ -91,10 +94,14 @@ pub fn entries(store: &Store) -> Result<Vec<CacheEntry>, StoreError> {
             layer: None,
         });
     }
-    for (path, id, metadata) in files(&root.join("contexts")) {
+    let small = [("contexts", Kind::Context), ("explained", Kind::Explanation)];
+    let small = small.into_iter().flat_map(|(folder, kind)| {
+        files(&root.join(folder)).map(move |found| (kind, found)).collect::<Vec<_>>()
+    });
+    for (kind, (path, id, metadata)) in small {
         found.push(CacheEntry {
             id,
-            kind: Kind::Context,
+            kind,
             bytes: metadata.len(),
             is_shared: false,
             used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
@@ -121,7 +128,7 @@ pub fn remove(store: &Store, entries: &[CacheEntry]) -> Result<Option<u64>, Stor
     for entry in entries {
         let removed = match entry.kind {
             Kind::CacheMount => remove_mount(&entry.path),
-            Kind::Step | Kind::Context => fs::remove_file(&entry.path),
+            Kind::Step | Kind::Context | Kind::Explanation => fs::remove_file(&entry.path),
         };
         match removed {
             Ok(()) if entry.kind != Kind::Step => bytes += entry.bytes,

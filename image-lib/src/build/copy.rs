@@ -6,9 +6,11 @@ use super::cache_key::{CacheKey, KeyMaker};
 use super::dockerfile::expand::{Quotes, expand};
 use super::dockerfile::instruction::{Transfer, Verb};
 use super::error::StepError;
+use super::explain::Fate;
 use super::fetch::{check_checksum, is_remote};
 use super::file_mode::FileMode;
 use super::ignore::Ignore;
+use super::key_parts::Reason;
 use super::owner;
 use super::plan::Origin;
 use super::progress::Step;
@@ -68,6 +70,16 @@ impl Selection {
     }
 }
 
+/// What there is of a copy's result.
+enum Found {
+    /// An earlier one.
+    Hit(StepRecord),
+    /// A new one.
+    Made(StepRecord),
+    /// None, in a dry run.
+    Open(CacheKey),
+}
+
 /// Where a copy takes its files from.
 enum Files<'a> {
     Context(&'a SourceTree),
@@ -113,6 +125,7 @@ impl<'a> StageBuilder<'a, '_> {
             .finish();
         let step = self.begin(text);
         if let Some(record) = self.cached(&quick) {
+            self.explain_hit(step, None);
             self.build.cached_step(step);
             self.take(record, created_by);
             return Ok(());
@@ -125,14 +138,21 @@ impl<'a> StageBuilder<'a, '_> {
             if let Some(mut record) = self.cached(&slow) {
                 record.twin = Some(slow);
                 // The next build need not look into the source.
-                let _ = self.build.cache.put(&quick, &record);
+                if !self.build.options.dry_run {
+                    let _ = self.build.cache.put(&quick, &record);
+                }
                 self.build.keep_step(&quick, &record);
-                return Ok((record, true));
+                self.explain_hit(step, record.twin.as_ref());
+                return Ok(Found::Hit(record));
             }
+            if self.build.options.dry_run {
+                return Ok(Found::Open(slow));
+            }
+            self.explain_miss(step, &slow);
             let target = self.target(copy)?;
             let part = Part { tree: &tree, selected: &selected, unpack: copy.unpack };
             self.carry_out(copy, &target, &[part])?;
-            Ok((self.commit(target, &[&quick, &slow])?, false))
+            Ok(Found::Made(self.commit(target, &[&quick, &slow])?))
         })();
         self.finish_copy(step, record, created_by)
     }
@@ -163,7 +183,13 @@ impl<'a> StageBuilder<'a, '_> {
         let key = remote_key("add");
         let step = self.begin(text);
         if let Some(record) = quick.as_ref().and_then(|key| self.cached(key)) {
-            return self.finish_copy(step, Ok((record, true)), created_by);
+            self.explain_hit(step, None);
+            return self.finish_copy(step, Ok(Found::Hit(record)), created_by);
+        }
+        if self.build.options.dry_run {
+            let reason = Reason::new("source", "", "has to be fetched to be known");
+            self.leave_open(step, Fate::Unknown, vec![reason], created_by);
+            return Ok(());
         }
         let record = (|| {
             let mut fetched = Vec::new();
@@ -185,15 +211,17 @@ impl<'a> StageBuilder<'a, '_> {
             let slow = selections.iter().fold(key, |key, (_, part, _)| part.add_to(key)).finish();
             let keys: Vec<&CacheKey> = quick.iter().chain([&slow]).collect();
             if let Some(record) = self.cached(&slow) {
-                return Ok((record, true));
+                self.explain_hit(step, Some(&slow));
+                return Ok(Found::Hit(record));
             }
+            self.explain_miss(step, &slow);
             let parts: Vec<Part<'_>> = selections
                 .iter()
                 .map(|(tree, selected, unpack)| Part { tree, selected, unpack: *unpack })
                 .collect();
             let target = self.target(copy)?;
             self.carry_out(copy, &target, &parts)?;
-            Ok((self.commit(target, &keys)?, false))
+            Ok(Found::Made(self.commit(target, &keys)?))
         })();
         self.finish_copy(step, record, created_by)
     }
@@ -202,17 +230,22 @@ impl<'a> StageBuilder<'a, '_> {
     fn finish_copy(
         &mut self,
         step: Step,
-        record: Result<(StepRecord, bool), StepError>,
+        found: Result<Found, StepError>,
         created_by: String,
     ) -> Result<(), StepError> {
-        match record {
-            Ok((record, was_cached)) => {
-                if was_cached {
-                    self.build.cached_step(step);
-                } else {
-                    self.build.reporter.done(step);
-                }
+        match found {
+            Ok(Found::Hit(record)) => {
+                self.build.cached_step(step);
                 self.take(record, created_by);
+                Ok(())
+            }
+            Ok(Found::Made(record)) => {
+                self.build.reporter.done(step);
+                self.take(record, created_by);
+                Ok(())
+            }
+            Ok(Found::Open(key)) => {
+                self.would_run(step, &key, created_by);
                 Ok(())
             }
             Err(error) => {

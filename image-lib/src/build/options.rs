@@ -68,6 +68,10 @@ pub struct BuildOptions {
     pub allow_insecure: bool,
     /// The size of `/dev/shm` of `RUN`.
     pub shm_bytes: Option<u64>,
+    /// Whether it is told why each step runs: [`super::Event::Explained`].
+    pub explain: bool,
+    /// Whether steps are only looked up: nothing runs, and nothing is fetched or kept.
+    pub dry_run: bool,
     /// Set it, from any thread, to end the build: what runs is killed, and nothing is left behind.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -100,6 +104,8 @@ impl BuildOptions {
             rlimits: Vec::new(),
             allow_insecure: false,
             shm_bytes: None,
+            explain: false,
+            dry_run: false,
             cancelled: Arc::default(),
         }
     }

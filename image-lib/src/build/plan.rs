@@ -272,7 +272,7 @@ fn earlier_stage(before: &[Stage], name: &str) -> Option<usize> {
 }
 
 /// The names that `--from` takes something from.
-fn from_names(command: &Command) -> Vec<&str> {
+pub(super) fn from_names(command: &Command) -> Vec<&str> {
     match command {
         Command::Transfer(Transfer { from: Some(name), .. }) => vec![name],
         Command::Run(run) => run

@@ -4,6 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::explain::Story;
+
 /// Receives events. They come from several threads, one at a time, and may interleave where stages
 /// are built at the same time; each carries the number of its step.
 pub trait Progress: Send {
@@ -56,6 +58,13 @@ pub enum Event<'a> {
         /// Why, in one line.
         reason: &'a str,
     },
+    /// Why a step went as it did; asked for by [`super::BuildOptions::explain`].
+    Explained {
+        /// The step; none for a stage that starts from another or from nothing.
+        step: Option<usize>,
+        /// What there is to tell.
+        story: &'a Story,
+    },
     /// The author of the Dockerfile should know this.
     Warning {
         /// Place and text.
@@ -77,6 +86,8 @@ pub trait Report: Sync {
     fn done(&self, step: Step);
     /// A step has failed.
     fn failed(&self, step: Step, reason: &str);
+    /// Why a step went as it did.
+    fn explained(&self, step: Option<Step>, story: &Story);
     /// Something that the author of the Dockerfile should know.
     fn warning(&self, text: &str);
 }
@@ -150,6 +161,10 @@ impl Report for Reporter<'_> {
 
     fn failed(&self, step: Step, reason: &str) {
         self.tell(Event::Failed { step: step.number, reason });
+    }
+
+    fn explained(&self, step: Option<Step>, story: &Story) {
+        self.tell(Event::Explained { step: step.map(|step| step.number), story });
     }
 
     fn warning(&self, text: &str) {

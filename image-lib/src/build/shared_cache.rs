@@ -134,6 +134,9 @@ impl Build<'_> {
         let text = key.to_string();
         for source in &self.options.cache_sources {
             let Some(record) = source.records.get(&text) else { continue };
+            if self.options.dry_run {
+                return Some(record.clone());
+            }
             let fetched = record.layer.as_ref().map(|layer| source.fetch(self.store, layer));
             match fetched.transpose() {
                 Ok(_) => {

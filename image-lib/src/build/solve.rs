@@ -120,15 +120,21 @@ pub fn solve(
     };
     let scope = Scope { globals: arguments.globals(), contexts: &options.contexts };
     let plan = plan(&dockerfile, target, scope, &mut |name, platform| {
-        let image = build.image(name, platform.unwrap_or(&build.platform))?;
+        let platform = platform.unwrap_or(&build.platform);
+        if build.is_to_be_fetched(name, platform) {
+            return Ok(Vec::new());
+        }
+        let image = build.image(name, platform)?;
         Ok(image.config().value().execution().on_build.unwrap_or_default())
     })?;
     build.stage_count = plan.stages.len();
     build.named_trees = open_named_trees(&plan, options, &cache)?;
     let state = build.solve(&plan);
-    context.tree.save_stat_cache();
-    build.named_trees.values().for_each(SourceTree::save_stat_cache);
-    build.retain();
+    if !options.dry_run {
+        context.tree.save_stat_cache();
+        build.named_trees.values().for_each(SourceTree::save_stat_cache);
+        build.retain();
+    }
     let state = state?;
     build.warn_of_unused_arguments(&plan);
     Ok(build.finish_image(&state))
@@ -335,14 +341,7 @@ impl Build<'_> {
             return;
         }
         let digests = self.relied.lock().unwrap_or_else(PoisonError::into_inner);
-        let path =
-            self.options.context.as_deref().and_then(|path| std::fs::canonicalize(path).ok());
-        let path = path.unwrap_or_default();
-        let dockerfile = match &self.options.context_name {
-            Some(name) => name.clone(),
-            None => format!("{path:?} {:?}", self.options.dockerfile),
-        };
-        let name = format!("build-{}", Digest::of(dockerfile.as_bytes()).hex());
+        let name = format!("build-{}", Digest::of(self.identity().as_bytes()).hex());
         // Without the protection a later build may have to do a step again, and no worse.
         let _ = self.store.retain(&name, &digests.iter().cloned().collect::<Vec<_>>());
     }
@@ -394,6 +393,10 @@ impl Build<'_> {
             }
             (None, None) => {
                 let record = StepRecord { created: Timestamp::now(), layer: None, twin: None };
+                if self.options.dry_run {
+                    config.created = Some(record.created);
+                    return;
+                }
                 // Without the record the next build gets another date, and no worse.
                 let _ = self.cache.put(&key, &record);
                 self.keep_step(&key, &record);

@@ -9,6 +9,7 @@ use super::cache::StepRecord;
 use super::cache_key::{CacheKey, KeyMaker};
 use super::dockerfile::instruction::{Command, Instruction};
 use super::error::{BuildError, StepError};
+use super::explain::{Fate, Position};
 use super::metadata;
 use super::owner;
 use super::plan::{Origin, PlannedStage, makes_layer, shorten, step_error};
@@ -32,7 +33,8 @@ pub(super) struct StageBuilder<'a, 'b> {
     base_platform: Option<Platform>,
     steps_begun: usize,
     /// Whether every step is done anew.
-    is_uncached: bool,
+    pub(super) is_uncached: bool,
+    pub(super) position: Position,
 }
 
 /// Builds a stage whose needs are met.
@@ -52,46 +54,67 @@ pub(super) fn build_stage(
         base_platform: None,
         steps_begun: 0,
         is_uncached,
+        position: Position::default(),
     };
     builder
         .start(&from.text)
         .map_err(|source| step_error(build.dockerfile, from.place.line, &from.text, source))?;
     builder.check_base_platform()?;
-    for instruction in &plan.instructions {
-        let line = instruction.place.line;
-        let begun = builder.steps_begun;
-        builder.instruction(instruction).map_err(|source| {
-            // What fails before its step begins is shown as a step, too.
-            if makes_layer(&instruction.command) && builder.steps_begun == begun {
-                let step = builder.begin(&instruction.text);
-                build.fail_step(step, &source);
-            }
-            step_error(build.dockerfile, line, &instruction.text, source)
-        })?;
-        for (name, near) in builder.state.take_unset() {
-            let near = near.map_or(String::new(), |near| format!(" (did you mean ${near}?)"));
-            let text = format!("Usage of undefined variable '${name}'{near}");
-            build.find(instruction.place, "UndefinedVar", &text)?;
-        }
-    }
+    let built = builder.instructions();
+    builder.remember_instructions();
+    built?;
     Ok(builder.state)
 }
 
 impl StageBuilder<'_, '_> {
+    /// Carries out the instructions.
+    fn instructions(&mut self) -> Result<(), BuildError> {
+        let (build, plan) = (self.build, self.plan);
+        for (index, instruction) in plan.instructions.iter().enumerate() {
+            self.position.index.set(index);
+            let line = instruction.place.line;
+            let begun = self.steps_begun;
+            self.instruction(instruction).map_err(|source| {
+                // What fails before its step begins is shown as a step, too.
+                if makes_layer(&instruction.command) && self.steps_begun == begun {
+                    let step = self.begin(&instruction.text);
+                    build.fail_step(step, &source);
+                }
+                step_error(build.dockerfile, line, &instruction.text, source)
+            })?;
+            for (name, near) in self.state.take_unset() {
+                let near = near.map_or(String::new(), |near| format!(" (did you mean ${near}?)"));
+                let text = format!("Usage of undefined variable '${name}'{near}");
+                build.find(instruction.place, "UndefinedVar", &text)?;
+            }
+        }
+        Ok(())
+    }
+
     fn start(&mut self, text: &str) -> Result<(), StepError> {
         match &self.plan.base {
-            Origin::Scratch | Origin::Context(_) => {}
+            Origin::Scratch | Origin::Context(_) => self.explain_base(None, false),
             Origin::Stage(index) => {
                 self.state = self.build.finished(*index)?.continued();
                 self.platform = self.state.image.platform();
+                self.explain_base(None, false);
             }
             Origin::Image(name) => {
                 // It is shown and not counted: an image of the store is there, and no result of a step.
                 let step = self.build.reporter.begin(&self.title(text));
+                if self.build.is_to_be_fetched(name, &self.platform) {
+                    self.state.lineage.pending = Some(format!("FROM {name}"));
+                    self.explain_base(Some(step), true);
+                    self.build.reporter.done(step);
+                    return Ok(());
+                }
                 let image = self.build.image(name, &self.platform)?;
                 let layers = image.layers().to_vec();
                 self.base_platform = Some(image.config().value().platform());
                 self.state = StageState::start(image.config().value().clone(), layers);
+                self.state.lineage.base.clone_from(name);
+                self.state.lineage.digest = image.descriptor().digest.to_string();
+                self.explain_base(Some(step), false);
                 self.build.reporter.done(step);
             }
         }
@@ -116,6 +139,11 @@ impl StageBuilder<'_, '_> {
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), StepError> {
         if self.build.is_cancelled() {
             return Err(StepError::Cancelled);
+        }
+        if let Some(reason) = self.open_source(&instruction.command) {
+            let step = self.begin(&instruction.text);
+            self.leave_open(step, Fate::Unknown, vec![reason], instruction.text.clone());
+            return Ok(());
         }
         let escape = self.build.escape();
         match &instruction.command {
@@ -157,7 +185,9 @@ impl StageBuilder<'_, '_> {
 
     /// The diff ids so far, which stand for the whole rootfs.
     pub(super) fn layer_parts(&self) -> Vec<String> {
-        self.state.layers.iter().map(|layer| layer.diff_id.to_string()).collect()
+        let ids = self.state.layers.iter().map(|layer| layer.diff_id.to_string());
+        let pending = self.state.lineage.pending.iter().map(|step| format!("pending {step}"));
+        ids.chain(pending).collect()
     }
 
     /// The result of an earlier build, if its layer is still there.
@@ -172,7 +202,7 @@ impl StageBuilder<'_, '_> {
 
     /// The right to do a step alone, where its result is shared at all.
     fn turn(&self, key: &CacheKey) -> Option<Turn> {
-        if self.is_uncached {
+        if self.is_uncached || self.build.options.dry_run {
             return None;
         }
         self.build.cache.turn(key, &|| self.build.is_cancelled())
@@ -195,6 +225,8 @@ impl StageBuilder<'_, '_> {
         if let Some(layer) = record.layer {
             self.build.rely_on(&layer);
             self.state.push_layer(layer, created);
+            let text = self.plan.instructions.get(self.position.index.get());
+            self.state.lineage.makers.push(text.map(|instruction| shorten(&instruction.text)));
         }
         self.state.record(created_by, has_layer.then_some(created));
     }
@@ -210,8 +242,13 @@ impl StageBuilder<'_, '_> {
     ) -> Result<(), StepError> {
         let step = self.begin(text);
         if let Some(record) = self.cached(key) {
+            self.explain_hit(step, Some(key));
             self.build.cached_step(step);
             self.take(record, created_by);
+            return Ok(());
+        }
+        if self.build.options.dry_run {
+            self.would_run(step, key, created_by);
             return Ok(());
         }
         // Somebody else may be at it; then the result is there when it is this build's turn.
@@ -220,10 +257,12 @@ impl StageBuilder<'_, '_> {
             && let Some(record) = self.own(key)
         {
             self.build.keep_step(key, &record);
+            self.explain_hit(step, Some(key));
             self.build.cached_step(step);
             self.take(record, created_by);
             return Ok(());
         }
+        self.explain_miss(step, key);
         let record = work(self, step).and_then(|workspace| self.commit(workspace, &[key]));
         match record {
             Ok(record) => {
@@ -251,6 +290,10 @@ impl StageBuilder<'_, '_> {
             // Without the record the step is done again the next time, and no worse.
             let _ = self.build.cache.put(key, &record);
             self.build.keep_step(key, &record);
+        }
+        // The last one is made of contents, where there are several.
+        if let Some(key) = keys.last() {
+            self.remember(key);
         }
         Ok(record)
     }

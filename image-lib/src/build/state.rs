@@ -8,6 +8,7 @@ use super::dockerfile::expand::{Expanded, Quotes, Variables, expand};
 use super::dockerfile::word::did_you_mean;
 use super::environment::{DEFAULT_PATH, Environment};
 use super::error::StepError;
+use super::explain::Lineage;
 use crate::spec::{Config, History, ImageConfig, Platform, Timestamp, media_type};
 use crate::store::Layer;
 
@@ -30,6 +31,8 @@ pub struct StageState {
     pub cmd_given: bool,
     /// When the newest layer was made.
     pub created: Option<Timestamp>,
+    /// Whose work the layers are.
+    pub lineage: Lineage,
     /// Variables that were expanded and have no value, since they were last asked for.
     unset: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -47,7 +50,7 @@ impl StageState {
         let created = image.created.take();
         // What other builders noted about their own work is not true of the new image.
         image.extra.clear();
-        let layers = layers.into_iter().map(in_oci_terms).collect();
+        let layers: Vec<Layer> = layers.into_iter().map(in_oci_terms).collect();
         let config = image.config.get_or_insert_default();
         config.extra.clear();
         config.on_build = None;
@@ -57,7 +60,9 @@ impl StageState {
         let environment = Environment::read(&config.env);
         let arguments = Vec::new();
         let unset = Arc::default();
-        Self { image, layers, environment, arguments, cmd_given: false, created, unset }
+        let makers = vec![None; layers.len()];
+        let lineage = Lineage { makers, ..Lineage::default() };
+        Self { image, layers, environment, arguments, cmd_given: false, created, lineage, unset }
     }
 
     /// Starts from an earlier stage: its arguments come along, its triggers do not.

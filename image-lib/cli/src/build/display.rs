@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keel_image::build::{Event, Progress};
+use keel_image::build::{Event, Progress, Story};
 
 use super::rawjson::RawJson;
 
@@ -44,6 +45,9 @@ impl Display {
     }
 }
 
+/// Why steps went as they did; it is read when the build has ended.
+pub(super) type Stories = Arc<Mutex<Vec<Story>>>;
+
 /// Shows a build as it goes.
 pub(super) struct Printer {
     display: Display,
@@ -52,6 +56,7 @@ pub(super) struct Printer {
     last: usize,
     columns: usize,
     raw: RawJson,
+    stories: Stories,
 }
 
 impl Printer {
@@ -61,7 +66,19 @@ impl Printer {
         let columns = size.map_or(0, |size| usize::from(size.ws_col));
         // A terminal that does not know its width is taken for an old one.
         let columns = if columns == 0 { 80 } else { columns };
-        Self { display, names: BTreeMap::new(), last: 0, columns, raw: RawJson::default() }
+        Self {
+            display,
+            names: BTreeMap::new(),
+            last: 0,
+            columns,
+            raw: RawJson::default(),
+            stories: Stories::default(),
+        }
+    }
+
+    /// Why the steps went as they did, as far as it was told.
+    pub(super) fn stories(&self) -> Stories {
+        Arc::clone(&self.stories)
     }
 
     /// The last line: how much was there already.
@@ -112,6 +129,7 @@ impl Printer {
             Event::Cached { step } => self.step_line(step, "CACHED"),
             Event::Done { step, after } => self.step_line(step, &done(after)),
             Event::Failed { step, reason } => self.step_line(step, &format!("ERROR: {reason}")),
+            Event::Explained { .. } => {}
             Event::Warning { text } => self.line(&format!("\nWARN: {text}")),
         }
     }
@@ -132,6 +150,7 @@ impl Printer {
             Event::Failed { step, .. } => {
                 self.rewrite(&format!(" => ERROR {}", self.name(step)), "\n");
             }
+            Event::Explained { .. } => {}
             Event::Warning { text } => self.rewrite(&format!(" WARN {text}"), "\n"),
         }
     }
@@ -145,6 +164,10 @@ impl Progress for Printer {
     fn report(&mut self, event: Event<'_>) {
         if let Event::Started { step, name } = event {
             self.names.insert(step, name.to_owned());
+        }
+        if let Event::Explained { story, .. } = event {
+            self.stories.lock().unwrap_or_else(PoisonError::into_inner).push(story.clone());
+            return;
         }
         match self.display {
             Display::Quiet => {}

@@ -62,6 +62,12 @@ impl Export {
         if streams > 1 {
             return Err("only one output can go to the standard output".to_owned());
         }
+        if streams == 1 && arguments.explain.is_some() {
+            return Err(
+                "--explain and an output both go to the standard output; name a file with dest="
+                    .to_owned(),
+            );
+        }
         if streams == 1 && io::stdout().is_terminal() {
             return Err(
                 "refusing to write an archive to a terminal; name a file with dest=".to_owned()

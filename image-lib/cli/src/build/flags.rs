@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 
 use super::cache::{CacheFrom, CacheTo};
+use super::explain::Form;
 use super::inputs::{Context, Secret, Ssh};
 use super::target::Target;
 use crate::registry_flags::RegistryFlags;
@@ -107,6 +108,15 @@ pub(crate) struct Arguments {
     /// How progress is shown: auto, plain, tty, rawjson or quiet [default: $BUILDKIT_PROGRESS, or auto]
     #[arg(long, value_name = "MODE")]
     pub(super) progress: Option<String>,
+    /// Tell on the standard output which steps came from the cache, and of each that ran which part of its key
+    /// changed: the command, an argument, a file of the context, the base image, a step before it
+    #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
+    pub(super) explain: Option<Form>,
+    /// Run nothing, fetch no image and write none: tell as --explain which steps would come from the cache, which
+    /// would run and why, and of which that cannot be known
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub(super) dry_run: bool,
     /// The same as --call=check
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
           require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]

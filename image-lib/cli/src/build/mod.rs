@@ -6,6 +6,7 @@ mod cache;
 mod call;
 mod context;
 mod display;
+mod explain;
 mod export;
 mod fields;
 mod flags;
@@ -52,6 +53,7 @@ pub(crate) fn run(root: &Path, limits: Limits, arguments: &Arguments) -> Result<
     let cancellation = Cancellation::default();
     let mut all = options::read(arguments, &cancellation)?;
     let mut printer = Printer::new(display);
+    let stories = printer.stories();
     let reporter = Reporter::new(&mut printer);
     if let Some(call) = call {
         // A context that is here needs no store to be looked at.
@@ -76,12 +78,15 @@ pub(crate) fn run(root: &Path, limits: Limits, arguments: &Arguments) -> Result<
         let platform = all[other].platform.clone();
         all[other] = BuildOptions { platform, ..all[0].clone() };
     }
-    let (mut steps, mut cached) = (0, 0);
-    let mut built: Vec<Built> = Vec::new();
-    for options in &all {
-        let one = solve(&store, options, &executor, &reporter)?;
-        (steps, cached) = (steps + one.steps, cached + one.cached);
-        built.push(one);
+    let solved = solve_all(&store, &all, &executor, &reporter);
+    if all[0].explain {
+        // A build that failed is explained, too.
+        let form = arguments.explain.unwrap_or(explain::Form::Text);
+        explain::print(form, &stories)?;
+    }
+    let (mut built, steps, cached) = solved?;
+    if arguments.dry_run {
+        return Ok(ExitCode::SUCCESS);
     }
     cache::inline(&arguments.cache_to, &mut built);
     let exported = export.carry_out(&store, &built, &all[0], &reporter)?;
@@ -94,6 +99,23 @@ pub(crate) fn run(root: &Path, limits: Limits, arguments: &Arguments) -> Result<
         _ => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the builds came to, the number of their steps, and how many of these came from the cache.
+fn solve_all(
+    store: &Store,
+    all: &[BuildOptions],
+    executor: &RuntimeExecutor,
+    reporter: &Reporter<'_>,
+) -> Result<(Vec<Built>, usize, usize), BuildError> {
+    let (mut steps, mut cached) = (0, 0);
+    let mut built = Vec::new();
+    for options in all {
+        let one = solve(store, options, executor, reporter)?;
+        (steps, cached) = (steps + one.steps, cached + one.cached);
+        built.push(one);
+    }
+    Ok((built, steps, cached))
 }
 
 fn executor(runtime: Option<PathBuf>) -> RuntimeExecutor {

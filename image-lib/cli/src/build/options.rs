@@ -43,6 +43,8 @@ pub(super) fn read(
     }
     options.no_cache = arguments.no_cache;
     options.no_cache_stages.clone_from(&arguments.no_cache_filter);
+    options.dry_run = arguments.dry_run;
+    options.explain = arguments.dry_run || arguments.explain.is_some();
     options.pull = arguments.pull;
     let mut registry = arguments.registry.options()?;
     registry.cancellation = cancellation.clone();

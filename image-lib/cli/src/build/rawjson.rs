@@ -36,6 +36,7 @@ impl RawJson {
             Event::Cached { step } => self.end(step, &now, &json!({ "cached": true }))?,
             Event::Done { step, .. } => self.end(step, &now, &json!({}))?,
             Event::Failed { step, reason } => self.end(step, &now, &json!({ "error": reason }))?,
+            Event::Explained { .. } => return None,
             Event::Warning { text } => {
                 json!({ "warnings": [{ "level": 1, "short": STANDARD.encode(text) }] })
             }

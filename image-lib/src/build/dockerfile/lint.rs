@@ -422,7 +422,7 @@ fn argument_name(instruction: &Instruction) -> Option<&str> {
     }
 }
 
-fn speaks_of_a_secret(name: &str) -> bool {
+pub(crate) fn speaks_of_a_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let mut parts = lower.split('_');
     parts.any(|part| SECRET_WORDS.contains(&part)) && !lower.split('_').any(|part| part == "public")
