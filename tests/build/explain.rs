@@ -125,6 +125,7 @@ fn what_is_no_part_of_a_key_is_named_too() {
     assert!(failed.stdout.contains("ran        [0 1] RUN exit 3"), "{}", failed.stdout);
     store.build(&["--explain", "-o", "-"]).exits(125).says(&["--explain"]);
     store.build(&["--explain=loud"]).exits(125).says(&["loud"]);
+    store.call(&["verify-rebuild", "--dry-run", "context"]).exits(125).says(&["--dry-run"]);
 }
 
 /// DF-EXPLAIN-03: `--dry-run` tells what would come from the cache and what would run and why, and what cannot be known;

@@ -11,7 +11,7 @@ use keel_image::store::Store;
 
 use super::display::Printer;
 use super::flags::Arguments;
-use super::{Interrupts, context, executor, options};
+use super::{Interrupts, context, executor, options, usage};
 use crate::failure::Failure;
 use crate::output;
 
@@ -24,6 +24,10 @@ pub(crate) fn verify(
     limits: Limits,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
+    if arguments.dry_run || arguments.explain.is_some() {
+        // Both builds are done, and anew.
+        return Err(usage("--explain and --dry-run say nothing of a build that is done twice"));
+    }
     let display = options::display(arguments)?;
     let cancellation = Cancellation::default();
     let mut all = options::read(arguments, &cancellation)?;
