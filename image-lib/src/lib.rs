@@ -118,7 +118,7 @@ pub mod cancel;
 pub mod identity;
 pub mod reference;
 pub mod spec;
-mod start;
+pub mod start;
 
 // Bytes and trees.
 pub mod archive;

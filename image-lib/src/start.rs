@@ -1,6 +1,7 @@
 //! Programs are started so that no mount is in use by accident: between its fork and its execve a new
 //! process has a copy of every descriptor of this one, those of root file systems too, and whoever takes
-//! such a mount away meanwhile is told that it is busy.
+//! such a mount away meanwhile is told that it is busy. Whoever implements a trait of this library by a program
+//! starts it here.
 
 use std::io;
 use std::process::{Child, Command};
@@ -12,7 +13,7 @@ static STARTING: RwLock<()> = RwLock::new(());
 ///
 /// # Errors
 /// As [`Command::spawn`].
-pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
     command.spawn()
 }

@@ -1,6 +1,7 @@
 //! The command `keel-image`: docker's verbs on a store without a daemon. Every command is one file
 //! and little more than one call of the library.
 
+mod bridge;
 mod build;
 mod builder;
 mod bundle;

@@ -139,6 +139,7 @@ fn warn_of_platform(image: &Image) {
 
 fn build_first(store: &Store, directory: &Path, runtime: &Path) -> Result<Image, Failure> {
     let mut options = BuildOptions::new(directory);
+    options.networks = crate::bridge::networks();
     // The image is called as its directory, if that is a name.
     let canonical = directory.canonicalize();
     let canonical = canonical.map_err(|error| Failure::at("open", directory, &error))?;

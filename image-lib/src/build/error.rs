@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::dockerfile::DockerfileError;
 use super::ignore::IgnoreError;
+use super::network::NetworkError;
 use super::remote::RemoteError;
 use crate::bundle::BundleError;
 use crate::copy::CopyError;
@@ -262,6 +263,9 @@ pub enum StepError {
         /// Whether the command had a network.
         networked: bool,
     },
+    /// The command gets no network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The runtime itself could not be run.
     #[error("cannot run {runtime}: {reason}")]
     Runtime {
@@ -302,7 +306,7 @@ pub(super) fn is_name_failure(line: &str) -> bool {
 }
 
 /// What to do about a `RUN` that misses the network.
-pub(super) const NETWORK_HINT: &str = "RUN has no network by default; give it the host's with \
+pub(super) const NETWORK_HINT: &str = "this RUN has no network; give it the host's with \
      `--network=host`, on the command line or in the instruction";
 
 impl StepError {
@@ -317,6 +321,7 @@ impl StepError {
                 "the store holds no {name}; bring it in with `keel-image pull`, `load` or `import`"
             )),
             Self::Obtain { source, .. } => source.hint(),
+            Self::Network(error) => error.hint.clone(),
             Self::Insecure => Some("allow it with --allow security.insecure".to_owned()),
             Self::NoSecret { id } => Some(format!("give it with --secret id={id},src=FILE")),
             Self::NoAgent { id } => Some(format!("give it with --ssh {id}=SOCKET")),

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::context::DockerfileSource;
 use super::dockerfile::instruction::Network;
+use super::network::{HostAddress, StepNetworks};
 use super::shared_cache::CacheSources;
 use crate::bundle::Rlimit;
 use crate::reference::Reference;
@@ -60,8 +60,10 @@ pub struct BuildOptions {
     pub keep_steps: bool,
     /// The network of `RUN` where the instruction says nothing else.
     pub network: Network,
+    /// Who makes the network of a command that has neither the host's nor none; without, it has loopback only.
+    pub networks: Option<Arc<dyn StepNetworks>>,
     /// Further names of hosts for `RUN`.
-    pub hosts: Vec<(String, IpAddr)>,
+    pub hosts: Vec<(String, HostAddress)>,
     /// Limits of the processes of `RUN`.
     pub rlimits: Vec<Rlimit>,
     /// Whether `RUN --security=insecure` may be carried out: `--allow security.insecure`.
@@ -100,6 +102,7 @@ impl BuildOptions {
             cache_sources: Vec::new(),
             keep_steps: false,
             network: Network::Default,
+            networks: None,
             hosts: Vec::new(),
             rlimits: Vec::new(),
             allow_insecure: false,

@@ -6,7 +6,6 @@
 //! its own, see [`super::stub`].
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
 use super::error::{NETWORK_HINT, StepError, is_name_failure};
 use super::execute::Execution;
+use super::network::{HOSTNAME, HostAddress, Link};
 use super::progress::Step;
 use super::run_mount::Lent;
 use super::stage::StageBuilder;
@@ -24,9 +24,6 @@ use super::workspace::Workspace;
 use crate::bundle::{self, Mount};
 use crate::fsroot::FsError;
 use crate::spec::{Platform, Preferences};
-
-/// The name of every build container, for itself.
-const HOSTNAME: &str = "buildsandbox";
 
 /// How many of the last lines an error shows.
 const TAIL_LINES: usize = 10;
@@ -62,7 +59,7 @@ impl StageBuilder<'_, '_> {
                 .parts("env", self.state.environment.entries())
                 .part("cwd", self.state.working_directory())
                 .part("user", &config.user)
-                .part("network", [u8::from(network == Network::Host)])
+                .part("network", [network_part(network)])
                 .part("script", invocation.script.as_ref().map_or("", |(_, text)| text))
                 .part("hostname", HOSTNAME),
         );
@@ -162,7 +159,10 @@ impl StageBuilder<'_, '_> {
         step: Step,
     ) -> Result<Workspace, StepError> {
         let workspace = Workspace::new(self.build.store, &self.state.layers)?;
-        let mut mounts = lend_network_files(&workspace, network, &self.build.options.hosts)?;
+        let options = self.build.options;
+        // It goes when the command has ended, whatever becomes of it.
+        let link = Link::make(network, options.networks.as_deref())?;
+        let mut mounts = lend_network_files(&workspace, &link, &options.hosts)?;
         if let Some((name, text)) = &invocation.script {
             mounts.push(lend_script(&workspace, name, text)?);
         }
@@ -174,7 +174,7 @@ impl StageBuilder<'_, '_> {
             None => workspace,
         };
         let id = container_id(&workspace);
-        let spec = self.spec(&workspace, invocation, network, (mounts, lent), &id)?;
+        let spec = self.spec(&workspace, invocation, &link, (mounts, lent), &id)?;
         let file = workspace.bundle().join("config.json");
         write(&file, &[])?;
         // Secrets may be among the variables.
@@ -190,7 +190,7 @@ impl StageBuilder<'_, '_> {
             if tail.len() == TAIL_LINES {
                 tail.pop_front();
             }
-            misses_network |= network != Network::Host && is_name_failure(line);
+            misses_network |= !link.is_connected() && is_name_failure(line);
             tail.push_back(line.to_owned());
             self.build.reporter.output(step, line);
         })?;
@@ -208,7 +208,7 @@ impl StageBuilder<'_, '_> {
             command: invocation.args.join(" "),
             code,
             tail: tail.into(),
-            networked: network == Network::Host,
+            networked: link.is_connected(),
         })
     }
 
@@ -217,7 +217,7 @@ impl StageBuilder<'_, '_> {
         &self,
         workspace: &Workspace,
         invocation: &Invocation,
-        network: Network,
+        link: &Link,
         (mounts, lent): (Vec<Mount>, &Lent),
         id: &str,
     ) -> Result<Vec<u8>, StepError> {
@@ -240,10 +240,7 @@ impl StageBuilder<'_, '_> {
             privilege,
             entrypoint: Some(invocation.args.clone()),
             hostname: Some(HOSTNAME.to_owned()),
-            network: match network {
-                Network::Host => bundle::Network::Host,
-                Network::None | Network::Default => bundle::Network::None,
-            },
+            network: link.network(),
             mounts,
             rlimits: self.build.options.rlimits.clone(),
             shm_bytes: self.build.options.shm_bytes,
@@ -298,25 +295,26 @@ fn container_id(workspace: &Workspace) -> String {
     format!("keel-build-{}-{name}", std::process::id())
 }
 
-/// `/etc/hosts` and `/etc/resolv.conf` as the command sees them. Without a network there is nobody
-/// to ask, so that the second is empty.
+/// What a network is in a key.
+fn network_part(network: Network) -> u8 {
+    match network {
+        Network::Default => 0,
+        Network::Host => 1,
+        Network::None => 2,
+    }
+}
+
+/// `/etc/hosts` and `/etc/resolv.conf` as the command sees them.
 fn lend_network_files(
     workspace: &Workspace,
-    network: Network,
-    further: &[(String, IpAddr)],
+    link: &Link,
+    further: &[(String, HostAddress)],
 ) -> Result<Vec<Mount>, StepError> {
-    let mut hosts = format!(
-        "127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback {HOSTNAME}\n"
-    );
-    hosts.extend(further.iter().map(|(name, address)| format!("{address}\t{name}\n")));
-    let resolver = match network {
-        Network::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    let files = [("hosts", hosts.into_bytes()), ("resolv.conf", resolver)];
-    let lend = |(name, content): (&str, Vec<u8>)| {
+    let (hosts, resolver) = (link.hosts(further), link.resolver());
+    let files = [("hosts", hosts), ("resolv.conf", resolver)];
+    let lend = |(name, content): (&str, String)| {
         let file = workspace.bundle().join(name);
-        write(&file, &content)?;
+        write(&file, content.as_bytes())?;
         // Every user of the container reads these, whatever the caller's umask is.
         set_mode(&file, 0o644)?;
         Ok(bind(&file, &format!("/etc/{name}"), false))

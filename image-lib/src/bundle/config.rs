@@ -96,6 +96,8 @@ pub(super) struct Linux {
 pub(super) struct Namespace {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use super::{BundleError, Mount, Privilege, Rlimit};
 
 /// The network of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Network {
     /// A network of its own, in which there is nothing but the loopback device.
     #[default]
     None,
     /// The host's.
     Host,
+    /// One that is there already, by the file of its namespace.
+    Namespace(PathBuf),
 }
 
 /// Which system calls a container may make.

@@ -251,14 +251,18 @@ fn namespaces(options: &Options) -> Vec<Namespace> {
     // As Docker: on a host with cgroup version 1 a container sees the host's cgroup paths.
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let wanted = |kind: &&str| match *kind {
-        "network" => options.network == Network::None,
+        "network" => options.network != Network::Host,
         "cgroup" => unified,
         "user" => !options.privilege.mappings().0.is_empty(),
         _ => true,
     };
     let kept =
         ["mount", "network", "uts", "pid", "ipc", "cgroup", "user"].into_iter().filter(wanted);
-    kept.map(|kind| Namespace { kind }).collect()
+    let path = |kind: &str| match &options.network {
+        Network::Namespace(path) if kind == "network" => Some(path.to_string_lossy().into_owned()),
+        _ => None,
+    };
+    kept.map(|kind| Namespace { kind, path: path(kind) }).collect()
 }
 
 fn resources(options: &Options) -> Resources {

@@ -64,7 +64,8 @@ pub(crate) struct Arguments {
     /// A further name of a host for RUN
     #[arg(long, value_name = "HOST:ADDRESS")]
     pub(super) add_host: Vec<String>,
-    /// Network of RUN: default, none or host (default has loopback only)
+    /// Network of RUN: default, none or host (default is behind a bridge; for an ordinary user it has
+    /// loopback only)
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub(super) network: String,
     /// A limit of the processes of RUN

@@ -1,12 +1,11 @@
 //! What a build is given beside its context: named contexts, secrets, agents, hosts.
 
-use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use keel_image::build::remote::Remote;
-use keel_image::build::{NamedContext, SecretSource};
+use keel_image::build::{HostAddress, NamedContext, SecretSource};
 
 use super::fields;
 
@@ -140,8 +139,9 @@ impl FromStr for Ssh {
     }
 }
 
-/// `HOST:ADDRESS` or `HOST=ADDRESS` of `--add-host`; brackets may stand around an address.
-pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
+/// `HOST:ADDRESS` or `HOST=ADDRESS` of `--add-host`; brackets may stand around an address, and `host-gateway` is
+/// the host.
+pub(super) fn host(text: &str) -> Result<(String, HostAddress), String> {
     let bad = || format!("bad format for add-host: {text:?}");
     let at = text.find(['=', ':']).ok_or_else(bad)?;
     let (name, address) = (&text[..at], &text[at + 1..]);
@@ -149,18 +149,18 @@ pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
         return Err(bad());
     }
     if address == "host-gateway" {
-        return Err(format!("--add-host {text}: a build has no network with a gateway"));
+        return Ok((name.to_owned(), HostAddress::Gateway));
     }
     let plain =
         address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let address =
         plain.parse().map_err(|_| format!("invalid IP address in add-host: {address:?}"))?;
-    Ok((name.to_owned(), address))
+    Ok((name.to_owned(), HostAddress::Address(address)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, NamedContext, Place, Secret, SecretSource, host};
+    use super::{Context, HostAddress, NamedContext, Place, Secret, SecretSource, host};
 
     #[test]
     fn reads_contexts() {
@@ -194,12 +194,18 @@ mod tests {
 
     #[test]
     fn reads_hosts() {
-        let read = |text: &str| host(text).map(|(name, address)| format!("{name} {address}"));
+        let read = |text: &str| {
+            host(text).map(|(name, address)| match address {
+                HostAddress::Address(address) => format!("{name} {address}"),
+                HostAddress::Gateway => format!("{name} the host"),
+            })
+        };
         assert_eq!(read("a:1.2.3.4").unwrap(), "a 1.2.3.4");
         assert_eq!(read("a=::1").unwrap(), "a ::1");
         assert_eq!(read("a:[::1]").unwrap(), "a ::1");
         assert_eq!(read("a:::1").unwrap(), "a ::1");
-        for text in ["a", "a:b", ":1.2.3.4", "a:host-gateway"] {
+        assert_eq!(read("a:host-gateway").unwrap(), "a the host");
+        for text in ["a", "a:b", ":1.2.3.4"] {
             assert!(host(text).is_err(), "{text}");
         }
     }

@@ -11,6 +11,7 @@ use keel_image::spec::Platform;
 use super::display::Display;
 use super::flags::Arguments;
 use super::{inputs, usage};
+use crate::bridge;
 use crate::failure::Failure;
 use crate::units;
 
@@ -52,6 +53,7 @@ pub(super) fn read(
     options.network = Network::parse(&arguments.network).ok_or_else(|| {
         usage(format!("--network={}: it is none of default, none, host", arguments.network))
     })?;
+    options.networks = bridge::networks();
     let hosts = arguments.add_host.iter().map(|text| inputs::host(text));
     options.hosts = hosts.collect::<Result<_, _>>().map_err(usage)?;
     options.rlimits.clone_from(&arguments.ulimit);
