@@ -192,6 +192,11 @@ impl Child<'_> {
                 }
             }
             Step::Ready => {
+                // The first process of a pid namespace takes no signal that it does not handle, and `create`
+                // may have ended, and a signal come, before this process gets to wait.
+                if inherited.gate.is_some() {
+                    end_on_termination()?;
+                }
                 Message::Ready.send(&inherited.socket)?;
                 Message::Commit.expect(&inherited.socket)?;
                 self.committed = true;
@@ -199,8 +204,6 @@ impl Child<'_> {
             }
             Step::AwaitStart { visible } => {
                 let Some(gate) = &inherited.gate else { return Ok(()) };
-                // The first process of a pid namespace takes no signal that it does not handle.
-                end_on_termination()?;
                 while_visible(*visible, || {
                     // The end of the socket tells the parent that it waits.
                     close_all_but([gate.status.as_fd(), gate.fifo.as_fd()], 3 + plan.preserve_fds);
