@@ -118,7 +118,6 @@ pub mod cancel;
 pub mod identity;
 pub mod reference;
 pub mod spec;
-pub mod start;
 
 // Bytes and trees.
 pub mod archive;

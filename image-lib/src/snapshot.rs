@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -82,6 +84,12 @@ pub struct Overlay<'a> {
     pub upper: Option<(&'a Path, &'a Path)>,
 }
 
+/// How long a mount may be in use when it is to go. A program that another thread of this process has just
+/// started holds copies of all its descriptors, those of root file systems too, until shortly after its
+/// execve let that thread go on: the kernel closes them last.
+const BUSY_MAX: Duration = Duration::from_secs(2);
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
 /// A mount that is taken away when dropped.
 #[derive(Debug)]
 pub struct Mount {
@@ -110,14 +118,21 @@ impl Mount {
         self.target.as_deref().unwrap_or_else(|| Path::new(""))
     }
 
-    /// Takes the mount away now and tells whether that worked.
+    /// Takes the mount away now and tells whether that worked. Whoever uses it has two seconds to end.
     ///
     /// # Errors
     /// The kernel's; the mount is still there then.
     pub fn unmount(mut self) -> Result<(), MountError> {
         let Some(target) = self.target.take() else { return Ok(()) };
-        let gone = unmount(&target, UnmountFlags::NOFOLLOW);
-        gone.map_err(|errno| MountError::Unmount { target, source: errno.into() })
+        let given_up = Instant::now() + BUSY_MAX;
+        loop {
+            match unmount(&target, UnmountFlags::NOFOLLOW) {
+                Ok(()) => return Ok(()),
+                // Nothing tells when a mount is no longer used, so it is asked again.
+                Err(Errno::BUSY) if Instant::now() < given_up => thread::sleep(BUSY_PAUSE),
+                Err(errno) => return Err(MountError::Unmount { target, source: errno.into() }),
+            }
+        }
     }
 
     /// Leaves the mount in place.
@@ -391,6 +406,30 @@ mod tests {
     #[test]
     fn mounts_many_layers_with_long_paths() {
         check("new", |overlay, target| overlay.attach(target).unwrap());
+    }
+
+    #[test]
+    fn waits_for_whoever_uses_it() {
+        let target = std::env::temp_dir().join(format!("keel-busy-mount-{}", std::process::id()));
+        fs::create_dir(&target).unwrap();
+        let mount = Mount::memory(&target, 4096).unwrap();
+        let user = fs::File::open(&target).unwrap();
+        let ends = thread::spawn(|| {
+            thread::sleep(Duration::from_millis(50));
+            drop(user);
+        });
+        mount.unmount().unwrap();
+        ends.join().unwrap();
+
+        let mount = Mount::memory(&target, 4096).unwrap();
+        let user = fs::File::open(&target).unwrap();
+        let error = mount.unmount().unwrap_err();
+        assert!(
+            matches!(&error, MountError::Unmount { source, .. } if source.raw_os_error() == Some(16))
+        );
+        drop(user);
+        unmount(&target, UnmountFlags::NOFOLLOW).unwrap();
+        fs::remove_dir(&target).unwrap();
     }
 
     /// As on a kernel before 6.5.

@@ -12,7 +12,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 use super::{AuthError, Credential};
-use crate::start;
 
 /// How long a helper may take: somebody may have to type a passphrase.
 const TIME_MAX: Duration = Duration::from_mins(2);
@@ -103,7 +102,7 @@ impl Helper {
         };
         let mut command = Command::new(&self.program);
         command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = start::spawn(&mut command).map_err(failed("start"))?;
+        let mut child = command.spawn().map_err(failed("start"))?;
         let until = Instant::now() + TIME_MAX;
         let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
         let stdin = child.stdin.take();

@@ -9,7 +9,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::StepError;
-use crate::start;
 
 /// Runs one container to its end.
 ///
@@ -103,7 +102,7 @@ impl RuntimeExecutor {
         let (verb, flags) = words.split_at(1);
         command.args(verb).args(flags.iter().filter(|word| word.starts_with('-')));
         command.arg(execution.id).args(flags.iter().filter(|word| !word.starts_with('-')));
-        let started = start::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let _ = started.and_then(|mut child| child.wait());
     }
 
@@ -132,7 +131,10 @@ impl Executor for RuntimeExecutor {
         let (reader, stdout, stderr) = piped.map_err(|error| self.failure(error.to_string()))?;
         let mut command = self.command(execution);
         command.arg("run").arg("--bundle").arg(execution.bundle).arg(execution.id);
-        let mut child = start::spawn(command.stdout(stdout).stderr(stderr))
+        let mut child = command
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
             .map_err(|error| self.failure(error.to_string()))?;
         // The command's ends of the pipe would keep it open for ever.
         drop(command);

@@ -8,7 +8,6 @@ use super::error::StepError;
 use crate::fsroot::{FsError, Root};
 use crate::snapshot::{Mount, Overlay};
 use crate::spec::Timestamp;
-use crate::start::between_starts;
 use crate::store::{CommitOptions, Layer, Scratch, Silent, Store};
 
 /// A rootfs in the making. Dropped, it leaves nothing behind.
@@ -87,7 +86,7 @@ impl Workspace {
         let Self { root, mount, scratch, lowers } = self;
         drop(root);
         if let Some(mount) = mount {
-            between_starts(|| mount.unmount())?;
+            mount.unmount()?;
         }
         let (root, mount) = open(&scratch, &lowers)?;
         Ok(Self { root, mount, scratch, lowers })
@@ -105,7 +104,7 @@ impl Workspace {
         let Self { root, mount, scratch, .. } = self;
         drop(root);
         if let Some(mount) = mount {
-            between_starts(|| mount.unmount())?;
+            mount.unmount()?;
         }
         let options = CommitOptions { epoch, ..CommitOptions::default() };
         Ok(store.commit_upper(&scratch.path().join("upper"), &options)?)

@@ -4,7 +4,6 @@ use std::io::{ErrorKind, Write as _};
 use std::process::{Command, Stdio};
 
 use keel_image::build::NetworkError;
-use keel_image::start;
 
 /// Where they are on systems whose ordinary `PATH` does not lead there.
 const SYSTEM: [&str; 2] = ["/usr/sbin", "/sbin"];
@@ -36,7 +35,7 @@ pub(super) fn output(name: &str, words: &[&str], input: &str) -> Result<String, 
     let mut command = Command::new(file.unwrap_or_else(|| name.into()));
     command.args(words).env("LC_ALL", "C");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = start::spawn(&mut command).map_err(|error| refused(&error))?;
+    let mut child = command.spawn().map_err(|error| refused(&error))?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that ends early says why itself.
         let _ = stdin.write_all(input.as_bytes());

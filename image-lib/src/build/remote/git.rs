@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::RemoteError;
-use crate::start;
 
 /// The wait for git is cut so often to see whether somebody still waits for it.
 const CANCEL_LATENCY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -180,7 +179,7 @@ impl Git<'_> {
             command.env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {value}"));
         }
         let failed = |reason: String| RemoteError::Git { url: url.to_owned(), reason };
-        let mut child = start::spawn(&mut command).map_err(|error| match error.kind() {
+        let mut child = command.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => RemoteError::NoGit,
             _ => failed(error.to_string()),
         })?;
