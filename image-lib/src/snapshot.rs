@@ -122,13 +122,13 @@ impl Mount {
     ///
     /// # Errors
     /// The kernel's; the mount is still there then.
+    #[expect(clippy::disallowed_methods, reason = "nothing tells when a mount is no longer used")]
     pub fn unmount(mut self) -> Result<(), MountError> {
         let Some(target) = self.target.take() else { return Ok(()) };
         let given_up = Instant::now() + BUSY_MAX;
         loop {
             match unmount(&target, UnmountFlags::NOFOLLOW) {
                 Ok(()) => return Ok(()),
-                // Nothing tells when a mount is no longer used, so it is asked again.
                 Err(Errno::BUSY) if Instant::now() < given_up => thread::sleep(BUSY_PAUSE),
                 Err(errno) => return Err(MountError::Unmount { target, source: errno.into() }),
             }
@@ -409,6 +409,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the use is to end while the other side waits")]
     fn waits_for_whoever_uses_it() {
         let target = std::env::temp_dir().join(format!("keel-busy-mount-{}", std::process::id()));
         fs::create_dir(&target).unwrap();
