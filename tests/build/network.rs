@@ -258,3 +258,24 @@ fn what_is_missing_is_said() {
     assert!(!String::from_utf8_lossy(&tables).contains("keel"));
     host.has_nothing_left();
 }
+
+/// DF-NET-07: commands of one build that follow one another have the same network, each of its processes gone with
+/// it; what a command with all rights does to its network reaches no other.
+#[test]
+fn a_network_is_used_again_unless_it_may_be_changed() {
+    let show = "readlink /proc/self/ns/net; ls /sys/class/net; nc -l -p 99 -s 127.0.0.1 & true";
+    let store = ImageStore::with_dockerfile(&format!(
+        "FROM busybox:1\nRUN : first; {show}\nRUN : second; {show}\n\
+         RUN --security=insecure ip link add odd type dummy; readlink /proc/self/ns/net\nRUN : last; {show}\n"
+    ));
+    let host = Host::new(&store);
+    let said = host.build(&store, &["--allow=security.insecure"]).succeeds().stderr;
+    let namespaces: Vec<_> =
+        said.split(" net:[").skip(1).filter_map(|s| s.split(']').next()).collect();
+    let [first, second, insecure, last] = namespaces[..] else { panic!("{said}") };
+    assert_eq!(first, second, "{said}");
+    assert_ne!(insecure, last, "{said}");
+    assert!(!said.contains(" odd\n"), "{said}");
+    assert!(!said.contains("in use"), "{said}");
+    host.has_nothing_left();
+}

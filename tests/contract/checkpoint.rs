@@ -304,8 +304,11 @@ fn takes_a_shell_job() {
     eventually("nothing is left", || container.left().is_empty().then_some(()));
     let mut holder = on_terminal(&["restore", "--shell-job", container.id()]);
     holder.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let _second = keel_tests::Child::start(holder);
+    let second = keel_tests::Child::start(holder);
     counts_to(&container, before + 1);
+    container.delete(&["--force"]).succeeds();
+    drop(second);
+    eventually("nothing is left", || container.left().is_empty().then_some(()));
 }
 
 /// A port of the loopback interface that nobody listens at.

@@ -90,7 +90,7 @@ pub use error::{BuildError, StepError};
 pub use execute::{Execution, Executor, RuntimeExecutor};
 pub use explain::{Fate, Story};
 pub use key_parts::Reason;
-pub use network::{Attachment, HostAddress, NetworkError, StepNetworks, Undo};
+pub use network::{Attachment, HostAddress, NetworkError, Rights, StepNetworks, Undo};
 pub use options::{BuildOptions, NamedContext, SecretSource};
 pub use output::{BuildOutcome, Built, build_image};
 pub use progress::{Event, Progress, Report, Reporter};

@@ -22,13 +22,23 @@ const BEHIND_RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 /// Makes a network for every command that has neither the host's nor none.
 ///
 /// Laws: no two attachments that are there at the same time have the same address or namespace; it may be called
-/// from several threads at once; of a dropped attachment nothing is left.
+/// from several threads at once; when the last attachment and the maker are dropped, nothing is left. A network that
+/// a command with [`Rights::Ordinary`] has had may be another's afterwards; after one with all rights it may not.
 pub trait StepNetworks: Debug + Send + Sync {
-    /// A network for one command.
+    /// A network for one command that has these rights in it.
     ///
     /// # Errors
     /// It cannot be made.
-    fn attach(&self) -> Result<Attachment, NetworkError>;
+    fn attach(&self, rights: Rights) -> Result<Attachment, NetworkError>;
+}
+
+/// What a command may do with its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Use it, but not change it: its processes end with the command, and with them all that they did.
+    Ordinary,
+    /// Change interfaces, routes and rules (`RUN --security=insecure`).
+    All,
 }
 
 /// The network of one command.
@@ -40,7 +50,7 @@ pub struct Attachment {
     pub address: IpAddr,
     /// Where the host is from there.
     pub gateway: IpAddr,
-    /// Takes everything away again when it is dropped.
+    /// Ends it when it is dropped.
     pub guard: Box<dyn Undo>,
 }
 
@@ -78,10 +88,11 @@ impl Link {
     pub(super) fn make(
         network: Network,
         networks: Option<&dyn StepNetworks>,
+        rights: Rights,
     ) -> Result<Self, StepError> {
         match (network, networks) {
             (Network::Host, _) => Ok(Self::Host),
-            (Network::Default, Some(networks)) => Ok(Self::Own(networks.attach()?)),
+            (Network::Default, Some(networks)) => Ok(Self::Own(networks.attach(rights)?)),
             (Network::None | Network::Default, _) => Ok(Self::Nothing),
         }
     }

@@ -15,7 +15,7 @@ use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
 use super::error::{NETWORK_HINT, StepError, is_name_failure};
 use super::execute::Execution;
-use super::network::{HOSTNAME, HostAddress, Link};
+use super::network::{HOSTNAME, HostAddress, Link, Rights};
 use super::progress::Step;
 use super::run_mount::Lent;
 use super::stage::StageBuilder;
@@ -161,7 +161,8 @@ impl StageBuilder<'_, '_> {
         let workspace = Workspace::new(self.build.store, &self.state.layers)?;
         let options = self.build.options;
         // It goes when the command has ended, whatever becomes of it.
-        let link = Link::make(network, options.networks.as_deref())?;
+        let rights = if invocation.is_insecure { Rights::All } else { Rights::Ordinary };
+        let link = Link::make(network, options.networks.as_deref(), rights)?;
         let mut mounts = lend_network_files(&workspace, &link, &options.hosts)?;
         if let Some((name, text)) = &invocation.script {
             mounts.push(lend_script(&workspace, name, text)?);

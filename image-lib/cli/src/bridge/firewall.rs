@@ -43,7 +43,7 @@ impl Firewall {
     /// Lets commands of the range out.
     pub(super) fn open(self, subnet: Subnet) -> Result<(), NetworkError> {
         match self {
-            Self::Iptables => rules(subnet).iter().try_for_each(|rule| iptables("-I", rule)),
+            Self::Iptables => restore("-I", subnet),
             Self::Nftables => program::run("nft", &["-f", "-"], &table(subnet)),
         }
     }
@@ -51,9 +51,12 @@ impl Firewall {
     /// Takes the rules away, as far as they are there.
     pub(super) fn close(self, subnet: Subnet) {
         match self {
-            Self::Iptables => rules(subnet).iter().for_each(|rule| {
-                let _ = iptables("-D", rule);
-            }),
+            // All or, where some are missing, those that are there.
+            Self::Iptables => {
+                if restore("-D", subnet).is_err() {
+                    rules(subnet).iter().for_each(|rule| drop(iptables("-D", rule)));
+                }
+            }
             Self::Nftables => {
                 let _ = program::run("nft", &["delete", "table", "ip", TABLE], "");
             }
@@ -69,6 +72,15 @@ fn rules(subnet: Subnet) -> [(&'static str, &'static str, String); 3] {
         ("filter", "FORWARD", format!("-s {subnet} -i {BRIDGE} -j ACCEPT")),
         ("filter", "FORWARD", format!("-d {subnet} -o {BRIDGE} {answers} -j ACCEPT")),
     ]
+}
+
+/// Does the same with all rules, by one program.
+fn restore(verb: &str, subnet: Subnet) -> Result<(), NetworkError> {
+    let mut text = String::new();
+    for (table, chain, rule) in rules(subnet) {
+        text.push_str(&format!("*{table}\n{verb} {chain} {rule}\nCOMMIT\n"));
+    }
+    program::run("iptables-restore", &["-w", "5", "--noflush"], &text)
 }
 
 fn iptables(verb: &str, (table, chain, rule): &(&str, &str, String)) -> Result<(), NetworkError> {

@@ -2,7 +2,8 @@
 //! behind it, from which the outside is reached by address translation. It is made by the programs `ip` and
 //! `iptables` or `nft`.
 //!
-//! The bridge is there while a process of a build uses it; the last one takes it away. What is there stands in
+//! A namespace that a command has had is the next one's of the same build: to make one takes longer than many a
+//! command. The bridge is there while a process of a build uses it; the last one takes it away. What is there stands in
 //! `/run/keel/build-net-NAMESPACE`: a file for each address that is in use, on which its process has a lock. A file
 //! without a lock is a killed build's, and whoever comes next takes away what it names.
 
@@ -12,9 +13,9 @@ mod records;
 mod subnet;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keel_image::build::{Attachment, NetworkError, StepNetworks, Undo};
+use keel_image::build::{Attachment, NetworkError, Rights, StepNetworks, Undo};
 use keel_image::bundle::Privilege;
 
 use firewall::Firewall;
@@ -40,6 +41,8 @@ struct Bridge {
 #[derive(Debug, Default)]
 struct Shared {
     joined: Mutex<Option<Joined>>,
+    /// Namespaces that no command has now.
+    idle: Mutex<Vec<Namespace>>,
 }
 
 /// That this process uses the bridge.
@@ -51,22 +54,55 @@ struct Joined {
 }
 
 impl StepNetworks for Bridge {
-    fn attach(&self) -> Result<Attachment, NetworkError> {
-        let (record, subnet, namespace) = self.shared.reserve()?;
-        // From here on it is undone when it is dropped, complete or not.
-        let end = End { record, namespace, _shared: Arc::clone(&self.shared) };
-        let number = end.record.number();
-        connect(&end.namespace, number, subnet)?;
+    fn attach(&self, rights: Rights) -> Result<Attachment, NetworkError> {
+        let idle = self.shared.idle().pop();
+        let namespace = match idle {
+            Some(namespace) => namespace,
+            None => self.shared.connect()?,
+        };
+        let (name, number, subnet) = (&namespace.name, namespace.record.number(), namespace.subnet);
         Ok(Attachment {
-            namespace: PathBuf::from("/run/netns").join(&end.namespace),
+            namespace: PathBuf::from("/run/netns").join(name),
             address: subnet.address(number).into(),
             gateway: subnet.gateway().into(),
-            guard: Box::new(end),
+            guard: Box::new(End {
+                namespace: Some(namespace),
+                rights,
+                shared: Arc::clone(&self.shared),
+            }),
         })
     }
 }
 
+/// A namespace on the bridge. Dropped, it is taken away.
+#[derive(Debug)]
+struct Namespace {
+    name: String,
+    subnet: Subnet,
+    record: Record,
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        disconnect(&self.name, self.record.number());
+        self.record.unlink();
+    }
+}
+
 impl Shared {
+    fn idle(&self) -> MutexGuard<'_, Vec<Namespace>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new namespace.
+    fn connect(&self) -> Result<Namespace, NetworkError> {
+        let (record, subnet, name) = self.reserve()?;
+        // From here on it is taken away when it is dropped, complete or not.
+        let namespace = Namespace { name, subnet, record };
+        connect(&namespace.name, namespace.record.number(), subnet)?;
+        Ok(namespace)
+    }
+
     /// An address that nobody else has; on a bridge that stands.
     fn reserve(&self) -> Result<(Record, Subnet, String), NetworkError> {
         let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,6 +125,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.idle().clear();
         let joined = self.joined.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // Without the lock nothing can be done safely; the next build does it.
         let Some((joined, exclusive)) = joined.zip(Exclusive::lock().ok()) else { return };
@@ -126,8 +163,9 @@ impl Joined {
 /// Makes the bridge, and the way from it to the outside.
 fn set_up(records: &Records) -> Result<Subnet, NetworkError> {
     let firewall = Firewall::find()?;
-    let subnet = subnet::free()?;
-    if program::run("ip", &["link", "show", "dev", BRIDGE], "").is_ok() {
+    let known = program::output("ip", &["-batch", "-"], "link show\nroute show table all\n")?;
+    let subnet = subnet::free(&known)?;
+    if known.contains(&format!(": {BRIDGE}: ")) {
         return Err(NetworkError {
             reason: format!("there is an interface {BRIDGE} that is not a build's"),
             hint: Some(format!("rename it, or remove it with `ip link delete {BRIDGE}`")),
@@ -176,10 +214,10 @@ fn interface(number: u8) -> String {
 /// Makes a namespace that has `eth0` with the address of the number.
 fn connect(namespace: &str, number: u8, subnet: Subnet) -> Result<(), NetworkError> {
     let own = interface(number);
-    program::run("ip", &["netns", "add", namespace], "")?;
     // Commands of different builds have no business with each other.
     let outside = format!(
-        "link add {own} type veth peer name eth0 netns {namespace}\n\
+        "netns add {namespace}\n\
+         link add {own} type veth peer name eth0 netns {namespace}\n\
          link set dev {own} master {BRIDGE} up\n\
          link set dev {own} type bridge_slave isolated on\n"
     );
@@ -199,20 +237,21 @@ fn disconnect(namespace: &str, number: u8) {
     let _ = program::run("ip", &["-force", "-batch", "-"], &words);
 }
 
-/// The end of a command's network.
+/// The end of a command, though not of its network if it could not change it.
 #[derive(Debug)]
 struct End {
-    record: Record,
-    namespace: String,
-    _shared: Arc<Shared>,
+    namespace: Option<Namespace>,
+    rights: Rights,
+    shared: Arc<Shared>,
 }
 
 impl Undo for End {}
 
 impl Drop for End {
     fn drop(&mut self) {
-        disconnect(&self.namespace, self.record.number());
-        self.record.unlink();
+        if self.rights == Rights::Ordinary {
+            self.shared.idle().extend(self.namespace.take());
+        }
     }
 }
 

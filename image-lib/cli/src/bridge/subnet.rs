@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use keel_image::build::NetworkError;
 
-use super::{failed, program};
+use super::failed;
 
 /// 256 addresses in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +49,10 @@ impl FromStr for Subnet {
     }
 }
 
-/// A range that collides with nothing that the host knows.
-pub(super) fn free() -> Result<Subnet, NetworkError> {
-    let routes = program::output("ip", &["-4", "route", "show", "table", "all"], "")?;
+/// A range that collides with no route and no name server.
+pub(super) fn free(routes: &str) -> Result<Subnet, NetworkError> {
     let resolver = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    choose(&routes, &resolver)
+    choose(routes, &resolver)
         .ok_or_else(|| failed("every private range of addresses is one that the host uses"))
 }
 
