@@ -2,5 +2,8 @@
 
 #![no_main]
 
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[path = "sys/early.rs"]
+mod early;
 #[path = "sys/entry.rs"]
 mod entry;

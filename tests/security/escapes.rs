@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use keel_tests::{Container, controller_folder, requires};
+use keel_tests::{Container, controller_folder, eventually, requires};
 use serde_json::json;
 
 /// SEC-ESC-01: keys of `unified` name files of the container's own cgroup (GHSA-5g49-rx9x-qfc6).
@@ -194,7 +194,16 @@ fn a_number_that_is_used_again_is_nobody() {
     ) {
         return;
     }
-    container.up();
+    let first = container.up();
+    // The kernel tells starts in hundredths of a second, and this is to be another one.
+    let stat = fs::read_to_string(format!("/proc/{first}/stat")).expect("a process");
+    let start = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19));
+    let start: f64 = start.and_then(|ticks| ticks.parse().ok()).expect("its start");
+    eventually("time goes on", || {
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let seconds: f64 = uptime.split(' ').next()?.parse().ok()?;
+        (seconds * 100.0 > start + 1.5).then_some(())
+    });
     let mut bystander = Command::new("sleep").arg("100001").spawn().expect("a process");
     // What a record looks like whose process has ended, and whose number is another's now.
     let path = container.state_root().join(container.id()).join("state.json");
