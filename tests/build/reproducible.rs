@@ -1,5 +1,6 @@
 //! The same instructions come to the same bytes, and where they do not it is said what differs.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use keel_tests::ImageStore;
@@ -16,6 +17,32 @@ fn two_stores_come_to_the_same_image() {
     let id = one.finish(by_environment).succeeds().stdout;
     let words = [&flags[..4], &["--build-arg", "SOURCE_DATE_EPOCH=1700000000", "context"]].concat();
     assert_eq!(other.call(&words).succeeds().stdout, id);
+}
+
+/// DF-REPRO-03: the bytes of a layer's blob are the same however many processors compress it.
+#[test]
+fn processors_do_not_show_in_a_blob() {
+    let text = "FROM scratch\nCOPY large /\n";
+    let names = |store: &ImageStore| -> BTreeSet<_> {
+        let names = fs::read_dir(store.path().join("blobs/sha256")).expect("blobs");
+        names.flatten().map(|entry| entry.file_name()).collect()
+    };
+    let blobs = |first: &[&str]| {
+        let store = ImageStore::with_dockerfile(text);
+        // Of a size that several threads share.
+        let programs = fs::read(keel_tests::program("keel-image")).expect("a program");
+        fs::write(store.beside("context/large"), programs.repeat(3)).expect("a file");
+        let before = names(&store);
+        let mut command = std::process::Command::new(first[0]);
+        command.args(&first[1..]).arg(keel_tests::program("keel-image"));
+        command.arg("--root").arg(store.path()).args(["build", "-q"]);
+        command.arg(store.beside("context")).env("SOURCE_DATE_EPOCH", "1700000000");
+        store.finish(command).succeeds();
+        names(&store).difference(&before).cloned().collect::<BTreeSet<_>>()
+    };
+    let one = blobs(&["taskset", "-c", "0"]);
+    assert_eq!(one.len(), 3, "a layer, a configuration and a manifest: {one:?}");
+    assert_eq!(one, blobs(&["env"]));
 }
 
 /// DF-REPRO-02: `verify-rebuild` builds twice without the cache and makes no image; what differs first is named

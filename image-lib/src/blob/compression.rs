@@ -5,9 +5,9 @@ use std::io::{self, BufReader, Chain, Cursor, Read, Write};
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
-use flate2::write::GzEncoder;
 use lzma_rust2::XzReader;
 
+use super::gzip::GzipEncoder;
 use super::window;
 
 /// The level of gzip: the default of most tools, so that sizes surprise nobody. It is fixed,
@@ -196,12 +196,12 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
-/// A writer that compresses. The same bytes always give the same bytes.
+/// A writer that compresses, gzip by as many threads as there are processors. The same bytes always give the same bytes.
 pub struct Encoder<W: Write>(Outer<W>);
 
 enum Outer<W: Write> {
     None(W),
-    Gzip(GzEncoder<W>),
+    Gzip(GzipEncoder<W>),
     Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
@@ -219,9 +219,7 @@ impl<W: Write> Encoder<W> {
     pub fn new(writer: W, compression: Compression) -> io::Result<Self> {
         Ok(Self(match compression {
             Compression::None => Outer::None(writer),
-            Compression::Gzip => {
-                Outer::Gzip(GzEncoder::new(writer, flate2::Compression::new(GZIP_LEVEL)))
-            }
+            Compression::Gzip => Outer::Gzip(GzipEncoder::new(writer, GZIP_LEVEL)),
             Compression::Zstd => {
                 Outer::Zstd(zstd::stream::write::Encoder::new(writer, ZSTD_LEVEL)?)
             }

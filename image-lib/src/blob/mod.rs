@@ -2,6 +2,7 @@
 //! bytes mean.
 
 mod compression;
+mod gzip;
 mod meter;
 mod verified_reader;
 mod window;
