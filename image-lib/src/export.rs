@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root};
 use crate::snapshot::{MountError, Overlay};
+use crate::spec::Timestamp;
 use crate::tar::{Entry, EntryKind, TarError, Writer};
 
 /// Why files cannot be written to a tar.
@@ -30,11 +31,31 @@ pub enum ExportError {
 /// # Errors
 /// A file cannot be read; the stream's.
 pub fn export<W: Write>(layers: &[PathBuf], stream: W) -> Result<W, ExportError> {
-    if layers.is_empty() {
-        return Writer::new(stream).finish().map_err(ExportError::Write);
+    export_with(layers, &[], Timestamp::default(), stream)
+}
+
+/// As [`export`], with further files of this time at the root, behind all others.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_with<W: Write>(
+    layers: &[PathBuf],
+    files: &[(&str, Vec<u8>)],
+    time: Timestamp,
+    stream: W,
+) -> Result<W, ExportError> {
+    let mut export = Export { writer: Writer::new(stream), links: HashMap::new() };
+    if !layers.is_empty() {
+        let tree = Overlay::open(layers).map_err(ExportError::Layers)?;
+        export.below(&tree, Path::new(""), Path::new(""))?;
     }
-    let tree = Overlay::open(layers).map_err(ExportError::Layers)?;
-    export_path(&tree, Path::new(""), stream)
+    for (name, content) in files {
+        let mut entry = Entry::new(name.as_bytes(), EntryKind::File, 0o644);
+        (entry.size, entry.mtime) = (content.len() as u64, time);
+        let written = export.writer.append_content(&entry, &mut content.as_slice());
+        written.map_err(ExportError::Write)?;
+    }
+    export.writer.finish().map_err(ExportError::Write)
 }
 
 /// Writes the file or directory at `path` of `tree`, called by its last name, to `stream`.
@@ -53,12 +74,7 @@ pub fn export_path<W: Write>(tree: &Root, path: &Path, stream: W) -> Result<W, E
         }
     }
     if is_directory {
-        for entry in tree.walk(path).map_err(ExportError::Read)? {
-            let entry = entry.map_err(ExportError::Read)?;
-            if !entry.metadata.is_whiteout() {
-                export.file(&entry.parent, &entry.name, &base.join(&entry.path), entry.metadata)?;
-            }
-        }
+        export.below(tree, path, &base)?;
     }
     export.writer.finish().map_err(ExportError::Write)
 }
@@ -70,6 +86,17 @@ struct Export<W> {
 }
 
 impl<W: Write> Export<W> {
+    /// All that is below `path` of `tree`, called `base` in the tar.
+    fn below(&mut self, tree: &Root, path: &Path, base: &Path) -> Result<(), ExportError> {
+        for entry in tree.walk(path).map_err(ExportError::Read)? {
+            let entry = entry.map_err(ExportError::Read)?;
+            if !entry.metadata.is_whiteout() {
+                self.file(&entry.parent, &entry.name, &base.join(&entry.path), entry.metadata)?;
+            }
+        }
+        Ok(())
+    }
+
     fn file(
         &mut self,
         parent: &Directory,

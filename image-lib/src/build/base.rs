@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use super::attest::Material;
 use super::dockerfile::word::did_you_mean;
 use super::error::StepError;
 use super::solve::Build;
@@ -21,6 +22,17 @@ pub(super) const LAYOUT_SCHEME: &str = "oci-layout://";
 /// The images that a build has found so far.
 #[derive(Default)]
 pub(super) struct Images(Mutex<BTreeMap<(String, Platform), Image>>);
+
+impl Images {
+    /// What was taken, with the digests of the manifests.
+    pub(super) fn materials(&self) -> Vec<Material> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let material = |((name, platform), image): (&(String, Platform), &Image)| {
+            Material::image(name, &image.descriptor().digest, platform)
+        };
+        known.iter().map(material).collect()
+    }
+}
 
 impl Build<'_> {
     /// The image called `name` for `platform`.

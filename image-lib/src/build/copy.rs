@@ -183,6 +183,9 @@ impl<'a> StageBuilder<'a, '_> {
         let key = remote_key("add");
         let step = self.begin(text);
         if let Some(record) = quick.as_ref().and_then(|key| self.cached(key)) {
+            if let (Some(checksum), [source]) = (checksum, &copy.sources[..]) {
+                self.build.note_known(source, checksum);
+            }
             self.explain_hit(step, None);
             return self.finish_copy(step, Ok(Found::Hit(record)), created_by);
         }

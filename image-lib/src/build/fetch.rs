@@ -7,8 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use sha2::{Digest as _, Sha256};
-
+use super::attest::Material;
 use super::dockerfile::instruction::Transfer;
 use super::error::StepError;
 use super::ignore::Ignore;
@@ -18,6 +17,7 @@ use super::solve::Build;
 use super::source_tree::SourceTree;
 use super::stat_cache::StatCache;
 use crate::fsroot::{FsError, Root};
+use crate::identity::{Algorithm, Digest, Hasher};
 use crate::spec::Timestamp;
 use crate::store::Scratch;
 
@@ -46,6 +46,16 @@ fn is_web(source: &str) -> bool {
 }
 
 impl Build<'_> {
+    /// Notes a source that its checksum names and that need not be fetched again.
+    pub(super) fn note_known(&self, source: &str, checksum: &str) {
+        match checksum.parse::<Digest>() {
+            Ok(digest) => self.note_material(Material::file(source, &digest)),
+            // The beginning of a commit is no digest.
+            Err(_) if checksum.len() < 40 => {}
+            Err(_) => self.note_material(Material::commit(source, checksum)),
+        }
+    }
+
     /// Brings the source of an `ADD` here. `checksum` is what it must have.
     pub(super) fn fetch(
         &self,
@@ -65,6 +75,7 @@ impl Build<'_> {
                 if let Some(wanted) = checksum.filter(|wanted| !commit.starts_with(*wanted)) {
                     return Err(mismatch(source, wanted, &commit));
                 }
+                self.note_material(Material::commit(source, &commit));
                 (folder, "/".to_owned())
             }
             None => {
@@ -107,7 +118,7 @@ impl Build<'_> {
         let path = directory.join(&name);
         let write_failed = |error| FsError::new("write", &path, error);
         let mut file = File::create(&path).map_err(write_failed)?;
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut buffer = vec![0; 128 << 10];
         loop {
             let read = download.read(&mut buffer).map_err(|e| failed(RemoteError::Read(e)))?;
@@ -120,11 +131,11 @@ impl Build<'_> {
                 return Err(StepError::Cancelled);
             }
         }
-        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let digest = format!("sha256:{digest}");
-        if let Some(wanted) = checksum.filter(|wanted| *wanted != digest) {
-            return Err(mismatch(url, wanted, &digest));
+        let digest = hasher.finish();
+        if let Some(wanted) = checksum.filter(|wanted| *wanted != digest.to_string()) {
+            return Err(mismatch(url, wanted, &digest.to_string()));
         }
+        self.note_material(Material::file(url, &digest));
         file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE)).map_err(write_failed)?;
         let modified = download.last_modified.as_deref().and_then(http_date);
         let time = modified.unwrap_or(Timestamp { seconds: 0, nanoseconds: 0 });

@@ -56,6 +56,7 @@ pub mod stat_cache;
 pub mod transfer;
 
 // Steps and their results.
+pub mod attest;
 mod base;
 pub mod cache;
 pub mod cache_key;
@@ -84,6 +85,7 @@ pub mod progress;
 pub mod solve;
 pub mod verify;
 
+pub use attest::{Attestations, Material};
 pub use context::DockerfileSource;
 pub use dockerfile::instruction::Network;
 pub use error::{BuildError, StepError};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::attest::{Attestations, Material};
 use super::context::DockerfileSource;
 use super::dockerfile::instruction::Network;
 use super::network::{HostAddress, StepNetworks};
@@ -36,6 +37,12 @@ pub struct BuildOptions {
     pub tags: Vec<Reference>,
     /// Labels that win over those of the Dockerfile.
     pub labels: BTreeMap<String, String>,
+    /// What is said about the image beside it.
+    pub attestations: Attestations,
+    /// What the context is, where it comes from elsewhere.
+    pub context_material: Option<Material>,
+    /// The same of named contexts.
+    pub context_materials: Vec<Material>,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
     /// The platform that is built for; this host's if not given.
@@ -90,6 +97,9 @@ impl BuildOptions {
             arguments: BTreeMap::new(),
             tags: Vec::new(),
             labels: BTreeMap::new(),
+            attestations: Attestations::default(),
+            context_material: None,
+            context_materials: Vec::new(),
             annotations: BTreeMap::new(),
             platform: None,
             contexts: BTreeMap::new(),

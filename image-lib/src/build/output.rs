@@ -1,8 +1,9 @@
 //! What becomes of a build: an image in the store, files in a directory, a tar.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::attest::{self, Material, Predicate};
 use super::error::{BuildError, StepError};
 use super::execute::Executor;
 use super::options::BuildOptions;
@@ -10,7 +11,7 @@ use super::progress::{Progress, Report, Reporter};
 use super::shared_cache::KeptStep;
 use super::solve::solve;
 use crate::copy::{CopyError, Destination, Selection, Source, copy};
-use crate::export::export;
+use crate::export::export_with;
 use crate::flatten::{Ownership, copy_out};
 use crate::fsroot::Root;
 use crate::identity::ImageId;
@@ -30,8 +31,21 @@ pub struct Built {
     pub steps: usize,
     /// How many of them came from the cache.
     pub cached: usize,
+    /// What was taken from elsewhere.
+    pub materials: Vec<Material>,
+    /// The instructions.
+    pub dockerfile: DockerfileText,
     /// What the steps came to, if that was asked for.
     pub kept_steps: Vec<KeptStep>,
+}
+
+/// A Dockerfile as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DockerfileText {
+    /// What messages call it.
+    pub name: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// An image that was built and put into the store.
@@ -60,8 +74,16 @@ pub fn build_image(
     let reporter = Reporter::new(progress);
     let built = solve(store, options, executor, &reporter)?;
     let step = reporter.begin("exporting to image");
-    let written = built.write(store, options).map_err(BuildError::Store)?;
-    name(store, &written.descriptor, &options.tags).map_err(BuildError::Store)?;
+    let predicates = built.predicates(store, options);
+    let predicates = predicates.map_err(|source| BuildError::Output {
+        target: "attestations".into(),
+        source: Box::new(source),
+    })?;
+    let written =
+        built.write(store, options, &options.tags, &predicates).map_err(BuildError::Store)?;
+    let images = std::slice::from_ref(&written);
+    let root = root(store, images, options).map_err(BuildError::Store)?;
+    name(store, &root, &options.tags).map_err(BuildError::Store)?;
     reporter.note(step, &format!("writing image {}", written.id));
     for tag in &options.tags {
         reporter.note(step, &format!("naming to {tag}"));
@@ -79,14 +101,23 @@ pub struct Written {
     pub descriptor: Descriptor,
     /// What it runs on.
     pub platform: Platform,
+    /// The manifest of its attestations, as it stands in an index.
+    pub attestation: Option<Descriptor>,
 }
 
 impl Built {
-    /// Puts configuration and manifest into the store; the image gets no name.
+    /// Puts configuration and manifest into the store, and what is said of them; the image gets no name.
+    /// `names` are those it will have.
     ///
     /// # Errors
     /// A layer is gone; the disk's.
-    pub fn write(&self, store: &Store, options: &BuildOptions) -> Result<Written, StoreError> {
+    pub fn write(
+        &self,
+        store: &Store,
+        options: &BuildOptions,
+        names: &[Reference],
+        predicates: &[Predicate],
+    ) -> Result<Written, StoreError> {
         for layer in &self.layers {
             if !store.has_blob(&layer.descriptor.digest, layer.descriptor.size) {
                 return Err(StoreError::NoSuchBlob { digest: layer.descriptor.digest.clone() });
@@ -102,34 +133,71 @@ impl Built {
         manifest.annotations.extend(options.annotations.clone());
         let bytes = serde_json::to_vec(&manifest).map_err(StoreError::Encode)?;
         let descriptor = store.put_bytes(media_type::OCI_MANIFEST, &bytes)?;
-        Ok(Written { id, descriptor, platform: config.platform() })
+        let platform = config.platform();
+        let attestation = match predicates {
+            [] => None,
+            some => Some(attest::write(store, some, names, &descriptor, &platform)?),
+        };
+        Ok(Written { id, descriptor, platform, attestation })
     }
 
-    /// Copies the files of the image into the directory `target`, as the user that calls; files that are
-    /// there stay unless they are in the way.
+    /// Copies the files of the image into the directory `target`, as the user that calls, and beside them
+    /// what is said of them; files that are there stay unless they are in the way.
     ///
     /// # Errors
     /// A layer cannot be unpacked; a file cannot be written.
-    pub fn write_directory(&self, store: &Store, target: &Path) -> Result<(), StepError> {
+    pub fn write_directory(
+        &self,
+        store: &Store,
+        predicates: &[Predicate],
+        target: &Path,
+    ) -> Result<(), StepError> {
         let lowers = store.unpack(&self.layers, &Silent)?;
         std::fs::create_dir_all(target)
             .map_err(|error| crate::fsroot::FsError::new("create directory", target, error))?;
-        if lowers.is_empty() {
-            return Ok(());
+        if !lowers.is_empty() {
+            let tree: Root = Overlay::open(&lowers)?;
+            copy_out(&tree, Path::new(""), target, Ownership::Own)?;
         }
-        let tree: Root = Overlay::open(&lowers)?;
-        copy_out(&tree, Path::new(""), target, Ownership::Own)?;
+        for (name, statement) in statements(&lowers, predicates)? {
+            let path = target.join(name);
+            std::fs::write(&path, statement)
+                .map_err(|error| crate::fsroot::FsError::new("write", &path, error))?;
+        }
         Ok(())
     }
 
-    /// Writes the files of the image as one tar; returns the stream.
+    /// Writes the files of the image as one tar, and behind them what is said of them; returns the stream.
     ///
     /// # Errors
     /// A layer cannot be unpacked; the stream's.
-    pub fn write_tar<W: Write>(&self, store: &Store, stream: W) -> Result<W, StepError> {
+    pub fn write_tar<W: Write>(
+        &self,
+        store: &Store,
+        predicates: &[Predicate],
+        stream: W,
+    ) -> Result<W, StepError> {
         let lowers = store.unpack(&self.layers, &Silent)?;
-        Ok(export(&lowers, stream)?)
+        let time = self.config.created.unwrap_or_default();
+        let files = statements(&lowers, predicates)?;
+        Ok(export_with(&lowers, &files, time, stream)?)
     }
+}
+
+/// The files that are written beside others: what is said of each of those.
+fn statements(
+    lowers: &[PathBuf],
+    predicates: &[Predicate],
+) -> Result<Vec<(&'static str, Vec<u8>)>, StepError> {
+    if predicates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut subjects = Vec::new();
+    if !lowers.is_empty() {
+        subjects = attest::of_files(&Overlay::open(lowers)?)?;
+    }
+    let file = |predicate: &Predicate| Ok((predicate.file, predicate.about(&subjects)?));
+    predicates.iter().map(file).collect()
 }
 
 /// Copies an image that is in the store, perhaps without a name, to another place under names.
@@ -171,7 +239,24 @@ impl Source for Nameless<'_> {
     }
 }
 
-/// Puts images for several platforms together; returns the index's descriptor.
+/// What the images are together: the manifest of a single one, or an index of several, or of one with its
+/// attestations.
+///
+/// # Errors
+/// The disk's.
+pub fn root(
+    store: &Store,
+    images: &[Written],
+    options: &BuildOptions,
+) -> Result<Descriptor, StoreError> {
+    match images {
+        [Written { descriptor, attestation: None, .. }] => Ok(descriptor.clone()),
+        images => write_index(store, images, options),
+    }
+}
+
+/// Puts images for several platforms together, and behind them what is said of them; returns the index's
+/// descriptor.
 ///
 /// # Errors
 /// The disk's.
@@ -184,7 +269,8 @@ pub fn write_index(
         platform: Some(image.platform.clone()),
         ..image.descriptor.clone()
     };
-    let mut index = Index::new(images.iter().map(entry).collect());
+    let attestations = images.iter().filter_map(|image| image.attestation.clone());
+    let mut index = Index::new(images.iter().map(entry).chain(attestations).collect());
     index.annotations.extend(options.annotations.clone());
     let bytes = serde_json::to_vec(&index).map_err(StoreError::Encode)?;
     store.put_bytes(media_type::OCI_INDEX, &bytes)

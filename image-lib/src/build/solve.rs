@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::BuildOptions;
 use super::arguments::{BuildArguments, SOURCE_DATE_EPOCH, parse_epoch};
+use super::attest::Material;
 use super::base::Images;
 use super::cache::{BuildCache, StepRecord};
 use super::cache_key::{CacheKey, KeyMaker};
@@ -16,7 +17,7 @@ use super::dockerfile::{self, Dockerfile, DockerfileError, Place};
 use super::error::{BuildError, StepError};
 use super::execute::Executor;
 use super::options::NamedContext;
-use super::output::Built;
+use super::output::{Built, DockerfileText};
 use super::plan::{Origin, Plan, PlannedStage, Scope, plan};
 use super::progress::{Report, Step};
 use super::shared_cache::KeptStep;
@@ -48,6 +49,8 @@ pub(super) struct Build<'a> {
     cached: AtomicUsize,
     kept_steps: Mutex<Vec<KeptStep>>,
     relied: Mutex<BTreeSet<Digest>>,
+    /// Sources of `ADD` that are elsewhere.
+    materials: Mutex<BTreeSet<Material>>,
     results: Results,
 }
 
@@ -116,6 +119,7 @@ pub fn solve(
         cached: AtomicUsize::new(0),
         kept_steps: Mutex::default(),
         relied: Mutex::default(),
+        materials: Mutex::default(),
         results: Results::default(),
     };
     let scope = Scope { globals: arguments.globals(), contexts: &options.contexts };
@@ -327,6 +331,11 @@ impl Build<'_> {
         })
     }
 
+    /// Notes something that was taken from elsewhere.
+    pub(super) fn note_material(&self, material: Material) {
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
+    }
+
     /// Notes a layer that the build has come to.
     pub(super) fn rely_on(&self, layer: &Layer) {
         let mut relied = self.relied.lock().unwrap_or_else(PoisonError::into_inner);
@@ -367,7 +376,15 @@ impl Build<'_> {
         let labels = &mut config.config.get_or_insert_default().labels;
         labels.extend(self.options.labels.clone());
         self.date(&mut config, state.created);
+        let mut materials = self.images.materials();
+        materials
+            .extend(self.materials.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         Built {
+            materials,
+            dockerfile: DockerfileText {
+                name: self.context.dockerfile_name.clone(),
+                text: self.context.dockerfile_text.clone(),
+            },
             config,
             layers: state.layers.clone(),
             steps: self.steps.load(Ordering::Relaxed),

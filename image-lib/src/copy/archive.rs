@@ -10,7 +10,7 @@ use super::layout::{find, temporary_beside};
 use super::{Content, CopyError, Destination, Source};
 use crate::archive::{Archive, ArchiveError, docker_documents};
 use crate::reference::Reference;
-use crate::spec::{Descriptor, Index, Manifest, Raw};
+use crate::spec::{Descriptor, Index, Manifest, Raw, is_image, media_type};
 use crate::store::{CONTAINERD_NAME, REF_NAME, Store};
 use crate::tar::{Entry, EntryKind, Writer};
 
@@ -138,6 +138,27 @@ impl ArchiveDestination {
         }
     }
 
+    /// The manifest of the image, which may stand in an index beside what is said of it.
+    fn only_image(&self, root: &Descriptor) -> Result<Raw<Manifest>, CopyError> {
+        let unfit = CopyError::Unfit {
+            place: "docker-archive",
+            what: "an image for one platform, which --platform chooses",
+        };
+        let known = |wanted: &Descriptor| {
+            self.manifests.iter().find(|(known, _)| known.digest == wanted.digest)
+        };
+        let Some((mut descriptor, mut bytes)) = known(root).cloned() else { return Err(unfit) };
+        if media_type::is_index(&descriptor.media_type) {
+            let index: Raw<Index> = Raw::parse_as("index", &descriptor.media_type, bytes)?;
+            let entries = index.value().manifests.iter();
+            let images: Vec<_> =
+                entries.filter(|entry| is_image(entry)).filter_map(known).collect();
+            let [(image, its_bytes)] = images[..] else { return Err(unfit) };
+            (descriptor, bytes) = (image.clone(), its_bytes.clone());
+        }
+        Ok(Raw::parse_as("manifest", &descriptor.media_type, bytes)?)
+    }
+
     fn write_end(&mut self, root: &Descriptor, given: &[Reference]) -> Result<(), CopyError> {
         let names = self.names(given);
         let index = Index::new(self.entries(root, &names));
@@ -149,13 +170,7 @@ impl ArchiveDestination {
             ("index.json", json(serde_json::to_vec(&index))?),
         ];
         if self.form == ArchiveForm::Docker {
-            let manifest = self.manifests.iter().find(|(known, _)| known.digest == root.digest);
-            let (descriptor, bytes) = manifest.ok_or(CopyError::Unfit {
-                place: "docker-archive",
-                what: "an image for one platform, which --platform chooses",
-            })?;
-            let manifest: Raw<Manifest> =
-                Raw::parse_as("manifest", &descriptor.media_type, bytes.clone())?;
+            let manifest = self.only_image(root)?;
             documents.extend(docker_documents(&[(manifest.value().clone(), names)])?);
         }
         for (name, bytes) in documents {
@@ -189,9 +204,7 @@ impl Destination for ArchiveDestination {
     }
 
     fn put_manifest(&mut self, manifest: &Descriptor, bytes: &[u8]) -> Result<(), CopyError> {
-        if crate::spec::media_type::is_manifest(&manifest.media_type) {
-            self.manifests.push((manifest.clone(), bytes.to_vec()));
-        }
+        self.manifests.push((manifest.clone(), bytes.to_vec()));
         self.put(manifest, &|| Ok(Box::new(bytes)))
     }
 

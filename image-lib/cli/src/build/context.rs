@@ -87,6 +87,7 @@ pub(super) fn settle(
                 let directory = inner.context.ok_or_else(|| {
                     usage(format!("--build-context {}: {text} is no archive", named.name))
                 })?;
+                options.context_materials.extend(fetched.material.clone());
                 kept.push(fetched);
                 NamedContext::Directory(directory)
             }
@@ -105,7 +106,7 @@ fn fetch(
 ) -> Result<Fetched, Failure> {
     let what = if matches!(remote, Remote::Git(_)) { "git source" } else { "remote build context" };
     shown(report, &format!("[internal] load {what} {text}"), || {
-        Fetched::of_remote(store, remote, options).map_err(Failure::from)
+        Fetched::of_remote(store, remote, text, options).map_err(Failure::from)
     })
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use keel_image::build::attest::Predicate;
 use keel_image::build::output::{self, Written};
 use keel_image::build::{BuildError, BuildOptions, Built, Report, StepError};
 use keel_image::copy::{ArchiveDestination, ArchiveForm, Destination, LayoutDestination};
@@ -94,23 +95,28 @@ impl Export {
         let needs_image = |target: &Target| {
             !matches!(target, Target::Directory(_) | Target::Tar(_) | Target::Nothing)
         };
+        let said = if self.targets.iter().all(|target| *target == Target::Nothing) {
+            vec![Vec::new(); built.len()]
+        } else {
+            attestations(store, built, options, report)?
+        };
         let mut exported = Exported::default();
-        if self.is_asked || self.targets.iter().any(needs_image) {
-            let images = built.iter().map(|one| one.write(store, options));
-            let images: Vec<Written> =
-                images.collect::<Result<_, _>>().map_err(BuildError::Store)?;
-            exported.root = Some(match &images[..] {
-                [only] => only.descriptor.clone(),
-                several => {
-                    output::write_index(store, several, options).map_err(BuildError::Store)?
-                }
-            });
-            exported.images = images;
+        if self.is_asked && !self.targets.iter().any(needs_image) {
+            exported.document(store, built, &said, options, &options.tags)?;
         }
         for target in &self.targets {
             let step = report.begin(title(target));
             let mut note = |text: &str| report.note(step, text);
-            match exported.write(store, built, target, options, &mut note) {
+            let written = if needs_image(target) {
+                let names =
+                    if let Target::Image { names, .. } = target { names } else { &options.tags };
+                exported.document(store, built, &said, options, names)
+            } else {
+                Ok(())
+            };
+            let written = written
+                .and_then(|()| exported.write(store, built, &said, target, options, &mut note));
+            match written {
                 Ok(()) => report.done(step),
                 Err(failure) => {
                     report.failed(step, failure.message().lines().next().unwrap_or_default());
@@ -119,6 +125,31 @@ impl Export {
             }
         }
         Ok(exported)
+    }
+}
+
+/// What is to be said of each result.
+fn attestations(
+    store: &Store,
+    built: &[Built],
+    options: &BuildOptions,
+    report: &dyn Report,
+) -> Result<Vec<Vec<Predicate>>, Failure> {
+    if options.attestations.is_empty() {
+        return Ok(vec![Vec::new(); built.len()]);
+    }
+    let step = report.begin("[internal] make attestations");
+    let said = built.iter().map(|one| one.predicates(store, options));
+    let said = said.collect::<Result<Vec<_>, StepError>>();
+    match said {
+        Ok(said) => {
+            report.done(step);
+            Ok(said)
+        }
+        Err(error) => {
+            report.failed(step, &error.to_string());
+            Err(failed(Path::new("attestations"), error))
+        }
     }
 }
 
@@ -152,21 +183,41 @@ impl Exported {
         }
     }
 
+    /// Puts the documents of an image that will have these names into the store.
+    fn document(
+        &mut self,
+        store: &Store,
+        built: &[Built],
+        said: &[Vec<Predicate>],
+        options: &BuildOptions,
+        names: &[Reference],
+    ) -> Result<(), Failure> {
+        let each = built.iter().zip(said);
+        let images = each.map(|(one, said)| one.write(store, options, names, said));
+        let images: Vec<Written> = images.collect::<Result<_, _>>().map_err(BuildError::Store)?;
+        let root = output::root(store, &images, options).map_err(BuildError::Store)?;
+        (self.root, self.images) = (Some(root), images);
+        Ok(())
+    }
+
     fn write(
         &mut self,
         store: &Store,
         built: &[Built],
+        said: &[Vec<Predicate>],
         target: &Target,
         options: &BuildOptions,
         note: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         match target {
             Target::Nothing => Ok(()),
-            Target::Directory(path) => write_directories(store, built, path),
+            Target::Directory(path) => write_directories(store, built, said, path),
             Target::Tar(stream) => {
                 let to = |writer: &mut dyn Write| -> Result<(), Failure> {
                     let place = place(stream);
-                    built[0].write_tar(store, writer).map_err(|error| failed(&place, error))?;
+                    built[0]
+                        .write_tar(store, &said[0], writer)
+                        .map_err(|error| failed(&place, error))?;
                     Ok(())
                 };
                 write_stream(stream, to)
@@ -279,13 +330,18 @@ fn failed(target: &Path, error: StepError) -> Failure {
     BuildError::Output { target: target.to_owned(), source: Box::new(error) }.into()
 }
 
-fn write_directories(store: &Store, built: &[Built], path: &Path) -> Result<(), Failure> {
+fn write_directories(
+    store: &Store,
+    built: &[Built],
+    said: &[Vec<Predicate>],
+    path: &Path,
+) -> Result<(), Failure> {
     if let [only] = built {
-        return only.write_directory(store, path).map_err(|error| failed(path, error));
+        return only.write_directory(store, &said[0], path).map_err(|error| failed(path, error));
     }
-    for one in built {
+    for (one, said) in built.iter().zip(said) {
         let below = path.join(one.config.platform().to_string().replace('/', "_"));
-        one.write_directory(store, &below).map_err(|error| failed(&below, error))?;
+        one.write_directory(store, said, &below).map_err(|error| failed(&below, error))?;
     }
     Ok(())
 }

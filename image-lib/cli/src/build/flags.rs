@@ -128,12 +128,16 @@ pub(crate) struct Arguments {
     /// What runs RUN: keel, runc or another with its command line
     #[arg(long, value_name = "PATH")]
     pub(super) runtime: Option<PathBuf>,
-    /// Accepted where it says false: there are no attestations
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Say beside the image how it was built (SLSA 1, in-toto): true, false, or mode=min|max, builder-id=URI,
+    /// reproducible=BOOL. With mode=max build arguments, labels and the Dockerfile are told, and never a secret
+    #[arg(long, value_name = "PROVENANCE")]
     pub(super) provenance: Option<String>,
-    /// Accepted where it says false: there are no attestations
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// List beside the image what packages it has
+    #[arg(long, value_name = "SBOM")]
     pub(super) sbom: Option<String>,
+    /// The same as --provenance and --sbom: type=provenance|sbom and what these take
+    #[arg(long, value_name = "ATTESTATION")]
+    pub(super) attest: Vec<String>,
     /// Accepted for docker's sake: nothing is left of a build anyway
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(super) rm: Option<String>,

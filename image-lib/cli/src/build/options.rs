@@ -10,7 +10,7 @@ use keel_image::spec::Platform;
 
 use super::display::Display;
 use super::flags::Arguments;
-use super::{inputs, usage};
+use super::{attest, inputs, usage};
 use crate::bridge;
 use crate::failure::Failure;
 use crate::units;
@@ -59,11 +59,7 @@ pub(super) fn read(
     options.rlimits.clone_from(&arguments.ulimit);
     options.shm_bytes = arguments.shm_size.as_deref().map(units::parse_bytes).transpose()?;
     options.allow_insecure = allowances(&arguments.allow)?;
-    for (flag, value) in [("provenance", &arguments.provenance), ("sbom", &arguments.sbom)] {
-        if value.as_deref().is_some_and(|value| value != "false" && value != "0") {
-            return Err(usage(format!("--{flag}: this builder makes no attestations")));
-        }
-    }
+    options.attestations = attest::read(arguments).map_err(usage)?;
     for_platforms(options, &arguments.platform)
 }
 

@@ -4,16 +4,18 @@
 mod git;
 mod unpack;
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 pub use git::{Git, GitSource};
 
 use super::archive::is_tar_header;
+use super::attest::Material;
 use super::context::DockerfileSource;
 use super::options::BuildOptions;
-use crate::blob::Decoder;
+use crate::blob::{Decoder, Meter};
 use crate::fsroot::FsError;
+use crate::identity::Algorithm;
 use crate::registry::RegistryError;
 use crate::store::{Scratch, Store, StoreError};
 
@@ -95,8 +97,8 @@ pub struct Fetched {
     directory: Option<PathBuf>,
     /// The Dockerfile, where that is all that came.
     text: Option<String>,
-    /// What was fetched, where it has a name of its own: the commit.
-    pub version: Option<String>,
+    /// What was fetched, where it has a digest: a commit, the bytes of a file.
+    pub material: Option<Material>,
 }
 
 impl Fetched {
@@ -104,6 +106,7 @@ impl Fetched {
     pub fn apply(&self, options: &mut BuildOptions, name: &str, dockerfile: Option<&Path>) {
         options.context.clone_from(&self.directory);
         options.context_name = Some(name.to_owned());
+        options.context_material.clone_from(&self.material);
         options.dockerfile = match (&self.text, dockerfile) {
             (Some(text), _) => {
                 DockerfileSource::Text { name: "Dockerfile".to_owned(), text: text.clone() }
@@ -138,7 +141,7 @@ impl Fetched {
             let directory = scratch.path().join("context");
             make(&directory)?;
             unpack::unpack(&mut whole, &directory)?;
-            return Ok(Self { scratch, directory: Some(directory), text: None, version: None });
+            return Ok(Self { scratch, directory: Some(directory), text: None, material: None });
         }
         let mut bytes = Vec::new();
         whole.take(DOCKERFILE_BYTES_MAX).read_to_end(&mut bytes).map_err(RemoteError::Read)?;
@@ -147,16 +150,17 @@ impl Fetched {
             return Err(neither("it is empty"));
         }
         let text = String::from_utf8(bytes).map_err(|_| neither("it is no text"))?;
-        Ok(Self { scratch, directory: None, text: Some(text), version: None })
+        Ok(Self { scratch, directory: None, text: Some(text), material: None })
     }
 
-    /// Brings a remote context here, with what `options` say of registries, secrets and agents.
+    /// Brings a remote context here, which the caller calls `name`, with what `options` say of registries, secrets and agents.
     ///
     /// # Errors
     /// See [`RemoteError`].
     pub fn of_remote(
         store: &Store,
         remote: &Remote,
+        name: &str,
         options: &BuildOptions,
     ) -> Result<Self, RemoteError> {
         match remote {
@@ -164,7 +168,12 @@ impl Fetched {
                 let client = options.registry.as_ref().ok_or(RemoteError::Cancelled)?;
                 let download =
                     client.download(url).map_err(|e| RemoteError::Registry(Box::new(e)))?;
-                Self::of_stream(store, download)
+                let mut meter = Meter::new(download, Algorithm::Sha256);
+                let mut fetched = Self::of_stream(store, &mut meter)?;
+                // The digest is that of the whole file, also where an archive ends before.
+                io::copy(&mut meter, &mut io::sink()).map_err(RemoteError::Read)?;
+                fetched.material = Some(Material::file(url, &meter.finish().0));
+                Ok(fetched)
             }
             Remote::Git(source) => {
                 let scratch = store.scratch()?;
@@ -177,7 +186,8 @@ impl Fetched {
                 let git = Git { cancelled: &is_cancelled, token, agent };
                 let (directory, commit) = git.checkout(source, &target, false)?;
                 let directory = Some(directory);
-                Ok(Self { scratch, directory, text: None, version: Some(commit) })
+                let material = Some(Material::commit(name, &commit));
+                Ok(Self { scratch, directory, text: None, material })
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checked, Damage, Finding, FsckOptions, Report, reason};
 use crate::identity::Digest;
-use crate::spec::{Descriptor, Index, MANIFEST_BYTES_MAX, Preferences, Raw, media_type};
+use crate::spec::{Descriptor, Index, MANIFEST_BYTES_MAX, Preferences, Raw, is_image, media_type};
 use crate::store::image::read_image;
 use crate::store::select::{Documents as _, Wanted, read_manifest};
 use crate::store::{Record, Store, StoreError};
@@ -115,8 +115,8 @@ impl Walk<'_> {
                 whole &= self.is_whole(layer, &referrer);
             }
         }
-        // Artifacts have no configuration of an image.
-        if !media_type::is_config(&manifest.config.media_type) || !whole {
+        // Artifacts have no configuration of an image, and what is said of one is no image.
+        if !media_type::is_config(&manifest.config.media_type) || !is_image(descriptor) || !whole {
             return;
         }
         match read_image(self.store, descriptor, Wanted::For(&Preferences::host())) {
