@@ -85,3 +85,10 @@ fn add() {
 fn ignore() {
     check_cases("ignore");
 }
+
+/// DF-LANG-15: what fails while it is carried out is told with file, line and column, the line quoted, and a hint where
+/// one is known.
+#[test]
+fn places() {
+    check_cases("places");
+}

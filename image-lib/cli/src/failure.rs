@@ -59,6 +59,12 @@ impl Failure {
         &self.message
     }
 
+    /// Lines of a file that show where it is.
+    pub(crate) fn with_quote(mut self, quote: &str) -> Self {
+        self.message.push_str(quote);
+        self
+    }
+
     /// What one can do about it.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         self.hint = Some(hint.to_owned());

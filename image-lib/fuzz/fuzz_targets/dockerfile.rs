@@ -71,8 +71,9 @@ fn carry_out(dockerfile: &Dockerfile, text: &str) {
 }
 
 fn assert_tells_its_line(error: &BuildError, lines: usize) {
-    if let BuildError::Step { line, .. } = error {
-        assert!((1..=lines).contains(line), "{error:?}");
+    if let BuildError::Step { at, .. } = error {
+        assert!((1..=lines).contains(&at.place.line), "{error:?}");
     }
+    let _ = error.quote();
     let _ = error.hint();
 }

@@ -70,8 +70,7 @@ impl BuildArguments {
                         let expanded = expand(default, &globals, escape, Quotes::Remove);
                         let expanded = expanded.map_err(|message| {
                             let source = StepError::Expansion { word: default.clone(), message };
-                            let line = instruction.place.line;
-                            step_error(dockerfile, line, &instruction.text, source)
+                            step_error(dockerfile, instruction.place, &instruction.text, source)
                         })?;
                         Some(expanded.text)
                     }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::dockerfile::DockerfileError;
+use super::dockerfile::{DockerfileError, Spot};
 use super::ignore::IgnoreError;
 use super::network::NetworkError;
 use super::remote::RemoteError;
@@ -23,12 +23,10 @@ pub enum BuildError {
     #[error(transparent)]
     Dockerfile(#[from] DockerfileError),
     /// An instruction could not be carried out.
-    #[error("{file}:{line}: {instruction}")]
+    #[error("{at}: {instruction}")]
     Step {
-        /// The Dockerfile, as the user named it.
-        file: String,
-        /// The line of the instruction.
-        line: usize,
+        /// The word that is the matter; otherwise the instruction.
+        at: Spot,
         /// The instruction, shortened to one line.
         instruction: String,
         /// Why.
@@ -98,6 +96,16 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// The line of the Dockerfile that is the matter, with a caret, for below the message; nothing where the message
+    /// has it already, or there is none.
+    #[must_use]
+    pub fn quote(&self) -> String {
+        match self {
+            Self::Step { at, .. } => at.quote(),
+            _ => String::new(),
+        }
+    }
+
     /// What the user can do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -205,6 +213,8 @@ pub enum StepError {
         path: String,
         /// It is there, but `.dockerignore` leaves it out.
         ignored: bool,
+        /// A path that is there and has nearly that name.
+        near: Option<String>,
     },
     /// A source is no pattern.
     #[error("{message}")]
@@ -310,6 +320,25 @@ pub(super) const NETWORK_HINT: &str = "this RUN has no network; give it the host
      `--network=host`, on the command line or in the instruction";
 
 impl StepError {
+    /// The word of the instruction that is the matter, where it is one.
+    pub(super) fn word(&self) -> Option<&str> {
+        match self {
+            Self::Expansion { word, .. } => Some(word),
+            Self::NoSuchImage { name, .. }
+            | Self::Obtain { name, .. }
+            | Self::Unknown { name, .. } => Some(name),
+            Self::Fetch { url, .. } => Some(url),
+            Self::NoSecret { id } | Self::SecretUnread { id, .. } | Self::NoAgent { id } => {
+                Some(id)
+            }
+            Self::SourceMissing { path, .. } | Self::Archive { path, .. } => {
+                Some(path.trim_start_matches('/'))
+            }
+            Self::Insecure => Some("--security=insecure"),
+            _ => None,
+        }
+    }
+
     /// What the user can do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -321,6 +350,14 @@ impl StepError {
                 "the store holds no {name}; bring it in with `keel-image pull`, `load` or `import`"
             )),
             Self::Obtain { source, .. } => source.hint(),
+            Self::SourceMissing { ignored: false, near: Some(near), .. } => {
+                Some(format!("did you mean {near}?"))
+            }
+            Self::Start { reason, .. } if reason.contains("\"/bin/sh\"") => Some(
+                "the image has no shell: name a program that it has, as RUN [\"PROGRAM\", \"ARGUMENT\"], or \
+                 copy one into it before"
+                    .to_owned(),
+            ),
             Self::Network(error) => error.hint.clone(),
             Self::Insecure => Some("allow it with --allow security.insecure".to_owned()),
             Self::NoSecret { id } => Some(format!("give it with --secret id={id},src=FILE")),

@@ -12,7 +12,7 @@ use super::dockerfile::instruction::{Command, Instruction, Transfer};
 use super::dockerfile::mount::MountKind;
 use super::dockerfile::parser::parse_trigger;
 use super::dockerfile::word::did_you_mean;
-use super::dockerfile::{Dockerfile, Stage};
+use super::dockerfile::{Dockerfile, Place, Stage};
 use super::error::{BuildError, StepError};
 use super::options::NamedContext;
 use crate::reference::Reference;
@@ -142,24 +142,25 @@ pub fn plan(
         }
         let stage = &dockerfile.stages[index];
         let found = plan_stage(dockerfile, index, scope, triggers)
-            .map_err(|source| step_error(dockerfile, stage.place.line, &stage.text, source))??;
+            .map_err(|source| step_error(dockerfile, stage.place, &stage.text, source))??;
         wanted.extend(found.needs());
         planned.insert(index, found);
     }
     Ok(Plan { stages: planned.into_values().collect() })
 }
 
-/// An error of the instruction `text` at `line`.
+/// An error of the instruction `text` at `place`.
 #[must_use]
 pub fn step_error(
     dockerfile: &Dockerfile,
-    line: usize,
+    place: Place,
     text: &str,
     source: StepError,
 ) -> BuildError {
-    let file = dockerfile.source.name().to_owned();
-    let source = Box::new(source);
-    BuildError::Step { file, line, instruction: shorten(text), source }
+    let escape = dockerfile.directives.escape;
+    let find = |word| dockerfile.source.find(place, escape, word);
+    let at = dockerfile.source.spot(source.word().and_then(find).unwrap_or(place));
+    BuildError::Step { at, instruction: shorten(text), source: Box::new(source) }
 }
 
 /// One line that shows an instruction.
@@ -248,8 +249,8 @@ fn plan_stage(
             match origin(&dockerfile.stages, index, name, scope) {
                 Ok(origin) => origins.insert(name.to_owned(), origin),
                 Err(source) => {
-                    let line = instruction.place.line;
-                    return Ok(Err(step_error(dockerfile, line, &instruction.text, source)));
+                    let place = instruction.place;
+                    return Ok(Err(step_error(dockerfile, place, &instruction.text, source)));
                 }
             };
         }

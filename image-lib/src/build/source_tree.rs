@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::AtFlags;
 use sha2::{Digest as _, Sha256};
 
+use super::dockerfile::word::did_you_mean;
 use super::error::StepError;
 use super::glob::{Glob, Stars, has_wildcards};
 use super::ignore::{Ignore, Verdict};
@@ -210,6 +211,7 @@ impl SourceTree {
                 return Err(StepError::SourceMissing {
                     path: format!("/{cleaned}"),
                     ignored: self.root.symlink_metadata(Path::new(&cleaned))?.is_some(),
+                    near: self.near(Path::new(&cleaned)),
                 });
             }
             selected.extend(found);
@@ -225,6 +227,20 @@ impl SourceTree {
             selected.extend(self.select_path(&path, exclude)?);
         }
         Ok(selected)
+    }
+
+    /// A path that is there and whose last name is nearly that of `path`.
+    fn near(&self, path: &Path) -> Option<String> {
+        const ENTRIES_MAX: usize = 1000;
+        let parent = path.parent()?;
+        let entries = self.root.entries(parent).ok()?;
+        let names = entries.iter().take(ENTRIES_MAX).filter_map(|(name, _)| name.to_str());
+        let is_kept = |name: &&str| {
+            let path = parent.join(name);
+            !self.ignore.judge_path(&path.to_string_lossy()).ignored
+        };
+        let name = did_you_mean(path.file_name()?.to_str()?, names.filter(is_kept))?;
+        Some(parent.join(name).to_string_lossy().into_owned())
     }
 
     fn matching(

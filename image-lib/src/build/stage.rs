@@ -58,7 +58,7 @@ pub(super) fn build_stage(
     };
     builder
         .start(&from.text)
-        .map_err(|source| step_error(build.dockerfile, from.place.line, &from.text, source))?;
+        .map_err(|source| step_error(build.dockerfile, from.place, &from.text, source))?;
     builder.check_base_platform()?;
     let built = builder.instructions();
     builder.remember_instructions();
@@ -72,7 +72,6 @@ impl StageBuilder<'_, '_> {
         let (build, plan) = (self.build, self.plan);
         for (index, instruction) in plan.instructions.iter().enumerate() {
             self.position.index.set(index);
-            let line = instruction.place.line;
             let begun = self.steps_begun;
             self.instruction(instruction).map_err(|source| {
                 // What fails before its step begins is shown as a step, too.
@@ -80,7 +79,7 @@ impl StageBuilder<'_, '_> {
                     let step = self.begin(&instruction.text);
                     build.fail_step(step, &source);
                 }
-                step_error(build.dockerfile, line, &instruction.text, source)
+                step_error(build.dockerfile, instruction.place, &instruction.text, source)
             })?;
             for (name, near) in self.state.take_unset() {
                 let near = near.map_or(String::new(), |near| format!(" (did you mean ${near}?)"));

@@ -167,7 +167,7 @@ impl Drop for Interrupts {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        let failure = Self::of(&error);
+        let failure = Self::of(&error).with_quote(&error.quote());
         match error.hint() {
             Some(hint) => failure.with_hint(&hint),
             None => failure,

@@ -37,7 +37,7 @@ fn reads_bom_crlf_and_other_escape() {
 #[test]
 fn warns_of_blank_continuation_lines() {
     let lexed = lex("Dockerfile", "RUN a \\\n\n b\n").unwrap();
-    assert_eq!(lexed.warnings[0].place.line, 2);
+    assert_eq!(lexed.warnings[0].at.place.line, 2);
 }
 
 #[test]

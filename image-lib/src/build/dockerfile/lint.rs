@@ -447,7 +447,7 @@ mod tests {
     fn stands_in_order_and_is_silent_of_what_is_well() {
         let text = "FROM scratch AS One\nENV a b\nfrom scratch\nCMD x\nCMD [\"y\"]\n";
         let lines: Vec<usize> =
-            parse("Dockerfile", text).unwrap().warnings.iter().map(|w| w.place.line).collect();
+            parse("Dockerfile", text).unwrap().warnings.iter().map(|w| w.at.place.line).collect();
         assert_eq!(lines, [1, 2, 3, 4, 4]);
         let text = "FROM scratch AS one\nENV a=b\nFROM one\nWORKDIR /x\nWORKDIR y\nCMD [\"y\"]\n";
         assert!(parse("Dockerfile", text).unwrap().warnings.is_empty());

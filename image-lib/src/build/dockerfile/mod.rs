@@ -33,4 +33,4 @@ pub mod expand;
 pub mod pattern;
 
 pub use parser::{Dockerfile, Stage, parse};
-pub use place::{DockerfileError, Place, Source};
+pub use place::{DockerfileError, Place, Source, Spot};

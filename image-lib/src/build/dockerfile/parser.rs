@@ -67,10 +67,10 @@ impl Dockerfile {
         let mut found: Vec<DockerfileError> = self
             .lexed
             .iter()
-            .filter_map(|found| self.finding(found.place, rule, &found.message))
+            .filter_map(|found| self.finding(found.at.place, rule, &found.message))
             .collect();
         found.extend(lint::check(self));
-        found.sort_by_key(|finding| finding.place);
+        found.sort_by_key(|finding| finding.at.place);
         self.warnings = found;
     }
 }
