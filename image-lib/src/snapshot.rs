@@ -103,9 +103,13 @@ impl Mount {
     /// The kernel's.
     pub fn memory(target: &Path, bytes_max: u64) -> Result<Self, MountError> {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        let options = format!("mode=700,size={bytes_max}");
-        let options = std::ffi::CString::new(options).ok();
-        mount("tmpfs", target, "tmpfs", flags, options.as_deref()).map_err(|errno| {
+        let attempt = |more: &str| {
+            let options = format!("mode=700,size={bytes_max}{more}");
+            let options = std::ffi::CString::new(options).ok();
+            mount("tmpfs", target, "tmpfs", flags, options.as_deref())
+        };
+        // What is swapped out is on a disk. Kernels before 6.4 and user namespaces cannot help it.
+        attempt(",noswap").or_else(|_| attempt("")).map_err(|errno| {
             let (target, source) = (target.to_owned(), errno.into());
             MountError::Mount { target, layers: 0, step: "mount memory", source }
         })?;

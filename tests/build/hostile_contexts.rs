@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keel_tests::sys::wait4;
 use keel_tests::{ImageStore, OrdinaryUser, TarEntry, tarball};
@@ -78,6 +80,24 @@ fn any_name_is_copied() {
     }
 }
 
+/// DF-CONTEXT-07: a FIFO is copied as one and never opened, a socket is left out, links that lead round or out are
+/// copied as links.
+#[test]
+fn files_of_every_kind() {
+    let (store, tree) = prepared();
+    let _listener = UnixListener::bind(tree.join("socket")).expect("a socket");
+    store.tool("mkfifo", &["context/tree/fifo"]);
+    symlink("round", tree.join("round")).expect("a link");
+    symlink("..", tree.join("up")).expect("a link");
+    symlink("/etc/shadow", tree.join("out")).expect("a link");
+    store.build(&["-t", "app:1"]).succeeds();
+    let seen = all(&store);
+    let kept = ["fifo", "out", "round", "up"].map(OsString::from);
+    assert_eq!(names(&seen), BTreeSet::from(kept));
+    assert_eq!(fs::read_link(seen.join("out")).expect("a link"), Path::new("/etc/shadow"));
+    assert_eq!(fs::read_link(seen.join("round")).expect("a link"), Path::new("round"));
+}
+
 /// DF-CONTEXT-08: a sparse file is copied with its content.
 #[test]
 fn a_sparse_file_is_copied() {
@@ -108,6 +128,59 @@ fn an_unreadable_file_is_named() {
     outcome.exits(1).says(&["closed", "ermission denied"]);
     let left = fs::read_dir(store.beside("home/store/tmp")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "something is left");
+}
+
+/// DF-CONTEXT-10: files that come, go and grow while they are read make a build that succeeds or names one of them;
+/// the next, of the quiet folder, is right.
+#[test]
+fn files_change_while_they_are_read() {
+    let (store, tree) = prepared();
+    for number in 0..300 {
+        fs::write(tree.join(format!("f{number}")), "begin").expect("a file");
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut round = 0_usize;
+            while !is_over.load(Ordering::Relaxed) {
+                let path = tree.join(format!("f{}", round % 300));
+                let _ = fs::remove_file(&path);
+                let _ = fs::write(&path, "x".repeat(round % 4096));
+                round += 1;
+            }
+        });
+        let outcomes: Vec<_> = (0..5).map(|_| store.build(&["--no-cache"])).collect();
+        is_over.store(true, Ordering::Relaxed);
+        for outcome in outcomes {
+            let is_told = outcome.status == 0 || outcome.stderr.contains("tree/f");
+            assert!(is_told, "{}", outcome.report());
+        }
+    });
+    for number in 0..300 {
+        fs::write(tree.join(format!("f{number}")), format!("end {number}")).expect("a file");
+    }
+    store.build(&["-t", "app:1"]).succeeds();
+    let seen = all(&store);
+    for number in 0..300 {
+        let text = fs::read_to_string(seen.join(format!("f{number}"))).expect("a file");
+        assert_eq!(text, format!("end {number}"));
+    }
+}
+
+/// DF-CONTEXT-11: directories deeper than any path may be long are copied or refused by name; nothing overflows.
+#[test]
+fn very_deep_directories() {
+    let (store, _) = prepared();
+    let script = "cd context/tree && i=0 && while [ $i -lt 400 ]; do mkdir deep_directory && cd -P \
+                  deep_directory || exit 1; i=$((i+1)); done; echo end > end";
+    store.tool("sh", &["-c", script]);
+    store.build(&["-t", "app:1"]).succeeds();
+    let deeper =
+        script.replace("context/tree", "context/tree && mkdir d && cd d").replace("400", "1200");
+    store.tool("sh", &["-c", &deeper]);
+    let outcome = store.build(&[]);
+    outcome.exits(1).says(&["too long"]);
+    store.tool("rm", &["-rf", "context"]);
 }
 
 /// DF-CONTEXT-12: ten thousand patterns of `.dockerignore` hold; the last one that matches decides.

@@ -6,6 +6,7 @@
 //! its own, see [`super::stub`].
 
 use std::collections::VecDeque;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -158,7 +159,7 @@ impl StageBuilder<'_, '_> {
         lent: &Lent,
         step: Step,
     ) -> Result<Workspace, StepError> {
-        let workspace = Workspace::new(self.build.store, &self.state.layers)?;
+        let mut workspace = Workspace::new(self.build.store, &self.state.layers)?;
         let options = self.build.options;
         // It goes when the command has ended, whatever becomes of it.
         let rights = if invocation.is_insecure { Rights::All } else { Rights::Ordinary };
@@ -168,9 +169,9 @@ impl StageBuilder<'_, '_> {
             mounts.push(lend_script(&workspace, name, text)?);
         }
         // Locks of caches are held until the command has ended.
-        let (lent_mounts, _held) = lent.mounts(self, &workspace)?;
+        let (lent_mounts, _held) = lent.mounts(self, &mut workspace)?;
         mounts.extend(lent_mounts);
-        let workspace = match stub::make(&workspace, &targets(&mounts))? {
+        let mut workspace = match stub::make(&workspace, &targets(&mounts))? {
             Some(directory) => workspace.with_lower(directory)?,
             None => workspace,
         };
@@ -178,10 +179,12 @@ impl StageBuilder<'_, '_> {
         let spec = self.spec(&workspace, invocation, &link, (mounts, lent), &id)?;
         let file = workspace.bundle().join("config.json");
         write(&file, &[])?;
-        // Secrets may be among the variables.
+        // A build argument may be what others must not see.
         set_mode(&file, 0o600)?;
         write(&file, &spec)?;
-        let state = workspace.directory("state")?;
+        // Runtimes keep a copy of the configuration, or of parts of it.
+        let state = workspace.bundle().join("state");
+        fs::create_dir(&state).map_err(|error| FsError::new("create directory", &state, error))?;
         let cancelled = || self.build.is_cancelled();
         let execution =
             Execution { bundle: workspace.bundle(), state: &state, id: &id, cancelled: &cancelled };
@@ -195,6 +198,7 @@ impl StageBuilder<'_, '_> {
             tail.push_back(line.to_owned());
             self.build.reporter.output(step, line);
         })?;
+        workspace.forget();
         if cancelled() {
             return Err(StepError::Cancelled);
         }
@@ -255,7 +259,7 @@ impl StageBuilder<'_, '_> {
             ..bundle::Options::default()
         };
         let spec = bundle::Spec::new(&config, workspace.root(), &options)?.to_json();
-        Ok(adjusted(spec, is_insecure))
+        Ok(adjusted(spec, &workspace.rootfs(), is_insecure))
     }
 }
 
@@ -276,12 +280,15 @@ fn is_emulated(platform: &Platform) -> bool {
 }
 
 /// Gives the command Docker's umask: a runtime would hand on the caller's, and what a build makes must not
-/// depend on who builds. An insecure one sees all of `/proc` and `/sys`.
-fn adjusted(spec: Vec<u8>, is_insecure: bool) -> Vec<u8> {
+/// depend on who builds. The rootfs may lie elsewhere than the bundle. An insecure one sees all of `/proc` and `/sys`.
+fn adjusted(spec: Vec<u8>, rootfs: &Path, is_insecure: bool) -> Vec<u8> {
     const UMASK: u32 = 0o022;
     let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&spec) else { return spec };
     if let Some(user) = value.pointer_mut("/process/user") {
         user["umask"] = UMASK.into();
+    }
+    if let Some(root) = value.pointer_mut("/root/path") {
+        *root = rootfs.to_string_lossy().into();
     }
     if is_insecure && let Some(linux) = value.get_mut("linux").and_then(|l| l.as_object_mut()) {
         linux.remove("maskedPaths");
@@ -292,7 +299,7 @@ fn adjusted(spec: Vec<u8>, is_insecure: bool) -> Vec<u8> {
 
 /// Ids are names of cgroups and state directories; the scratch directory's name is unique.
 fn container_id(workspace: &Workspace) -> String {
-    let name = workspace.bundle().file_name().unwrap_or_default().to_string_lossy();
+    let name = workspace.path().file_name().unwrap_or_default().to_string_lossy();
     format!("keel-build-{}-{name}", std::process::id())
 }
 
@@ -314,7 +321,7 @@ fn lend_network_files(
     let (hosts, resolver) = (link.hosts(further), link.resolver());
     let files = [("hosts", hosts), ("resolv.conf", resolver)];
     let lend = |(name, content): (&str, String)| {
-        let file = workspace.bundle().join(name);
+        let file = workspace.path().join(name);
         write(&file, content.as_bytes())?;
         // Every user of the container reads these, whatever the caller's umask is.
         set_mode(&file, 0o644)?;

@@ -21,7 +21,6 @@ use super::workspace::Workspace;
 use crate::bundle;
 use crate::fsroot::{FsError, Root};
 use crate::identity::Digest;
-use crate::snapshot;
 
 /// Everything that is lent to one command.
 pub(super) struct Lent(Vec<Loan>);
@@ -67,10 +66,9 @@ enum What {
 /// What must live until the command has ended.
 pub(super) struct Held {
     _locks: Vec<File>,
-    _memory: Option<snapshot::Mount>,
 }
 
-/// The memory that the secrets of one command may take.
+/// The memory that the secrets of one command may take, with the bundle that names them.
 const SECRETS_BYTES_MAX: u64 = 64 << 20;
 
 /// What happens when two commands want the same cache.
@@ -205,21 +203,17 @@ impl Lent {
     pub(super) fn mounts(
         &self,
         stage: &StageBuilder<'_, '_>,
-        workspace: &Workspace,
+        workspace: &mut Workspace,
     ) -> Result<(Vec<bundle::Mount>, Held), StepError> {
         let mut mounts = Vec::new();
-        let mut held = Held { _locks: Vec::new(), _memory: None };
-        let mut memory = None;
+        let mut held = Held { _locks: Vec::new() };
         if self.0.iter().any(|loan| matches!(loan.what, What::Secret(_))) {
-            let directory = workspace.directory("secrets")?;
-            held._memory = Some(snapshot::Mount::memory(&directory, SECRETS_BYTES_MAX)?);
-            memory = Some(directory);
+            workspace.remember(SECRETS_BYTES_MAX)?;
         }
         for (index, loan) in self.0.iter().enumerate() {
             mounts.push(match &loan.what {
                 What::Secret(secret) => {
-                    let directory = memory.as_deref().unwrap_or(Path::new(""));
-                    let Some(file) = secret.write(directory, index)? else { continue };
+                    let Some(file) = secret.write(workspace.bundle(), index)? else { continue };
                     bind(&file, &loan.target, true)
                 }
                 What::Agent(agent) => {

@@ -111,7 +111,7 @@ impl Secret {
         index: usize,
     ) -> Result<Option<PathBuf>, StepError> {
         let (Some(value), Some(_)) = (&self.value, &self.target) else { return Ok(None) };
-        let path = directory.join(index.to_string());
+        let path = directory.join(format!("secret-{index}"));
         let failed = |error| FsError::new("write", &path, error);
         let mut options = File::options();
         let mut file =

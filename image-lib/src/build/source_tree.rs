@@ -16,7 +16,7 @@ use super::error::StepError;
 use super::glob::{Glob, Stars, has_wildcards};
 use super::ignore::{Ignore, Verdict};
 use super::stat_cache::{Stamp, StatCache, Sum};
-use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root};
+use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, with_path};
 use crate::spec::Timestamp;
 
 /// How deep directories of a source may lie in one another: one descriptor is open per level.
@@ -326,7 +326,7 @@ impl SourceTree {
             return Ok(sum);
         }
         let looked_at = Timestamp::now();
-        let sum = digest_file(parent, name, kind)?;
+        let sum = digest_file(parent, name, kind).map_err(|e| with_path(e, at.path))?;
         lock().put(key, stamp, sum, looked_at);
         Ok(sum)
     }
@@ -366,7 +366,7 @@ impl Scan<'_> {
         verdict: &Verdict,
         excluded: &Verdict,
     ) -> Result<(), FsError> {
-        for (name, _) in directory.entries()? {
+        for (name, _) in directory.entries().map_err(|e| with_path(e, at.path))? {
             let path = at.path.join(&name);
             let below = at.below.join(&name);
             let verdict = self.tree.ignore.judge(verdict, &path.to_string_lossy());
@@ -400,6 +400,10 @@ impl Scan<'_> {
             Err(errno) => return Err(FsError::new("stat", at.path, errno)),
         };
         let metadata = Metadata::from(&stat);
+        if metadata.kind == FileKind::Socket && at.depth > 0 {
+            // No layer can hold it.
+            return Ok(());
+        }
         if metadata.kind != FileKind::Directory {
             if !left_out {
                 let sum = self.tree.sum(at, parent, name, Stamp::of(&stat), metadata.kind)?;
@@ -416,11 +420,12 @@ impl Scan<'_> {
             // Extended attributes of directories of a context are not looked at: reading them
             // would cost a call for each directory of an unchanged context.
             Ownership::Root => [0; 32],
-            Ownership::Kept => digest_file(parent, name, FileKind::Directory)?,
+            Ownership::Kept => digest_file(parent, name, FileKind::Directory)
+                .map_err(|error| with_path(error, at.path))?,
         };
         self.entries.push(Entry { path: at.below.to_owned(), metadata, sum });
         let without_children = self.entries.len();
-        let directory = parent.open_directory(name)?;
+        let directory = parent.open_directory(name).map_err(|e| with_path(e, at.path))?;
         self.children(&directory, at, verdict, excluded)?;
         // A directory that is left out is there only for the sake of what was let in below it.
         if left_out && self.entries.len() == without_children {

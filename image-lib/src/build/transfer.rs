@@ -18,7 +18,7 @@ use rustix::fs::{Mode, Timespec, Timestamps};
 use super::error::StepError;
 use super::file_mode::FileMode;
 use super::source_tree::{Entry, Kept, Selected, SourceTree, Xattrs, is_copied_xattr};
-use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times};
+use crate::fsroot::{Directory, FileKind, FsError, Metadata, Root, Times, with_path};
 use crate::spec::Timestamp;
 
 /// Where a copy goes.
@@ -534,14 +534,18 @@ impl<'a> SourceFiles<'a> {
 
     fn open(&mut self, path: &Path) -> Result<std::fs::File, FsError> {
         match self.parent(path)? {
-            Some((parent, name)) => parent.open_file(name.as_os_str()),
+            Some((parent, name)) => parent
+                .open_file(name.as_os_str())
+                .map_err(|error| with_path(error, &self.base.join(path))),
             None => Err(FsError::new("open", path, rustix::io::Errno::ISDIR)),
         }
     }
 
     fn read_link(&mut self, path: &Path) -> Result<std::ffi::OsString, FsError> {
         match self.parent(path)? {
-            Some((parent, name)) => parent.read_link(name.as_os_str()),
+            Some((parent, name)) => parent
+                .read_link(name.as_os_str())
+                .map_err(|error| with_path(error, &self.base.join(path))),
             None => Err(FsError::new("read link", path, rustix::io::Errno::INVAL)),
         }
     }

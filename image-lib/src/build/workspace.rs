@@ -17,6 +17,7 @@ pub struct Workspace {
     // directories go.
     root: Root,
     mount: Option<Mount>,
+    memory: Option<Mount>,
     scratch: Scratch,
     lowers: Vec<PathBuf>,
 }
@@ -34,7 +35,7 @@ impl Workspace {
             make_directory(&scratch.path().join(name))?;
         }
         let (root, mount) = open(&scratch, &lowers)?;
-        Ok(Self { root, mount, scratch, lowers })
+        Ok(Self { root, mount, memory: None, scratch, lowers })
     }
 
     /// The rootfs.
@@ -60,10 +61,33 @@ impl Workspace {
         }
     }
 
-    /// The directory that holds everything; with a `config.json` in it, it is a bundle.
+    /// The directory that holds everything.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Where the runtime's bundle and state are to be: in memory, where there is some, because the variables in
+    /// them may be secret.
     #[must_use]
     pub fn bundle(&self) -> &Path {
-        self.scratch.path()
+        self.memory.as_ref().map_or(self.scratch.path(), Mount::target)
+    }
+
+    /// Gives the workspace memory of at most `bytes_max` bytes, which no disk ever sees, until
+    /// [`Workspace::forget`] or its own end.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub fn remember(&mut self, bytes_max: u64) -> Result<(), StepError> {
+        let directory = self.directory("memory")?;
+        self.memory = Some(Mount::memory(&directory, bytes_max)?);
+        Ok(())
+    }
+
+    /// Gives the memory back with all that is in it.
+    pub fn forget(&mut self) {
+        self.memory = None;
     }
 
     /// A further directory that goes away with the workspace.
@@ -83,13 +107,13 @@ impl Workspace {
     /// The overlay cannot be mounted.
     pub fn with_lower(mut self, lower: PathBuf) -> Result<Self, StepError> {
         self.lowers.push(lower);
-        let Self { root, mount, scratch, lowers } = self;
+        let Self { root, mount, memory, scratch, lowers } = self;
         drop(root);
         if let Some(mount) = mount {
             mount.unmount()?;
         }
         let (root, mount) = open(&scratch, &lowers)?;
-        Ok(Self { root, mount, scratch, lowers })
+        Ok(Self { root, mount, memory, scratch, lowers })
     }
 
     /// Makes the changes a layer; `None` if there are none. With `epoch` no time in it is later.
@@ -101,7 +125,8 @@ impl Workspace {
         store: &Store,
         epoch: Option<Timestamp>,
     ) -> Result<Option<Layer>, StepError> {
-        let Self { root, mount, scratch, .. } = self;
+        let Self { root, mount, memory, scratch, .. } = self;
+        drop(memory);
         drop(root);
         if let Some(mount) = mount {
             mount.unmount()?;

@@ -15,4 +15,5 @@ pub(crate) use directory::owner;
 pub use error::FsError;
 pub use metadata::{FileKind, Metadata, Times, Xattr};
 pub use root::Root;
+pub(crate) use root::with_path;
 pub use walk::{Walk, WalkEntry};

@@ -13,6 +13,9 @@ use rustix::io::Errno;
 use super::error::At;
 use super::{Directory, FileKind, FsError, Metadata, Times, Walk, Xattr};
 
+/// The kernel's bound of a path in one call, with the byte that ends it.
+const PATH_BYTES_MAX: usize = 4096;
+
 /// How often a resolution that raced with a rename is tried again before it is an error.
 const RETRIES_MAX: usize = 128;
 
@@ -63,6 +66,9 @@ impl Root {
 
     /// Resolves `path` inside the tree, following every link but never out of it.
     fn resolve(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if path.as_os_str().len() >= PATH_BYTES_MAX {
+            return self.resolve_long(path, flags);
+        }
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let mut tries = 0;
         loop {
@@ -73,6 +79,27 @@ impl Root {
                 other => return other,
             }
         }
+    }
+
+    /// Resolves a path that is too long for one call piece by piece. A link in the way is refused: where it leads
+    /// is a matter of the whole tree.
+    fn resolve_long(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let open = |from: BorrowedFd<'_>, piece: &Path, flags: OFlags| {
+            rustix::fs::openat2(from, piece, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+        };
+        let mut reached: Option<OwnedFd> = None;
+        let mut piece = PathBuf::new();
+        for name in below(path).components() {
+            if piece.as_os_str().len() + name.as_os_str().len() + 2 > PATH_BYTES_MAX {
+                let from = reached.as_ref().map_or(self.as_fd(), AsFd::as_fd);
+                reached = Some(open(from, &piece, OFlags::PATH | OFlags::DIRECTORY)?);
+                piece.clear();
+            }
+            piece.push(name);
+        }
+        let from = reached.as_ref().map_or(self.as_fd(), AsFd::as_fd);
+        open(from, below(&piece), flags)
     }
 
     /// Opens the directory at `path`, following links inside the tree.
@@ -402,6 +429,6 @@ fn components_reversed(path: &Path) -> Vec<OsString> {
 }
 
 /// The path that the caller knows says more than the last name of it.
-fn with_path(error: FsError, path: &Path) -> FsError {
+pub(crate) fn with_path(error: FsError, path: &Path) -> FsError {
     FsError { path: path.to_owned(), ..error }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::LayerError;
 use super::form::{DEVICE_XATTR, Form, OWNER_XATTR, recorded_device, recorded_owner};
 use super::whiteout::{OPAQUE_NAME, PREFIX, archived_xattr, is_host_xattr};
-use crate::fsroot::{Directory, Metadata, Root, Times};
+use crate::fsroot::{Directory, FileKind, Metadata, Root, Times};
 use crate::spec::Timestamp;
 use crate::tar::{Entry, EntryKind, Writer};
 
@@ -43,7 +43,8 @@ struct Diff<'w, W> {
     contents: Contents,
 }
 
-/// Writes what `upper` holds to `writer`. The root directory itself is no part of it.
+/// Writes what `upper` holds to `writer`. The root directory itself is no part of it. Sockets cannot be said in an
+/// archive and are removed, so that directory and archive stay equal.
 ///
 /// # Errors
 /// A file cannot be read, or cannot be said in a layer; the writer's.
@@ -59,17 +60,19 @@ pub fn write_upper<W: Write>(
 }
 
 impl<W: Write> Diff<'_, W> {
+    /// Whether sockets were in it, whose removal has changed its time.
     fn directory(
         &mut self,
         directory: &Directory,
         path: &mut PathBuf,
         depth: usize,
-    ) -> Result<(), LayerError> {
+    ) -> Result<bool, LayerError> {
         if depth > DEPTH_MAX {
             let reason = "it lies too deep";
             return Err(LayerError::Unrepresentable { path: path.clone(), reason });
         }
         let mut files = Vec::new();
+        let mut had_sockets = false;
         for (name, _) in directory.entries().map_err(LayerError::Upper)? {
             let Some(metadata) = directory.stat(&name).map_err(LayerError::Upper)? else {
                 continue;
@@ -78,6 +81,9 @@ impl<W: Write> Diff<'_, W> {
                 let mut hidden = PREFIX.to_vec();
                 hidden.extend_from_slice(name.as_bytes());
                 self.marker(path, &hidden)?;
+            } else if metadata.kind == FileKind::Socket {
+                directory.remove_tree(&name).map_err(LayerError::Upper)?;
+                had_sockets = true;
             } else {
                 files.push((name, metadata));
             }
@@ -87,7 +93,7 @@ impl<W: Write> Diff<'_, W> {
             self.file(directory, &name, path, metadata, depth)?;
             path.pop();
         }
-        Ok(())
+        Ok(had_sockets)
     }
 
     /// An empty file whose name has a meaning. When a file was removed is nobody's affair, and would
@@ -147,6 +153,7 @@ impl<W: Write> Diff<'_, W> {
             }
             self.linked.insert(metadata.inode, entry.path.clone());
         }
+        let mut is_touched = false;
         match entry.kind {
             EntryKind::File => self.content(parent, name, &mut entry, metadata)?,
             EntryKind::Symlink => {
@@ -160,7 +167,7 @@ impl<W: Write> Diff<'_, W> {
                     self.marker(path, OPAQUE_NAME)?;
                 }
                 let directory = parent.open_directory(name).map_err(LayerError::Upper)?;
-                self.directory(&directory, path, depth + 1)?;
+                is_touched = self.directory(&directory, path, depth + 1)?;
             }
             _ => {
                 if kind == entry.kind {
@@ -170,7 +177,7 @@ impl<W: Write> Diff<'_, W> {
             }
         }
         // Last, because reading a directory's files does not, but writing them would, change it.
-        if entry.mtime != metadata.mtime {
+        if is_touched || entry.mtime != metadata.mtime {
             parent.set_times(name, Times::both(entry.mtime)).map_err(LayerError::Upper)?;
         }
         Ok(())
