@@ -42,10 +42,20 @@ fn call(container: &Container, words: &[&str], dice: &mut Dice) -> bool {
 /// One life of a container; how many of its commands were killed.
 fn live(container: &Container, dice: &mut Dice) -> usize {
     let id = container.id();
-    let mut killed = usize::from(call(container, &["create", id], dice));
+    let is_unfinished = call(container, &["create", id], dice);
+    let mut killed = usize::from(is_unfinished);
     let exists = container.call(&["state", id]);
-    if exists.status == 0 && exists.json()["status"] == "created" {
-        killed += usize::from(call(container, &["start", id], dice));
+    let is_created = exists.status == 0 && exists.json()["status"] == "created";
+    // What a killed `create` has not told to wait ends, now or in a moment; then it cannot be started.
+    let is_lost = is_created && is_unfinished && {
+        let start = container.call(&["start", id]);
+        assert!(start.status == 0 || start.stderr.contains("stopped"), "{}", start.report());
+        start.status != 0
+    };
+    if is_created && !is_lost {
+        if !is_unfinished {
+            killed += usize::from(call(container, &["start", id], dice));
+        }
         if container.state()["status"] == "created" {
             // A killed one may have let it go: then this one is late.
             container.start();
