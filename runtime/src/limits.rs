@@ -25,6 +25,10 @@ pub const START_WAIT_MS: i32 = 60_000;
 /// does nothing but system calls.
 pub const CHILD_WAIT_MS: i32 = 120_000;
 
+/// What a container's process may use of its memory limit until its program begins, in bytes: with half of it
+/// it is killed on a kernel with pages of 4 KiB, with three quarters not.
+pub const START_MEMORY_BYTES: u64 = 64 << 10;
+
 /// How long a child that has closed its socket may take to end by itself, in milliseconds.
 pub const END_WAIT_MS: i32 = 5_000;
 

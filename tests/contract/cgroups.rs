@@ -232,6 +232,32 @@ fn starts_within_256_kib() {
     container.run().succeeds();
 }
 
+/// RT-CGROUP-20: where the limit is so low that not even the runtime's part fits, the error names it and says how much
+/// is needed, and nothing is left.
+#[test]
+fn says_how_much_memory_is_needed() {
+    if !version_1("memory") {
+        return;
+    }
+    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    if !requires(container.runtime().is("keel"), "runc and crun do not say it") {
+        return;
+    }
+    container.run().succeeds();
+    for limit in [4096, 16_384, 32_768] {
+        container.change(|config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": limit, "swap": limit});
+        });
+        for command in ["run", "create"] {
+            let outcome = container.call(&[command, container.id()]).exits(1);
+            let told =
+                format!("linux.resources.memory.limit: the limit of {limit} bytes is too low");
+            outcome.says(&[&told, "it needs 65536"]);
+            container.assert_nothing_left();
+        }
+    }
+}
+
 /// RT-CGROUP-17: a limit on huge pages reaches the kernel, on whichever version the controller is, for what is reserved, too.
 #[test]
 fn limits_huge_pages() {

@@ -16,7 +16,7 @@ use crate::config::linux::NamespaceKind;
 use crate::config::process::Rlimit;
 use crate::container::state_dir::Gate;
 use crate::failure::{Failure, Finding};
-use crate::limits::{CHILD_WAIT_MS, END_WAIT_MS};
+use crate::limits::{CHILD_WAIT_MS, END_WAIT_MS, START_MEMORY_BYTES};
 use crate::namespaces;
 use crate::process::plan::Step as ProcessStep;
 use crate::procfs::Procfs;
@@ -66,6 +66,8 @@ pub struct Started {
     network: Option<OwnedFd>,
     /// For trees that the child asks for.
     mappings: Namespaces,
+    /// As in the plan.
+    memory_max: Option<u64>,
 }
 
 /// Opens what the plan needs and makes the child.
@@ -143,7 +145,8 @@ pub fn spawn(plan: &mut Plan, resources: Resources) -> Result<Started, InitError
     let procfs = inherited.procfs.take();
     let network = joined_network(plan, &mut inherited);
     let socket = inherited.parent_socket;
-    let started = Started { child, socket, procfs, network, mappings };
+    let memory_max = plan.memory_max;
+    let started = Started { child, socket, procfs, network, mappings, memory_max };
     if let Err(failure) = returned {
         started.abandon();
         return Err(parent_failure("linux.namespaces: coming back from the clone")(failure));
@@ -453,9 +456,15 @@ impl Started {
             let _ = pidfd_send_signal(&self.child.pidfd, libc::SIGKILL);
         }
         InitError::Died(match wait_child(&self.child.pidfd) {
-            Ok(Ended::Signaled(libc::SIGKILL)) => {
-                "killed by SIGKILL: the memory limit may be too low for it to start".to_owned()
-            }
+            Ok(Ended::Signaled(libc::SIGKILL)) => match self.memory_max {
+                Some(limit) if limit < START_MEMORY_BYTES => format!(
+                    "killed by SIGKILL: linux.resources.memory.limit: the limit of {limit} bytes is too low: \
+                     it needs {START_MEMORY_BYTES} until its program begins"
+                ),
+                _ => {
+                    "killed by SIGKILL: the memory limit may be too low for it to start".to_owned()
+                }
+            },
             Ok(Ended::Signaled(signal)) => format!("signal {signal}"),
             Ok(Ended::Exited(status)) => format!("exit status {status}"),
             Err(error) => error.to_string(),

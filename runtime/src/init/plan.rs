@@ -65,6 +65,8 @@ pub struct Plan {
     pub hook_state: (Text, Text),
     /// How many descriptors beyond the standard streams the program inherits.
     pub preserve_fds: u32,
+    /// The most memory that the process may have once it is in its cgroup, in bytes, where that is limited.
+    pub memory_max: Option<u64>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -137,8 +139,14 @@ pub fn compile(spec: &Spec, context: Context<'_>) -> Plan {
         start_hooks,
         hook_state,
         preserve_fds: context.preserve_fds,
+        memory_max: memory_max(spec),
         warnings,
     }
+}
+
+fn memory_max(spec: &Spec) -> Option<u64> {
+    let limit = spec.linux.resources.as_ref()?.memory.limit?;
+    u64::try_from(limit).ok()
 }
 
 /// What the caller is bound to is no affair of the container's; its cpuset is, so this comes after the
@@ -185,6 +193,7 @@ pub fn compile_exec(
         start_hooks: Vec::new(),
         hook_state: (empty, empty),
         preserve_fds,
+        memory_max: None,
         warnings,
     }
 }
