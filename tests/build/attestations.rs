@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 
-use keel_tests::{ImageStore, Protection, Registry, digest};
+use keel_tests::{ImageStore, Protection, Registry, digest, fixture};
 use serde_json::{Value, json};
 
 const DOCKERFILE: &str = "FROM busybox:1
@@ -252,6 +252,76 @@ fn attestations_go_with_every_output() {
     assert!(!store.beside("plain/provenance.json").exists(), "without the flag there is none");
 }
 
+/// DF-ATT-06: `--sbom` lists as SPDX exactly the packages that dpkg says are installed, apk's and Python's, once
+/// each; the same files are the same list, which also stands beside files.
+#[test]
+fn packages_are_listed() {
+    let store = ImageStore::new();
+    store.import(&fixture("debian.tar"), "debian").succeeds();
+    let context = store.beside("context");
+    let python = context.join("usr/lib/python3/dist-packages/keel_demo-1.5.dist-info");
+    fs::create_dir_all(&python).expect("a folder");
+    fs::create_dir_all(context.join("lib/apk/db")).expect("a folder");
+    let write = |path: &str, text: &str| fs::write(context.join(path), text).expect("a file");
+    fs::write(python.join("METADATA"), "Name: keel_demo\nVersion: 1.5\n\nName: text\n")
+        .expect("a file");
+    write("lib/apk/db/installed", "P:musl\nV:1.2.4-r2\nA:x86_64\nL:MIT\n\n");
+    write(
+        "Dockerfile",
+        "FROM debian\nCOPY usr/lib/python3/dist-packages /usr/lib/python3/dist-packages\n\
+           COPY lib/apk /lib/apk\n",
+    );
+    let fixed = ["--build-arg", "SOURCE_DATE_EPOCH=1000000000", "-t", "d:1"];
+    let outputs = ["-o", "type=oci,dest=one,tar=false", "-o", "type=tar,dest=f.tar", "--load"];
+    store.build(&[&["--sbom=true", "--provenance=true"][..], &fixed, &outputs].concat()).succeeds();
+    let statement = Layout(&store, "one").statement("https://spdx.dev/Document");
+    let document = &statement["predicate"];
+    assert_eq!(document["spdxVersion"], "SPDX-2.3");
+    assert_eq!(document["creationInfo"]["created"], "2001-09-09T01:46:40Z");
+    let packages = document["packages"].as_array().expect("packages");
+    let locators =
+        packages.iter().filter_map(|p| p["externalRefs"][0]["referenceLocator"].as_str());
+    let (debian, others): (Vec<_>, Vec<_>) =
+        locators.partition(|url| url.starts_with("pkg:deb/debian/"));
+    assert_eq!(others.len(), 2, "{others:?}");
+    assert!(others.contains(&"pkg:pypi/keel-demo@1.5"), "{others:?}");
+    assert!(
+        others.iter().any(|url| url.starts_with("pkg:apk/debian/musl@1.2.4-r2?arch=x86_64")),
+        "{others:?}"
+    );
+    let query = ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Version}\\n"];
+    let told = store.run_on("keel", "d:1", &query).succeeds().stdout;
+    let mut told: Vec<&str> =
+        told.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
+    let listed = packages.iter().filter(|p| {
+        p["externalRefs"][0]["referenceLocator"].as_str().is_some_and(|u| debian.contains(&u))
+    });
+    let mut listed: Vec<String> = listed
+        .map(|p| {
+            format!(
+                "{} {}",
+                p["name"].as_str().unwrap_or_default(),
+                p["versionInfo"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    listed.sort();
+    told.sort_unstable();
+    assert!(told.len() > 20, "{told:?}");
+    assert_eq!(listed, told);
+    let ids: std::collections::BTreeSet<_> =
+        packages.iter().map(|p| p["SPDXID"].as_str()).collect();
+    assert_eq!(ids.len(), packages.len(), "an identifier stands for one package");
+    let again = ["-o", "type=oci,dest=two,tar=false", "--no-cache"];
+    store
+        .build(&[&["--attest", "type=sbom", "--provenance=true"][..], &fixed, &again].concat())
+        .succeeds();
+    let index = |to: &str| fs::read(store.beside(to).join("index.json")).expect("a file");
+    assert_eq!(index("one"), index("two"));
+    let packed = store.tool("tar", &["-xOf", "f.tar", "sbom.spdx.json"]).json();
+    assert_eq!(packed["predicate"], *document);
+}
+
 /// DF-ATT-05: what is not known of attestations is refused before anything is built.
 #[test]
 fn unknown_attestations_are_refused() {
@@ -262,6 +332,7 @@ fn unknown_attestations_are_refused() {
         (&["--provenance=inline-only=true"], "inline-only"),
         (&["--attest", "type=vex"], "provenance or sbom"),
         (&["--attest", "mode=max"], "type"),
+        (&["--sbom=generator=docker/scout:1"], "--sbom=true"),
         (&["--attest", "type=provenance", "--provenance=true"], "twice"),
     ] {
         store.build(flags).exits(125).says(&[word]);

@@ -22,7 +22,7 @@ pub(super) fn read(arguments: &Arguments) -> Result<Attestations, String> {
         }
         match kind.as_str() {
             "provenance" => all.provenance = provenance(&settings).map_err(wrong)?,
-            "sbom" => sbom(&settings).map_err(wrong)?,
+            "sbom" => all.has_sbom = sbom(&settings).map_err(wrong)?,
             "" => return Err(wrong("type is required: provenance or sbom".to_owned())),
             _ => return Err(wrong("a type is provenance or sbom".to_owned())),
         }
@@ -72,11 +72,20 @@ fn provenance(settings: &[Field]) -> Result<Option<Wanted>, String> {
     Ok((!is_disabled).then_some(wanted))
 }
 
-fn sbom(settings: &[Field]) -> Result<(), String> {
-    match settings {
-        [(key, value)] if key == "disabled" && truth(key, value.as_deref())? => Ok(()),
-        _ => Err("this builder makes no list of packages".to_owned()),
+fn sbom(settings: &[Field]) -> Result<bool, String> {
+    let mut is_disabled = false;
+    for (key, value) in settings {
+        match key.as_str() {
+            "disabled" => is_disabled = truth(key, value.as_deref())?,
+            "generator" => {
+                return Err("packages are listed by the builder itself and no generator is run; \
+                            say --sbom=true"
+                    .to_owned());
+            }
+            _ => return Err(format!("{key} is not known of sbom")),
+        }
     }
+    Ok(!is_disabled)
 }
 
 #[cfg(test)]

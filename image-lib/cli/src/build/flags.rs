@@ -132,7 +132,7 @@ pub(crate) struct Arguments {
     /// reproducible=BOOL. With mode=max build arguments, labels and the Dockerfile are told, and never a secret
     #[arg(long, value_name = "PROVENANCE")]
     pub(super) provenance: Option<String>,
-    /// List beside the image what packages it has
+    /// List beside the image which packages it has (SPDX 2.3, in-toto): of dpkg, of apk and of Python
     #[arg(long, value_name = "SBOM")]
     pub(super) sbom: Option<String>,
     /// The same as --provenance and --sbom: type=provenance|sbom and what these take

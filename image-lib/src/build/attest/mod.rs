@@ -11,7 +11,10 @@
 //! Nothing here depends on the clock or on chance: the same build has the same attestations.
 
 mod material;
+pub mod packages;
 pub mod provenance;
+mod sbom;
+pub mod scan;
 
 use std::io::{self, Read};
 
@@ -25,8 +28,9 @@ use super::output::Built;
 use crate::fsroot::{FileKind, FsError, Root};
 use crate::identity::{Algorithm, Digest, Hasher};
 use crate::reference::Reference;
+use crate::snapshot::Overlay;
 use crate::spec::{Descriptor, ImageConfig, Manifest, Platform, media_type};
-use crate::store::{Store, StoreError};
+use crate::store::{Silent, Store, StoreError};
 
 /// The layers of an attestation manifest.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
@@ -43,13 +47,15 @@ const NAMELESS: &str = "_";
 pub struct Attestations {
     /// How it was built.
     pub provenance: Option<provenance::Wanted>,
+    /// What packages it has.
+    pub has_sbom: bool,
 }
 
 impl Attestations {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.provenance.is_none()
+        self.provenance.is_none() && !self.has_sbom
     }
 }
 
@@ -87,12 +93,20 @@ impl Built {
     /// The files cannot be read.
     pub fn predicates(
         &self,
-        _: &Store,
+        store: &Store,
         options: &BuildOptions,
     ) -> Result<Vec<Predicate>, StepError> {
         let mut predicates = Vec::new();
         if let Some(wanted) = &options.attestations.provenance {
             predicates.push(provenance::predicate(wanted, options, self));
+        }
+        if options.attestations.has_sbom {
+            let lowers = store.unpack(&self.layers, &Silent)?;
+            let found = match &lowers[..] {
+                [] => scan::Found::default(),
+                lowers => scan::scan(&Overlay::open(lowers)?)?,
+            };
+            predicates.push(sbom::predicate(&found, self.config.created.unwrap_or_default()));
         }
         Ok(predicates)
     }
