@@ -217,11 +217,24 @@ impl<W: Write> Encoder<W> {
     /// # Errors
     /// The compressor could not be made; the compression is one that is read only.
     pub fn new(writer: W, compression: Compression) -> io::Result<Self> {
+        Self::with_level(writer, compression, None)
+    }
+
+    /// As [`Encoder::new`] with the compressor's own measure of its effort: to 9 for gzip, to 22 for zstd.
+    ///
+    /// # Errors
+    /// As [`Encoder::new`]; the measure is larger.
+    pub fn with_level(writer: W, compression: Compression, level: Option<u32>) -> io::Result<Self> {
+        let most = if compression == Compression::Gzip { 9 } else { 22 };
+        if level.is_some_and(|level| level > most) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no such level"));
+        }
         Ok(Self(match compression {
             Compression::None => Outer::None(writer),
-            Compression::Gzip => Outer::Gzip(GzipEncoder::new(writer, GZIP_LEVEL)),
+            Compression::Gzip => Outer::Gzip(GzipEncoder::new(writer, level.unwrap_or(GZIP_LEVEL))),
             Compression::Zstd => {
-                Outer::Zstd(zstd::stream::write::Encoder::new(writer, ZSTD_LEVEL)?)
+                let level = level.and_then(|level| level.try_into().ok()).unwrap_or(ZSTD_LEVEL);
+                Outer::Zstd(zstd::stream::write::Encoder::new(writer, level)?)
             }
             Compression::Bzip2 | Compression::Xz => {
                 let reason = format!("{} is read and not written", compression.name());
@@ -297,6 +310,23 @@ mod tests {
                 assert!(decode(&encode(b"hello", compression)[..12]).is_err(), "{compression:?}");
             }
         }
+    }
+
+    #[test]
+    fn every_level_can_be_read() {
+        let bytes: Vec<u8> = (0..2_000_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        for (compression, levels) in
+            [(Compression::Gzip, [0, 1, 9]), (Compression::Zstd, [0, 1, 19])]
+        {
+            for level in levels {
+                let mut encoder =
+                    Encoder::with_level(Vec::new(), compression, Some(level)).unwrap();
+                encoder.write_all(&bytes[..1_500_000]).unwrap();
+                let encoded = encoder.finish().unwrap();
+                assert!(decode(&encoded).unwrap() == bytes[..1_500_000], "{compression:?} {level}");
+            }
+        }
+        assert!(Encoder::with_level(Vec::new(), Compression::Gzip, Some(10)).is_err());
     }
 
     /// Two streams each of `hello ` and `world`, by the programs xz and bzip2.

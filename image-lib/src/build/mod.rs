@@ -65,6 +65,7 @@ mod copy;
 pub mod execute;
 pub mod explain;
 mod fetch;
+pub mod form;
 mod key_parts;
 pub mod network;
 mod run;

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use super::attest::{Attestations, Material};
 use super::context::DockerfileSource;
 use super::dockerfile::instruction::Network;
+use super::form::ImageAnnotations;
 use super::network::{HostAddress, StepNetworks};
 use super::shared_cache::CacheSources;
 use crate::bundle::Rlimit;
@@ -43,8 +44,8 @@ pub struct BuildOptions {
     pub context_material: Option<Material>,
     /// The same of named contexts.
     pub context_materials: Vec<Material>,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations of the documents.
+    pub annotations: ImageAnnotations,
     /// The platform that is built for; this host's if not given.
     pub platform: Option<Platform>,
     /// Further contexts by name, which win over stages and images of that name.
@@ -100,7 +101,7 @@ impl BuildOptions {
             attestations: Attestations::default(),
             context_material: None,
             context_materials: Vec::new(),
-            annotations: BTreeMap::new(),
+            annotations: ImageAnnotations::default(),
             platform: None,
             contexts: BTreeMap::new(),
             secrets: BTreeMap::new(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::attest::{self, Material, Predicate};
 use super::error::{BuildError, StepError};
 use super::execute::Executor;
+use super::form::{Form, docker_layer};
 use super::options::BuildOptions;
 use super::progress::{Progress, Report, Reporter};
 use super::shared_cache::KeptStep;
@@ -27,6 +28,8 @@ pub struct Built {
     pub config: ImageConfig,
     /// The layers, lowest first.
     pub layers: Vec<Layer>,
+    /// Of each layer, whether it was built and is not of a base image.
+    pub own_layers: Vec<bool>,
     /// How many steps it took, those from the cache included.
     pub steps: usize,
     /// How many of them came from the cache.
@@ -79,10 +82,11 @@ pub fn build_image(
         target: "attestations".into(),
         source: Box::new(source),
     })?;
+    let form = Form { annotations: options.annotations.clone(), ..Form::default() };
     let written =
-        built.write(store, options, &options.tags, &predicates).map_err(BuildError::Store)?;
+        built.write(store, &form, &options.tags, &predicates).map_err(BuildError::Store)?;
     let images = std::slice::from_ref(&written);
-    let root = root(store, images, options).map_err(BuildError::Store)?;
+    let root = root(store, images, &form).map_err(BuildError::Store)?;
     name(store, &root, &options.tags).map_err(BuildError::Store)?;
     reporter.note(step, &format!("writing image {}", written.id));
     for tag in &options.tags {
@@ -114,25 +118,41 @@ impl Built {
     pub fn write(
         &self,
         store: &Store,
-        options: &BuildOptions,
+        form: &Form,
         names: &[Reference],
         predicates: &[Predicate],
     ) -> Result<Written, StoreError> {
-        for layer in &self.layers {
+        let built = self.in_form(store, form)?;
+        for layer in &built.layers {
             if !store.has_blob(&layer.descriptor.digest, layer.descriptor.size) {
                 return Err(StoreError::NoSuchBlob { digest: layer.descriptor.digest.clone() });
             }
         }
         let mut config = self.config.clone();
-        config.rootfs.diff_ids = self.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        config.rootfs.diff_ids = built.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let bytes = serde_json::to_vec(&config).map_err(StoreError::Encode)?;
-        let document = store.put_bytes(media_type::OCI_CONFIG, &bytes)?;
+        let (config_type, manifest_type) = if form.is_docker {
+            (media_type::DOCKER_CONFIG, media_type::DOCKER_MANIFEST)
+        } else {
+            (media_type::OCI_CONFIG, media_type::OCI_MANIFEST)
+        };
+        let document = store.put_bytes(config_type, &bytes)?;
         let id = ImageId::new(document.digest.clone());
-        let layers = self.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+        let mut layers: Vec<_> = built.layers.into_iter().map(|layer| layer.descriptor).collect();
+        if form.is_docker {
+            for layer in &mut layers {
+                let refused = || StoreError::MediaType {
+                    digest: layer.digest.clone(),
+                    media_type: layer.media_type.clone(),
+                };
+                layer.media_type = docker_layer(&layer.media_type).ok_or_else(refused)?.to_owned();
+            }
+        }
         let mut manifest = Manifest::new(document, layers);
-        manifest.annotations.extend(options.annotations.clone());
+        manifest.media_type = Some(manifest_type.to_owned());
+        manifest.annotations.extend(form.annotations.manifest.clone());
         let bytes = serde_json::to_vec(&manifest).map_err(StoreError::Encode)?;
-        let descriptor = store.put_bytes(media_type::OCI_MANIFEST, &bytes)?;
+        let descriptor = store.put_bytes(manifest_type, &bytes)?;
         let platform = config.platform();
         let attestation = match predicates {
             [] => None,
@@ -244,14 +264,10 @@ impl Source for Nameless<'_> {
 ///
 /// # Errors
 /// The disk's.
-pub fn root(
-    store: &Store,
-    images: &[Written],
-    options: &BuildOptions,
-) -> Result<Descriptor, StoreError> {
+pub fn root(store: &Store, images: &[Written], form: &Form) -> Result<Descriptor, StoreError> {
     match images {
         [Written { descriptor, attestation: None, .. }] => Ok(descriptor.clone()),
-        images => write_index(store, images, options),
+        images => write_index(store, images, form),
     }
 }
 
@@ -263,17 +279,21 @@ pub fn root(
 pub fn write_index(
     store: &Store,
     images: &[Written],
-    options: &BuildOptions,
+    form: &Form,
 ) -> Result<Descriptor, StoreError> {
     let entry = |image: &Written| Descriptor {
         platform: Some(image.platform.clone()),
+        annotations: form.annotations.manifest_descriptor.clone(),
         ..image.descriptor.clone()
     };
     let attestations = images.iter().filter_map(|image| image.attestation.clone());
     let mut index = Index::new(images.iter().map(entry).chain(attestations).collect());
-    index.annotations.extend(options.annotations.clone());
+    let kind =
+        if form.is_docker { media_type::DOCKER_MANIFEST_LIST } else { media_type::OCI_INDEX };
+    index.media_type = Some(kind.to_owned());
+    index.annotations.extend(form.annotations.index.clone());
     let bytes = serde_json::to_vec(&index).map_err(StoreError::Encode)?;
-    store.put_bytes(media_type::OCI_INDEX, &bytes)
+    store.put_bytes(kind, &bytes)
 }
 
 /// Gives names to a manifest or an index. Where it has exactly these, nothing is written.

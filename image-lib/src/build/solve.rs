@@ -387,6 +387,7 @@ impl Build<'_> {
             },
             config,
             layers: state.layers.clone(),
+            own_layers: state.lineage.makers.iter().map(Option::is_some).collect(),
             steps: self.steps.load(Ordering::Relaxed),
             cached: self.cached.load(Ordering::Relaxed),
             kept_steps: std::mem::take(

@@ -38,6 +38,7 @@ mod layout;
 mod lock;
 mod partial;
 mod progress;
+mod recompress;
 mod retain;
 mod scratch;
 mod select;

@@ -5,24 +5,27 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use keel_image::build::attest::Predicate;
+use keel_image::build::form::Form;
 use keel_image::build::output::{self, Written};
 use keel_image::build::{BuildError, BuildOptions, Built, Report, StepError};
-use keel_image::copy::{ArchiveDestination, ArchiveForm, Destination, LayoutDestination};
+use keel_image::copy::{
+    ArchiveDestination, ArchiveForm, Destination, LayoutDestination, RegistryDestination,
+};
 use keel_image::reference::Reference;
-use keel_image::registry::PushOptions;
+use keel_image::registry::{PushOptions, SendOptions};
 use keel_image::spec::Descriptor;
 use keel_image::store::Store;
 use serde_json::json;
 
 use super::flags::Arguments;
-use super::target::{Stream, Target};
+use super::target::{Output, Stream, Target};
 use crate::export::to_file;
 use crate::failure::Failure;
 use crate::progress::Bars;
 
 /// Where everything goes.
 pub(super) struct Export {
-    targets: Vec<Target>,
+    outputs: Vec<Output>,
     /// Whether someone asks for the image's id though no target needs an image.
     is_asked: bool,
 }
@@ -34,32 +37,34 @@ impl Export {
         options: &BuildOptions,
         platforms: usize,
     ) -> Result<Self, String> {
-        let mut targets = arguments.output.clone();
-        let is_image = |target: &Target| matches!(target, Target::Image { .. });
-        if targets.is_empty() || arguments.load || (arguments.push && !targets.iter().any(is_image))
+        let mut outputs = arguments.output.clone();
+        let is_image =
+            |output: &Output| matches!(output.target, Target::Image { .. } | Target::ByDigest);
+        if outputs.is_empty() || arguments.load || (arguments.push && !outputs.iter().any(is_image))
         {
-            targets.push(Target::Image { names: Vec::new(), push: false });
+            outputs.push(Target::Image { push: false }.into());
         }
-        for target in &mut targets {
-            let Target::Image { names, push } = target else { continue };
-            *push |= arguments.push;
-            if names.is_empty() {
-                names.clone_from(&options.tags);
+        for output in &mut outputs {
+            if output.names.is_empty() {
+                output.names.clone_from(&options.tags);
             }
-            if *push && names.is_empty() {
+            settle_form(output, options, platforms)?;
+            let Target::Image { push } = &mut output.target else { continue };
+            *push |= arguments.push;
+            if *push && output.names.is_empty() {
                 return Err("tag is needed when pushing to registry".to_owned());
             }
         }
-        let to_standard = |target: &&Target| {
+        let to_standard = |output: &&Output| {
             let (Target::Tar(stream)
             | Target::LayoutArchive(stream)
-            | Target::DockerArchive(stream)) = target
+            | Target::DockerArchive(stream)) = &output.target
             else {
                 return false;
             };
             *stream == Stream::Standard
         };
-        let streams = targets.iter().filter(to_standard).count();
+        let streams = outputs.iter().filter(to_standard).count();
         if streams > 1 {
             return Err("only one output can go to the standard output".to_owned());
         }
@@ -74,14 +79,15 @@ impl Export {
                 "refusing to write an archive to a terminal; name a file with dest=".to_owned()
             );
         }
-        let single = |target: &Target| matches!(target, Target::Tar(_) | Target::DockerArchive(_));
-        if platforms > 1 && targets.iter().any(single) {
+        let single =
+            |output: &Output| matches!(output.target, Target::Tar(_) | Target::DockerArchive(_));
+        if platforms > 1 && outputs.iter().any(single) {
             return Err(
                 "an output of type tar or docker holds the result for one platform only".to_owned()
             );
         }
         let is_asked = arguments.iidfile.is_some() || arguments.metadata_file.is_some();
-        Ok(Self { targets, is_asked })
+        Ok(Self { outputs, is_asked })
     }
 
     /// Writes everything.
@@ -92,30 +98,28 @@ impl Export {
         options: &BuildOptions,
         report: &dyn Report,
     ) -> Result<Exported, Failure> {
-        let needs_image = |target: &Target| {
-            !matches!(target, Target::Directory(_) | Target::Tar(_) | Target::Nothing)
-        };
-        let said = if self.targets.iter().all(|target| *target == Target::Nothing) {
+        let is_nothing = |output: &Output| output.target == Target::Nothing;
+        let said = if self.outputs.iter().all(is_nothing) && !self.is_asked {
             vec![Vec::new(); built.len()]
         } else {
             attestations(store, built, options, report)?
         };
         let mut exported = Exported::default();
-        if self.is_asked && !self.targets.iter().any(needs_image) {
-            exported.document(store, built, &said, options, &options.tags)?;
+        if self.is_asked && !self.outputs.iter().any(|output| needs_image(&output.target)) {
+            let annotations = options.annotations.clone();
+            let form = Form { annotations, ..Form::default() };
+            exported.document(store, built, &said, &form, &options.tags)?;
         }
-        for target in &self.targets {
-            let step = report.begin(title(target));
+        for output in &self.outputs {
+            let step = report.begin(title(&output.target));
             let mut note = |text: &str| report.note(step, text);
-            let written = if needs_image(target) {
-                let names =
-                    if let Target::Image { names, .. } = target { names } else { &options.tags };
-                exported.document(store, built, &said, options, names)
+            let written = if needs_image(&output.target) {
+                exported.document(store, built, &said, &output.form, &output.names)
             } else {
                 Ok(())
             };
             let written = written
-                .and_then(|()| exported.write(store, built, &said, target, options, &mut note));
+                .and_then(|()| exported.write(store, built, &said, output, options, &mut note));
             match written {
                 Ok(()) => report.done(step),
                 Err(failure) => {
@@ -153,13 +157,46 @@ fn attestations(
     }
 }
 
+/// Adds the annotations of the build to those of an output, and refuses what does not go together.
+fn settle_form(
+    output: &mut Output,
+    options: &BuildOptions,
+    platforms: usize,
+) -> Result<(), String> {
+    let is_said = !options.attestations.is_empty();
+    let mut annotations = options.annotations.clone();
+    annotations.extend(&output.form.annotations);
+    let of_index = !annotations.index.is_empty() || !annotations.manifest_descriptor.is_empty();
+    if of_index && needs_image(&output.target) && platforms == 1 && !is_said {
+        return Err("annotations of an index need one: several platforms, or attestations".into());
+    }
+    if output.form.is_docker && (is_said || !annotations.is_empty()) {
+        return Err(
+            "oci-mediatypes=false: Docker's documents have no annotations and no attestations"
+                .into(),
+        );
+    }
+    if output.split == Some(false) && platforms > 1 && is_said {
+        return Err(
+            "platform-split=false: attestations of several platforms need a directory each".into(),
+        );
+    }
+    output.form.annotations = annotations;
+    Ok(())
+}
+
+/// Whether a target takes an image and not its files.
+fn needs_image(target: &Target) -> bool {
+    !matches!(target, Target::Directory(_) | Target::Tar(_) | Target::Nothing)
+}
+
 fn title(target: &Target) -> &'static str {
     match target {
         Target::Directory(_) => "exporting to client directory",
         Target::Tar(_) => "exporting to client tarball",
         Target::LayoutArchive(_) | Target::Layout(_) => "exporting to oci image format",
         Target::DockerArchive(_) => "exporting to docker image format",
-        Target::Image { .. } => "exporting to image",
+        Target::Image { .. } | Target::ByDigest => "exporting to image",
         Target::Nothing => "exporting nothing",
     }
 }
@@ -189,13 +226,13 @@ impl Exported {
         store: &Store,
         built: &[Built],
         said: &[Vec<Predicate>],
-        options: &BuildOptions,
+        form: &Form,
         names: &[Reference],
     ) -> Result<(), Failure> {
         let each = built.iter().zip(said);
-        let images = each.map(|(one, said)| one.write(store, options, names, said));
+        let images = each.map(|(one, said)| one.write(store, form, names, said));
         let images: Vec<Written> = images.collect::<Result<_, _>>().map_err(BuildError::Store)?;
-        let root = output::root(store, &images, options).map_err(BuildError::Store)?;
+        let root = output::root(store, &images, form).map_err(BuildError::Store)?;
         (self.root, self.images) = (Some(root), images);
         Ok(())
     }
@@ -205,13 +242,14 @@ impl Exported {
         store: &Store,
         built: &[Built],
         said: &[Vec<Predicate>],
-        target: &Target,
+        wanted: &Output,
         options: &BuildOptions,
         note: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
-        match target {
+        let names = &wanted.names;
+        match &wanted.target {
             Target::Nothing => Ok(()),
-            Target::Directory(path) => write_directories(store, built, said, path),
+            Target::Directory(path) => write_directories(store, built, said, path, wanted.split),
             Target::Tar(stream) => {
                 let to = |writer: &mut dyn Write| -> Result<(), Failure> {
                     let place = place(stream);
@@ -223,17 +261,23 @@ impl Exported {
                 write_stream(stream, to)
             }
             Target::Layout(path) => {
-                let name = options.tags.first().map(|tag| tag.tag().unwrap_or("latest").to_owned());
-                let mut destination = LayoutDestination::new(path, name.as_deref())?;
-                self.copy(store, options, &mut destination)
+                // One entry for each name; the blobs go there once.
+                let tags = names.iter().map(|name| Some(name.tag().unwrap_or("latest")));
+                let tags: Vec<_> = if names.is_empty() { vec![None] } else { tags.collect() };
+                for tag in tags {
+                    let mut destination = LayoutDestination::new(path, tag)?;
+                    self.copy(store, names, &mut destination)?;
+                }
+                Ok(())
             }
             Target::LayoutArchive(stream) => {
-                self.write_archive(store, options, stream, ArchiveForm::Layout)
+                self.write_archive(store, names, stream, ArchiveForm::Layout)
             }
             Target::DockerArchive(stream) => {
-                self.write_archive(store, options, stream, ArchiveForm::Docker)
+                self.write_archive(store, names, stream, ArchiveForm::Docker)
             }
-            Target::Image { names, push } => self.write_image(store, options, names, *push, note),
+            Target::Image { push } => self.write_image(store, options, names, *push, note),
+            Target::ByDigest => self.push_by_digest(store, options, names, note),
         }
     }
 
@@ -260,20 +304,43 @@ impl Exported {
         Ok(())
     }
 
+    /// Sends the image to repositories, where nothing but its digest names it.
+    fn push_by_digest(
+        &mut self,
+        store: &Store,
+        options: &BuildOptions,
+        names: &[Reference],
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        let (Some(root), Some(client)) = (self.root.clone(), &options.registry) else {
+            return Ok(());
+        };
+        for name in names {
+            let name: Reference = format!("{}@{}", name.name(), root.digest)
+                .parse()
+                .map_err(|error| Failure::of(&error))?;
+            let mut destination = RegistryDestination::new(client, &name, SendOptions::default())?;
+            self.copy(store, &[], &mut destination)?;
+            note(&format!("pushing manifest for {name}"));
+            self.names.push(name);
+        }
+        Ok(())
+    }
+
     fn copy(
         &self,
         store: &Store,
-        options: &BuildOptions,
+        names: &[Reference],
         destination: &mut dyn Destination,
     ) -> Result<(), Failure> {
         let Some(root) = &self.root else { return Ok(()) };
-        Ok(output::copy_to(store, root, &options.tags, destination)?)
+        Ok(output::copy_to(store, root, names, destination)?)
     }
 
     fn write_archive(
         &self,
         store: &Store,
-        options: &BuildOptions,
+        names: &[Reference],
         stream: &Stream,
         form: ArchiveForm,
     ) -> Result<(), Failure> {
@@ -283,7 +350,7 @@ impl Exported {
             Stream::Standard => scratch.path().join("archive"),
         };
         let mut destination = ArchiveDestination::new(&path, form, None)?;
-        self.copy(store, options, &mut destination)?;
+        self.copy(store, names, &mut destination)?;
         if *stream == Stream::File(path.clone()) {
             return Ok(());
         }
@@ -335,12 +402,14 @@ fn write_directories(
     built: &[Built],
     said: &[Vec<Predicate>],
     path: &Path,
+    split: Option<bool>,
 ) -> Result<(), Failure> {
-    if let [only] = built {
-        return only.write_directory(store, &said[0], path).map_err(|error| failed(path, error));
-    }
+    let is_split = split.unwrap_or(built.len() > 1);
     for (one, said) in built.iter().zip(said) {
-        let below = path.join(one.config.platform().to_string().replace('/', "_"));
+        let mut below = path.to_owned();
+        if is_split {
+            below.push(one.config.platform().to_string().replace('/', "_"));
+        }
         one.write_directory(store, said, &below).map_err(|error| failed(&below, error))?;
     }
     Ok(())

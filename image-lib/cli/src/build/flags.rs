@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 use super::cache::{CacheFrom, CacheTo};
 use super::explain::Form;
 use super::inputs::{Context, Secret, Ssh};
-use super::target::Target;
+use super::target::Output;
 use crate::registry_flags::RegistryFlags;
 
 /// Build an image from a Dockerfile.
@@ -58,7 +58,8 @@ pub(crate) struct Arguments {
     /// Set a label
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) label: Vec<String>,
-    /// Annotate the image's manifest, or with index: before the name its index
+    /// Annotate the image's manifest, or what stands before the name: index:, manifest-descriptor:, or several with
+    /// commas between
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) annotation: Vec<String>,
     /// A further name of a host for RUN
@@ -77,10 +78,11 @@ pub(crate) struct Arguments {
     /// Allow what is forbidden otherwise: network.host, security.insecure
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(super) allow: Vec<String>,
-    /// Where the result goes: type=local|tar|oci|docker|image|registry|cacheonly with dest=, name=, push=; a
-    /// directory; - for a tar on the standard output
+    /// Where the result goes: type=local|tar|oci|docker|image|registry|cacheonly with dest=, name=, push=,
+    /// push-by-digest=; images with compression=gzip|zstd|uncompressed, compression-level=, force-compression=,
+    /// oci-mediatypes=, annotation.KEY=; a directory; - for a tar on the standard output
     #[arg(short, long, value_name = "OUTPUT")]
-    pub(super) output: Vec<Target>,
+    pub(super) output: Vec<Output>,
     /// Take steps from the cache of another store: type=local,src=DIR, type=registry,ref=NAME, or a name
     #[arg(long, value_name = "CACHE")]
     pub(super) cache_from: Vec<CacheFrom>,

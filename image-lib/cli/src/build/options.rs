@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keel_image::build::form::ImageAnnotations;
 use keel_image::build::{BuildOptions, Network};
 use keel_image::cancel::Cancellation;
 use keel_image::reference::Reference;
@@ -108,27 +109,33 @@ fn build_arguments(texts: &[String]) -> BTreeMap<String, String> {
     texts.iter().filter_map(one).collect()
 }
 
-/// Annotations of the manifest: `NAME=VALUE` or `manifest:NAME=VALUE`.
-fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    let one = |text: &String| {
+/// Annotations: `NAME=VALUE` of the manifest, or with what bears them before the name.
+fn annotations(texts: &[String]) -> Result<ImageAnnotations, Failure> {
+    let mut all = ImageAnnotations::default();
+    for text in texts {
         let (name, value) = text
             .split_once('=')
             .ok_or_else(|| usage(format!("invalid annotation {text:?}: it is NAME=VALUE")))?;
-        let name = match name.split_once(':') {
-            Some(("manifest" | "index", name)) => name,
-            Some((kind, _))
-                if kind.contains("descriptor") || kind.contains('[') || kind.contains(',') =>
-            {
-                return Err(usage(format!(
-                    "--annotation {text}: annotations of descriptors and of single platforms are not \
-                     supported by this builder"
-                )));
-            }
-            _ => name,
+        let is_level = |word: &str| word.starts_with("manifest") || word.starts_with("index");
+        let (levels, name) = match name.split_once(':') {
+            Some((levels, name)) if levels.split(',').all(is_level) => (levels, name),
+            _ => ("manifest", name),
         };
-        Ok((name.to_owned(), value.to_owned()))
-    };
-    texts.iter().map(one).collect()
+        for level in levels.split(',') {
+            let bearer = match level {
+                "manifest" => &mut all.manifest,
+                "index" => &mut all.index,
+                "manifest-descriptor" => &mut all.manifest_descriptor,
+                _ => {
+                    return Err(usage(format!(
+                        "--annotation {text}: {level} is none of manifest, index, manifest-descriptor"
+                    )));
+                }
+            };
+            bearer.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(all)
 }
 
 /// Whether `--allow` has security.insecure. The host's network needs no leave.
