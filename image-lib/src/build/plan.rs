@@ -382,8 +382,8 @@ mod tests {
         let error = build(STAGES, Some("d")).unwrap_err();
         assert_eq!(error.hint().as_deref(), Some("did you mean a?"));
         let error = build("FROM $N\n", None).unwrap_err();
-        assert_eq!(error.to_string(), "Dockerfile:1: FROM $N");
+        assert_eq!(error.to_string(), "Dockerfile:1:1: FROM $N");
         let error = build("FROM x\nCOPY --from=0 a b\n", None).unwrap_err();
-        assert_eq!(error.to_string(), "Dockerfile:2: COPY --from=0 a b");
+        assert_eq!(error.to_string(), "Dockerfile:2:1: COPY --from=0 a b");
     }
 }
