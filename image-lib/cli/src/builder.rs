@@ -120,6 +120,7 @@ fn prune(
     if !force && !is_confirmed(all) {
         return Ok(());
     }
+    crate::build::end_orphans(store)?;
     let mut left = keep.unwrap_or(0);
     let mut chosen = Vec::new();
     for entry in cache_usage::entries(store)? {

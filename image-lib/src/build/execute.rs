@@ -106,6 +106,12 @@ impl RuntimeExecutor {
         let _ = started.and_then(|mut child| child.wait());
     }
 
+    /// Ends a container that may be gone already.
+    pub(super) fn end(&self, bundle: &Path, state: &Path, id: &str) {
+        let execution = Execution { bundle, state, id, cancelled: &|| true };
+        self.quietly(&execution, &["delete", "--force"]);
+    }
+
     fn failure(&self, reason: impl Into<String>) -> StepError {
         StepError::Runtime { runtime: self.name(), reason: reason.into() }
     }

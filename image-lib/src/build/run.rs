@@ -17,6 +17,7 @@ use super::dockerfile::instruction::{CommandLine, Network, Run};
 use super::error::{NETWORK_HINT, StepError, is_name_failure};
 use super::execute::Execution;
 use super::network::{HOSTNAME, HostAddress, Link, Rights};
+use super::orphan;
 use super::progress::Step;
 use super::run_mount::Lent;
 use super::stage::StageBuilder;
@@ -185,6 +186,7 @@ impl StageBuilder<'_, '_> {
         // Runtimes keep a copy of the configuration, or of parts of it.
         let state = workspace.bundle().join("state");
         fs::create_dir(&state).map_err(|error| FsError::new("create directory", &state, error))?;
+        orphan::note(workspace.path(), &self.build.executor.name(), &state, &id)?;
         let cancelled = || self.build.is_cancelled();
         let execution =
             Execution { bundle: workspace.bundle(), state: &state, id: &id, cancelled: &cancelled };

@@ -70,6 +70,11 @@ impl Store {
         Ok(Scratch { path, _lock: lock })
     }
 
+    /// Removes what dead processes have left, once more than when the store was opened.
+    pub(crate) fn sweep(&self) -> Result<(), StoreError> {
+        remove_abandoned(self)
+    }
+
     /// Protects `digests` from garbage collection for as long as `scratch` lives: blobs by their
     /// digests, layers by their diff ids.
     ///

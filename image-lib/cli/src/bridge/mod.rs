@@ -32,6 +32,19 @@ pub(crate) fn networks() -> Option<Arc<dyn StepNetworks>> {
     may.then(|| Arc::new(Bridge::default()) as Arc<dyn StepNetworks>)
 }
 
+/// Takes away what killed builds have left, as far as it can be.
+pub(crate) fn sweep() {
+    let Ok(exclusive) = Exclusive::lock() else { return };
+    let Ok(records) = Records::open() else { return };
+    for dead in records.dead().into_iter().flatten() {
+        disconnect(&records.namespace(dead.number()), dead.number());
+        dead.remove();
+    }
+    if records.join().is_ok_and(|membership| membership.is_last(&exclusive)) {
+        take_down(&records);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Bridge {
     shared: Arc<Shared>,

@@ -37,6 +37,7 @@ use export::Export;
 pub(crate) use flags::Arguments;
 pub(crate) use verify::verify;
 
+use crate::bridge;
 use crate::failure::Failure;
 use crate::output;
 
@@ -70,6 +71,7 @@ pub(crate) fn run(root: &Path, limits: Limits, arguments: &Arguments) -> Result<
     let store = Store::open(root)?.with_limits(limits);
     // Layers that no image names yet must outlive a garbage collection by somebody else.
     let _hold = store.hold()?;
+    end_orphans(&store)?;
     let executor = executor(arguments.runtime.clone());
     let interrupts = Interrupts::cancel(&all[0].cancelled, cancellation)?;
     let _kept = context::settle(arguments, &mut all[0], Some(&store), &reporter)?;
@@ -117,6 +119,14 @@ fn solve_all(
         built.push(one);
     }
     Ok((built, steps, cached))
+}
+
+/// Takes away what killed builds have left.
+pub(crate) fn end_orphans(store: &Store) -> Result<(), Failure> {
+    if keel_image::build::end_orphans(store)? {
+        bridge::sweep();
+    }
+    Ok(())
 }
 
 fn executor(runtime: Option<PathBuf>) -> RuntimeExecutor {
