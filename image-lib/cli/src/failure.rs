@@ -71,6 +71,11 @@ impl Failure {
         self
     }
 
+    /// Without what one can do about it.
+    pub(crate) fn without_hint(self) -> Self {
+        Self { hint: None, ..self }
+    }
+
     /// Another exit code.
     pub(crate) fn with_code(mut self, code: u8) -> Self {
         self.code = code;

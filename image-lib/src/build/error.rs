@@ -376,6 +376,9 @@ impl StepError {
             {
                 Some(NETWORK_HINT.to_owned())
             }
+            Self::Exit { .. } => Some(
+                "`--shell-on-fail` starts a shell in the container as the command left it".to_owned(),
+            ),
             Self::Runtime { .. } => Some(
                 "RUN needs a runtime such as keel or runc: beside keel-image, on the PATH, or named \
                  with `--runtime`"

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, PipeReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -112,6 +112,32 @@ impl RuntimeExecutor {
         self.quietly(&execution, &["delete", "--force"]);
     }
 
+    /// Runs the bundle with the streams of this process, and gives the exit code.
+    ///
+    /// # Errors
+    /// The command could not be started at all.
+    pub(super) fn enter(&self, execution: &Execution<'_>) -> Result<i32, StepError> {
+        let mut command = self.command(execution);
+        command.arg("run").arg("--bundle").arg(execution.bundle).arg(execution.id);
+        let status = command.stdin(Stdio::inherit()).status();
+        self.quietly(execution, &["delete", "--force"]);
+        let status = status.map_err(|error| self.failure(error.to_string()))?;
+        self.code_of(status, execution)
+    }
+
+    /// The command's exit code, unless the runtime failed.
+    fn code_of(&self, status: ExitStatus, execution: &Execution<'_>) -> Result<i32, StepError> {
+        let Some(code) = status.code() else {
+            return Err(self.failure(format!("it ended by {status}")));
+        };
+        if code != 0
+            && let Some(reason) = logged_error(&log_file(execution))
+        {
+            return Err(StepError::Start { runtime: self.name(), reason });
+        }
+        Ok(code)
+    }
+
     fn failure(&self, reason: impl Into<String>) -> StepError {
         StepError::Runtime { runtime: self.name(), reason: reason.into() }
     }
@@ -151,15 +177,7 @@ impl Executor for RuntimeExecutor {
         self.quietly(execution, &["delete", "--force"]);
         copied.map_err(|error| self.failure(error.to_string()))?;
         let status = status.map_err(|error| self.failure(error.to_string()))?;
-        let Some(code) = status.code() else {
-            return Err(self.failure(format!("it ended by {status}")));
-        };
-        if code != 0
-            && let Some(reason) = logged_error(&log_file(execution))
-        {
-            return Err(StepError::Start { runtime: self.name(), reason });
-        }
-        Ok(code)
+        self.code_of(status, execution)
     }
 }
 

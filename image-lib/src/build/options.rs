@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use super::attest::{Attestations, Material};
 use super::context::DockerfileSource;
 use super::dockerfile::instruction::Network;
+use super::failed::KeepFailed;
 use super::form::ImageAnnotations;
 use super::network::{HostAddress, StepNetworks};
 use super::shared_cache::CacheSources;
@@ -82,6 +83,8 @@ pub struct BuildOptions {
     pub explain: bool,
     /// Whether steps are only looked up: nothing runs, and nothing is fetched or kept.
     pub dry_run: bool,
+    /// Keeps the first `RUN` that fails, to be entered.
+    pub keep_failed: Option<KeepFailed>,
     /// Set it, from any thread, to end the build: what runs is killed, and nothing is left behind.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -120,6 +123,7 @@ impl BuildOptions {
             shm_bytes: None,
             explain: false,
             dry_run: false,
+            keep_failed: None,
             cancelled: Arc::default(),
         }
     }

@@ -16,6 +16,7 @@ use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
 use super::error::{NETWORK_HINT, StepError, is_name_failure};
 use super::execute::Execution;
+use super::failed::FailedRun;
 use super::network::{HOSTNAME, HostAddress, Link, Rights};
 use super::orphan;
 use super::progress::Step;
@@ -170,7 +171,7 @@ impl StageBuilder<'_, '_> {
             mounts.push(lend_script(&workspace, name, text)?);
         }
         // Locks of caches are held until the command has ended.
-        let (lent_mounts, _held) = lent.mounts(self, &mut workspace)?;
+        let (lent_mounts, held) = lent.mounts(self, &mut workspace)?;
         mounts.extend(lent_mounts);
         let mut workspace = match stub::make(&workspace, &targets(&mounts))? {
             Some(directory) => workspace.with_lower(directory)?,
@@ -200,7 +201,6 @@ impl StageBuilder<'_, '_> {
             tail.push_back(line.to_owned());
             self.build.reporter.output(step, line);
         })?;
-        workspace.forget();
         if cancelled() {
             return Err(StepError::Cancelled);
         }
@@ -209,14 +209,15 @@ impl StageBuilder<'_, '_> {
                 // The command may take it lightly, as apt-get update does; its result is kept.
                 self.build.reporter.warning(NETWORK_HINT);
             }
+            workspace.forget();
             return Ok(workspace);
         }
-        Err(StepError::Exit {
-            command: invocation.args.join(" "),
-            code,
-            tail: tail.into(),
-            networked: link.is_connected(),
-        })
+        let networked = link.is_connected();
+        if let Some(keep) = &options.keep_failed {
+            keep.keep(FailedRun { spec, state, id, link, held, workspace });
+        }
+        let command = invocation.args.join(" ");
+        Err(StepError::Exit { command, code, tail: tail.into(), networked })
     }
 
     /// The container's configuration: as of any container of the image, with what a build changes.

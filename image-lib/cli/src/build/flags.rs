@@ -120,6 +120,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
           require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub(super) dry_run: bool,
+    /// Where a RUN fails, start this command in its container as it was left, with the streams of keel-image; the
+    /// build fails when that ends [without a value: /bin/sh]
+    #[arg(long, value_name = "COMMAND", num_args = 0..=1, default_missing_value = "/bin/sh", require_equals = true)]
+    pub(super) shell_on_fail: Option<String>,
     /// The same as --call=check
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
           require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]

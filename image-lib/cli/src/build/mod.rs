@@ -17,13 +17,15 @@ mod rawjson;
 mod target;
 mod verify;
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keel_image::build::{
-    BuildError, BuildOptions, BuildOutcome, Built, Reporter, RuntimeExecutor, build_image, solve,
+    BuildError, BuildOptions, BuildOutcome, Built, KeepFailed, Reporter, RuntimeExecutor,
+    build_image, solve,
 };
 use keel_image::cancel::Cancellation;
 use keel_image::layer::Limits;
@@ -87,7 +89,18 @@ pub(crate) fn run(root: &Path, limits: Limits, arguments: &Arguments) -> Result<
         let form = arguments.explain.unwrap_or(explain::Form::Text);
         explain::print(form, &stories)?;
     }
-    let (mut built, steps, cached) = solved?;
+    let (mut built, steps, cached) = match solved {
+        Ok(solved) => solved,
+        Err(error) => {
+            // The terminal is free again, and signals are the shell's.
+            drop((reporter, interrupts));
+            drop(printer);
+            let is_entered = enter_failed(&all[0], &executor, arguments.shell_on_fail.as_deref())?;
+            let failure = Failure::from(error);
+            // What is hinted at is done.
+            return Err(if is_entered { failure.without_hint() } else { failure });
+        }
+    };
     if arguments.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
@@ -119,6 +132,23 @@ fn solve_all(
         built.push(one);
     }
     Ok((built, steps, cached))
+}
+
+/// Has the user look around where a RUN failed; whether there is such a place.
+fn enter_failed(
+    options: &BuildOptions,
+    executor: &RuntimeExecutor,
+    command: Option<&str>,
+) -> Result<bool, Failure> {
+    let failed = options.keep_failed.as_ref().and_then(KeepFailed::take);
+    let Some((failed, command)) = failed.zip(command) else { return Ok(false) };
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if is_terminal {
+        output::error_line(&format!("{command}: where the command failed; the build ends with it"));
+    }
+    let words: Vec<&str> = command.split_whitespace().collect();
+    failed.enter(executor, &words, is_terminal).map_err(|error| Failure::of(&error))?;
+    Ok(true)
 }
 
 /// Takes away what killed builds have left.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keel_image::build::form::ImageAnnotations;
-use keel_image::build::{BuildOptions, Network};
+use keel_image::build::{BuildOptions, KeepFailed, Network};
 use keel_image::cancel::Cancellation;
 use keel_image::reference::Reference;
 use keel_image::registry::Client;
@@ -47,6 +47,7 @@ pub(super) fn read(
     options.no_cache_stages.clone_from(&arguments.no_cache_filter);
     options.dry_run = arguments.dry_run;
     options.explain = arguments.dry_run || arguments.explain.is_some();
+    options.keep_failed = arguments.shell_on_fail.as_ref().map(|_| KeepFailed::default());
     options.pull = arguments.pull;
     let mut registry = arguments.registry.options()?;
     registry.cancellation = cancellation.clone();

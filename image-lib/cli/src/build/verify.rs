@@ -24,6 +24,9 @@ pub(crate) fn verify(
     limits: Limits,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
+    if arguments.shell_on_fail.is_some() {
+        return Err(usage("--shell-on-fail is for a build that is done once"));
+    }
     if arguments.dry_run || arguments.explain.is_some() {
         // Both builds are done, and anew.
         return Err(usage("--explain and --dry-run say nothing of a build that is done twice"));
