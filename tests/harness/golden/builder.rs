@@ -79,7 +79,7 @@ impl Builders {
     /// Builds with keel-image, and looks at what came of it.
     pub(super) fn keel(&self, case: &Case) -> (Outcome, Option<Built>) {
         let flags = case.flags.iter().map(String::as_str);
-        let words = ["build", "--progress", "plain", "-t", "case"].into_iter();
+        let words = ["build", "--progress", "plain", "--explain=json", "-t", "case"].into_iter();
         let words: Vec<&str> = words.chain(flags).chain(["context"]).collect();
         let mut command = self.store.command(&words);
         surround(&mut command);

@@ -22,6 +22,8 @@ pub(super) struct Case {
     pub(super) config: Option<String>,
     /// What differs from the base image: an entry to a line.
     pub(super) files: Option<String>,
+    /// The stages and steps that are done: a stage to a line, in the order of the Dockerfile.
+    pub(super) graph: Option<String>,
     /// `created_by` of the history above the base's.
     pub(super) history: Option<String>,
     /// Lines that commands write.
@@ -79,6 +81,7 @@ fn finish(cases: &mut [Case], heading: &str, body: &mut String) {
         "flags" => case.flags = block.split_whitespace().map(str::to_owned).collect(),
         "config" => case.config = Some(block),
         "files" => case.files = Some(block),
+        "graph" => case.graph = Some(block),
         "history" => case.history = Some(block),
         "output" => case.output = Some(block),
         "error" => case.errors.push(block),

@@ -3,6 +3,7 @@
 use super::builder::Builders;
 use super::built::Built;
 use super::case::{Case, read};
+use super::graph;
 use crate::Outcome;
 
 /// Builds every case of `tests/build/cases/NAME.txt` with keel-image and compares what comes of it with the
@@ -31,7 +32,10 @@ fn check(builders: &Builders, case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
     match &built {
         Some(_) if !case.errors.is_empty() => wrong.push("it must fail, and is built".to_owned()),
-        Some(built) => compare_with_case(case, built, &mut wrong),
+        Some(built) => {
+            compare_with_case(case, built, &mut wrong);
+            compare_graph(case, &outcome, &mut wrong);
+        }
         None if case.errors.is_empty() => {
             wrong.push(format!("it must build\n{}", outcome.report()));
         }
@@ -73,6 +77,14 @@ fn compare_with_case(case: &Case, built: &Built, wrong: &mut Vec<String>) {
         // A case that nothing is expected of shows nothing.
         let told = case.output.is_some() || case.warnings.is_some();
         assert!(told, "{} expects nothing", case.place);
+    }
+}
+
+fn compare_graph(case: &Case, outcome: &Outcome, wrong: &mut Vec<String>) {
+    let seen = graph::read(&outcome.stdout);
+    if case.graph != seen {
+        let text = |graph: &Option<String>| graph.clone().unwrap_or_else(|| "(none)".to_owned());
+        wrong.push(format!("graph must be\n{}\nand is\n{}", text(&case.graph), text(&seen)));
     }
 }
 

@@ -7,18 +7,21 @@
 //! COPY a /b
 //! --- context
 //! echo text > a
+//! --- graph
+//! 0:1 < scratch; 2 COPY < context
 //! --- files
 //! /b "text\n"
 //! --- config
 //! Cmd ["x"]
 //! ```
 //!
-//! [`case`] reads this form, [`built`] looks at an image, [`builder`] makes one with either program, and
-//! [`check`] compares. What each section means stands in `tests/build/cases/README.md`.
+//! [`case`] reads this form, [`built`] looks at an image, [`graph`] at what was done for it, [`builder`] makes one with
+//! either program, and [`check`] compares. What each section means stands in `tests/build/cases/README.md`.
 
 mod builder;
 mod built;
 mod case;
 mod check;
+mod graph;
 
 pub use check::check_cases;
