@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Command;
 
-use keel_tests::{Container, eventually, requires};
+use keel_tests::{Container, executes, requires};
 use serde_json::{Value, json};
 
 fn sleeping(delta: impl FnOnce(&mut Value)) -> Container {
@@ -165,11 +165,7 @@ fn exec_detaches() {
     let words = ["exec", "--detach", "--pid-file", &file, container.id(), "sleep", "100001"];
     container.call(&words).succeeds();
     let pid = fs::read_to_string(&file).expect("a pid file");
-    // runc returns a moment before the program is executed.
-    eventually("the program runs", || {
-        let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        (arguments == "sleep\x00100001\x00").then_some(())
-    });
+    executes(&pid, &["sleep", "100001"]);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
     let own = format!("Uid:\t{}\t", container.user().uid);
     assert!(status.contains(&own), "{status}");

@@ -63,6 +63,17 @@ pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     answer.unwrap_or_else(|| panic!("{what}: still not so after {DEADLINE:?}"))
 }
 
+/// Waits until the process runs this program.
+///
+/// A runtime may return while the execve is under way: it closes the pipe that tells of failures before it sets
+/// the arguments.
+pub fn executes(pid: &str, arguments: &[&str]) {
+    eventually(&format!("{arguments:?} as process {pid}"), || {
+        let seen = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        seen.split_terminator('\0').eq(arguments.iter().copied()).then_some(())
+    });
+}
+
 /// Whether a thing happens that may be late, for those that must not panic: they clean up.
 pub fn within_a_while(mut ask: impl FnMut() -> bool) -> bool {
     ask_until(CLEANING, || ask().then_some(())).is_some()

@@ -52,7 +52,7 @@ pub use container::{Container, base_config};
 pub use containerd::Containerd;
 pub use containerd_of_shims::{ContainerdOfShims, IMAGE};
 pub use daemon::Child;
-pub use deadline::{eventually, output_within, within_a_while};
+pub use deadline::{eventually, executes, output_within, within_a_while};
 pub use distribution::Distribution;
 pub use example::example_context;
 pub use faulty_registry::{Fault, FaultyRegistry, Guard, Seen};
