@@ -245,6 +245,27 @@ fn calls_look_and_build_nothing() {
     assert_eq!((&targets["default"], &targets["targets"][0]["name"]), (&"1".into(), &"one".into()));
     assert!(store.build(&["--call", "targets"]).succeeds().stdout.contains("1 (default)"));
     store.build(&["--call=guess"]).exits(125).says(&["guess"]);
+    // A check tells every finding with its place, and fails; another look at the same Dockerfile does not.
+    let text =
+        "FROM nosuch AS One\nMAINTAINER x\n# check=skip=LegacyKeyValueFormat\nENV a b\nENV c d\n";
+    fs::write(store.beside("context/Dockerfile"), text).expect("a file");
+    let said = store.build(&["--call=check"]).exits(1);
+    let found: Vec<&str> =
+        said.stdout.lines().filter(|line| line.starts_with("WARNING: ")).collect();
+    let rules =
+        ["1:1: StageNameCasing: ", "2:1: MaintainerDeprecated: ", "5:1: LegacyKeyValueFormat: "];
+    assert_eq!(found.len(), rules.len(), "{}", said.stdout);
+    for (line, rule) in found.iter().zip(rules) {
+        assert!(line.starts_with(&format!("WARNING: Dockerfile:{rule}")), "{line}");
+    }
+    assert!(
+        said.stdout.ends_with("\nCheck complete, 3 warnings have been found!\n"),
+        "{}",
+        said.stdout
+    );
+    let listed = store.build(&["--call=check,format=json"]).exits(1).json();
+    assert_eq!(listed["warnings"].as_array().map(Vec::len), Some(3), "{listed}");
+    store.build(&["--call=targets"]).succeeds();
     store.build(&["--check", "--call=targets"]).exits(125);
     fs::write(store.beside("context/Dockerfile"), "FORM x\n").expect("a file");
     store.build(&["--check"]).fails_naming(&["Dockerfile:1", "FORM"]);

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead as _, Write};
 
+use rustix::event::{PollFd, PollFlags, poll};
+
 use crate::failure::Failure;
 
 /// Writes `text` to the standard output.
@@ -32,8 +34,26 @@ pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
 
 /// Writes a line to the standard error.
 pub(crate) fn error_line(text: &str) {
-    // There is nobody left to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    error_bytes(format!("{text}\n").as_bytes());
+}
+
+/// Writes `bytes` to the standard error as they are.
+pub(crate) fn error_bytes(bytes: &[u8]) {
+    let mut stderr = io::stderr().lock();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match stderr.write(rest) {
+            // There is nobody left to tell.
+            Ok(0) => return,
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Whoever shares the other end may have made it so that writing does not wait.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let _ = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None);
+            }
+            Err(_) => return,
+        }
+    }
 }
 
 /// Asks on the terminal whether `what` is to be removed; anything but `y` is no.

@@ -20,15 +20,16 @@ pub trait Executor: Sync {
     /// What the user knows it by, for messages.
     fn name(&self) -> String;
 
-    /// Runs the bundle of `execution`; every line that the command writes goes to `output`. Gives
-    /// the command's exit code.
+    /// Runs the bundle of `execution`; what the command writes goes to `output` by lines, or pieces of
+    /// lines that are long: the bytes without the line's end, and whether the line ends there. Gives the
+    /// command's exit code.
     ///
     /// # Errors
     /// The command could not be started at all.
     fn run(
         &self,
         execution: &Execution<'_>,
-        output: &mut dyn FnMut(&str),
+        output: &mut dyn FnMut(&[u8], bool),
     ) -> Result<i32, StepError>;
 }
 
@@ -53,6 +54,9 @@ impl std::fmt::Debug for Execution<'_> {
 
 /// How long a container may run on after it was cancelled: the wait for output is cut so often.
 const CANCEL_LATENCY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// As much as a pipe holds is read at once.
+const PIPE_BYTES: usize = 64 << 10;
 
 /// Runs any runtime with runc's command line.
 #[derive(Debug, Clone)]
@@ -155,7 +159,7 @@ impl Executor for RuntimeExecutor {
     fn run(
         &self,
         execution: &Execution<'_>,
-        output: &mut dyn FnMut(&str),
+        output: &mut dyn FnMut(&[u8], bool),
     ) -> Result<i32, StepError> {
         // One pipe for both outputs keeps the order in which the command wrote.
         let piped =
@@ -171,7 +175,7 @@ impl Executor for RuntimeExecutor {
         // The command's ends of the pipe would keep it open for ever.
         drop(command);
         let source = Cancellable { pipe: reader, executor: self, execution, killed: false };
-        let copied = copy_lines(BufReader::new(source), output);
+        let copied = copy_lines(BufReader::with_capacity(PIPE_BYTES, source), output);
         let status = child.wait();
         // A runtime that was killed could not clean up after its container.
         self.quietly(execution, &["delete", "--force"]);
@@ -193,25 +197,29 @@ struct Cancellable<'a> {
 impl Read for Cancellable<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
+            // A command that never stops writing ends as well.
+            if !self.killed && (self.execution.cancelled)() {
+                self.killed = true;
+                self.executor.quietly(self.execution, &["kill", "KILL"]);
+            }
             let mut pipe = [PollFd::new(&self.pipe, PollFlags::IN)];
             match poll(&mut pipe, Some(&CANCEL_LATENCY)) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return self.pipe.read(buffer),
                 Err(errno) => return Err(errno.into()),
             }
-            if !self.killed && (self.execution.cancelled)() {
-                self.killed = true;
-                self.executor.quietly(self.execution, &["kill", "KILL"]);
-            }
         }
     }
 }
 
-/// Hands on whole lines. A carriage return ends one as well: progress bars are lines too.
-fn copy_lines(mut reader: impl BufRead, output: &mut dyn FnMut(&str)) -> io::Result<()> {
+/// Hands on lines, and long ones in pieces. A carriage return ends a line as well: progress bars are lines
+/// too. The last line may have no end.
+fn copy_lines(mut reader: impl BufRead, output: &mut dyn FnMut(&[u8], bool)) -> io::Result<()> {
     // A line without an end must not fill the memory.
-    const LINE_BYTES_MAX: usize = 64 << 10;
-    let mut line = Vec::new();
+    const PIECE_BYTES_MAX: usize = 64 << 10;
+    let mut piece = Vec::new();
+    // Whether an earlier piece of this line was handed on.
+    let mut is_begun = false;
     let mut after_return = false;
     loop {
         let bytes = match reader.fill_buf() {
@@ -222,25 +230,30 @@ fn copy_lines(mut reader: impl BufRead, output: &mut dyn FnMut(&str)) -> io::Res
         if bytes.is_empty() {
             break;
         }
-        let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-        let room = LINE_BYTES_MAX - line.len();
-        let end = end.filter(|at| *at <= room);
-        let taken = end.unwrap_or(bytes.len().min(room));
-        line.extend_from_slice(&bytes[..taken]);
-        let ended_by = end.map(|at| bytes[at]);
+        let room = bytes.len().min(PIECE_BYTES_MAX - piece.len());
+        let end = bytes[..room].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let (taken, ended_by) = end.map_or((room, None), |at| (at, Some(bytes[at])));
+        piece.extend_from_slice(&bytes[..taken]);
         reader.consume(taken + usize::from(end.is_some()));
-        let is_full = line.len() >= LINE_BYTES_MAX;
-        // The second half of a DOS line end has had its line already.
-        let is_blank = ended_by == Some(b'\n') && !after_return;
-        if is_full || (ended_by.is_some() && (is_blank || !line.is_empty())) {
-            output(&String::from_utf8_lossy(&line));
-            line.clear();
+        let has_content = is_begun || !piece.is_empty();
+        if let Some(ended_by) = ended_by {
+            // The second half of a DOS line end has had its line already.
+            if has_content || (ended_by == b'\n' && !after_return) {
+                output(&piece, true);
+            }
+            piece.clear();
+            (is_begun, after_return) = (false, ended_by == b'\r');
+            continue;
         }
-        after_return =
-            ended_by == Some(b'\r') || (ended_by.is_none() && after_return && line.is_empty());
+        after_return = false;
+        if piece.len() == PIECE_BYTES_MAX {
+            output(&piece, false);
+            piece.clear();
+            is_begun = true;
+        }
     }
-    if !line.is_empty() {
-        output(&String::from_utf8_lossy(&line));
+    if !piece.is_empty() {
+        output(&piece, false);
     }
     Ok(())
 }
@@ -260,16 +273,34 @@ fn logged_error(log: &Path) -> Option<String> {
 mod tests {
     use super::copy_lines;
 
-    #[test]
-    fn copies_whole_lines() {
-        let lines = |bytes: &[u8]| {
-            let mut lines = Vec::new();
-            copy_lines(bytes, &mut |line| lines.push(line.to_owned())).unwrap();
-            lines
+    /// What is handed on: pieces without an end have a `+` behind them.
+    fn lines(bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut take = |piece: &[u8], is_ended: bool| {
+            let mark = if is_ended { "" } else { "+" };
+            lines.push(format!("{}{mark}", piece.escape_ascii()));
         };
-        assert_eq!(lines(b"a\n\nb"), ["a", "", "b"]);
+        copy_lines(bytes, &mut take).unwrap();
+        lines
+    }
+
+    #[test]
+    fn copies_lines() {
+        assert_eq!(lines(b"a\n\nb"), ["a", "", "b+"]);
         assert_eq!(lines(b"1%\r2%\r\nc\r\n"), ["1%", "2%", "c"]);
-        assert_eq!(lines(b"\xff\n"), ["\u{fffd}"]);
-        assert_eq!(lines(&[b'x'; 200_000]).len(), 4);
+        assert_eq!(lines(b"a\r\n\nb\n"), ["a", "", "b"]);
+        assert_eq!(lines(b"\xff\n"), ["\\xff"]);
+    }
+
+    #[test]
+    fn copies_long_lines_in_pieces() {
+        let long = "x".repeat(64 << 10);
+        let piece = format!("{long}+");
+        assert_eq!(lines(format!("{long}{long}y\nz\n").as_bytes()), [&piece, &piece, "y", "z"]);
+        // The end is told where the last piece is full, too.
+        assert_eq!(lines(format!("{long}\nz\n").as_bytes()), [&piece, "", "z"]);
+        assert_eq!(lines(format!("\r{long}\nz\n").as_bytes()), [&piece, "", "z"]);
+        assert_eq!(lines(format!("{long}\r\nz\n").as_bytes()), [&piece, "", "z"]);
+        assert_eq!(lines(long.as_bytes()), [piece]);
     }
 }

@@ -77,6 +77,7 @@ mod share;
 pub mod shared_cache;
 mod stage;
 pub mod stub;
+mod tail;
 pub mod workspace;
 
 // The whole.

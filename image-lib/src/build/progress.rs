@@ -23,12 +23,14 @@ pub enum Event<'a> {
         /// What is done, such as `[2/8] RUN make`.
         name: &'a str,
     },
-    /// A command wrote a line.
+    /// A command wrote a line, or a piece of one: nothing of what it writes is left out or altered.
     Output {
         /// The step.
         step: usize,
-        /// The line without its end.
-        line: &'a str,
+        /// The bytes without the line's end; commands may write what is no text.
+        bytes: &'a [u8],
+        /// Whether the line ends here; otherwise the step's next output goes on with it, if there is any.
+        is_ended: bool,
         /// Since the step began.
         after: Duration,
     },
@@ -76,8 +78,8 @@ pub enum Event<'a> {
 pub trait Report: Sync {
     /// A step begins.
     fn begin(&self, name: &str) -> Step;
-    /// The command of a step has written a line.
-    fn output(&self, step: Step, line: &str);
+    /// The command of a step has written a piece of a line, which may end with it.
+    fn output(&self, step: Step, bytes: &[u8], is_ended: bool);
     /// Something worth knowing of a step.
     fn note(&self, step: Step, text: &str);
     /// The step's result was there already.
@@ -143,8 +145,9 @@ impl Report for Reporter<'_> {
         Step { number, began: Instant::now() }
     }
 
-    fn output(&self, step: Step, line: &str) {
-        self.tell(Event::Output { step: step.number, line, after: step.began.elapsed() });
+    fn output(&self, step: Step, bytes: &[u8], is_ended: bool) {
+        let after = step.began.elapsed();
+        self.tell(Event::Output { step: step.number, bytes, is_ended, after });
     }
 
     fn note(&self, step: Step, text: &str) {

@@ -5,7 +5,6 @@
 //! directory: where the image lacks a place to mount it, the place comes from a lower directory of
 //! its own, see [`super::stub`].
 
-use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,13 +22,11 @@ use super::progress::Step;
 use super::run_mount::Lent;
 use super::stage::StageBuilder;
 use super::stub;
+use super::tail::Tail;
 use super::workspace::Workspace;
 use crate::bundle::{self, Mount};
 use crate::fsroot::FsError;
 use crate::spec::{Platform, Preferences};
-
-/// How many of the last lines an error shows.
-const TAIL_LINES: usize = 10;
 
 /// Where the script of a here-document appears.
 const SCRIPT_DIRECTORY: &str = "/dev/pipes";
@@ -191,15 +188,13 @@ impl StageBuilder<'_, '_> {
         let cancelled = || self.build.is_cancelled();
         let execution =
             Execution { bundle: workspace.bundle(), state: &state, id: &id, cancelled: &cancelled };
-        let mut tail = VecDeque::new();
+        let mut tail = Tail::default();
         let mut misses_network = false;
-        let code = self.build.executor.run(&execution, &mut |line| {
-            if tail.len() == TAIL_LINES {
-                tail.pop_front();
-            }
-            misses_network |= !link.is_connected() && is_name_failure(line);
-            tail.push_back(line.to_owned());
-            self.build.reporter.output(step, line);
+        let code = self.build.executor.run(&execution, &mut |bytes, is_ended| {
+            let text = String::from_utf8_lossy(bytes);
+            misses_network |= !link.is_connected() && is_name_failure(&text);
+            tail.push(&text, is_ended);
+            self.build.reporter.output(step, bytes, is_ended);
         })?;
         if cancelled() {
             return Err(StepError::Cancelled);
@@ -217,7 +212,7 @@ impl StageBuilder<'_, '_> {
             keep.keep(FailedRun { spec, state, id, link, held, workspace });
         }
         let command = invocation.args.join(" ");
-        Err(StepError::Exit { command, code, tail: tail.into(), networked })
+        Err(StepError::Exit { command, code, tail: tail.into_lines(), networked })
     }
 
     /// The container's configuration: as of any container of the image, with what a build changes.

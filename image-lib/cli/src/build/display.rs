@@ -2,13 +2,14 @@
 //! BuildKit's JSON, or not at all.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keel_image::build::{Event, Progress, Story};
 
 use super::rawjson::RawJson;
+use crate::output;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub(super) struct Printer {
     names: BTreeMap<usize, String>,
     /// The step whose lines were printed last.
     last: usize,
+    /// Whether that line has no end yet.
+    is_open: bool,
     columns: usize,
     raw: RawJson,
     stories: Stories,
@@ -70,6 +73,7 @@ impl Printer {
             display,
             names: BTreeMap::new(),
             last: 0,
+            is_open: false,
             columns,
             raw: RawJson::default(),
             stories: Stories::default(),
@@ -89,17 +93,45 @@ impl Printer {
     }
 
     fn line(&mut self, text: &str) {
-        // Who does not read the progress still wants the image.
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        self.end_line();
+        output::error_line(text);
     }
 
-    /// A line of a step. Where the lines of several steps interleave, the step is named again.
-    fn step_line(&mut self, step: usize, text: &str) {
+    /// Ends a line that its command has not ended, before anything else is told.
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            output::error_line("");
+        }
+    }
+
+    /// A piece of a command's line, as it is. Only the first has the step's number before it.
+    fn piece(&mut self, step: usize, bytes: &[u8], is_ended: bool, after: Duration) {
+        let mut text = Vec::with_capacity(bytes.len() + 32);
+        if !self.is_open || self.last != step {
+            self.end_line();
+            self.turn_to(step);
+            text.extend_from_slice(format!("#{step} {:.3} ", after.as_secs_f64()).as_bytes());
+        }
+        text.extend_from_slice(bytes);
+        if is_ended {
+            text.push(b'\n');
+        }
+        output::error_bytes(&text);
+        self.is_open = !is_ended;
+    }
+
+    /// Where the lines of several steps interleave, the step is named again.
+    fn turn_to(&mut self, step: usize) {
         if self.last != step {
             let name = self.names.get(&step).cloned().unwrap_or_default();
             self.line(&format!("\n#{step} {name}"));
             self.last = step;
         }
+    }
+
+    /// A line of a step.
+    fn step_line(&mut self, step: usize, text: &str) {
+        self.turn_to(step);
         self.line(&format!("#{step} {text}"));
     }
 
@@ -107,12 +139,11 @@ impl Printer {
         self.names.get(&step).map_or("", String::as_str)
     }
 
-    /// Rewrites the last line of the terminal.
+    /// Rewrites the last line of the terminal. What would move the cursor elsewhere is a blank.
     fn rewrite(&self, text: &str, end: &str) {
-        let text: String = text.chars().take(self.columns.saturating_sub(1)).collect();
-        let mut stderr = std::io::stderr().lock();
-        // Who does not read the progress still wants the image.
-        let _ = write!(stderr, "\r\x1b[K{text}{end}").and_then(|()| stderr.flush());
+        let shown = text.chars().take(self.columns.saturating_sub(1));
+        let shown: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
+        output::error_bytes(format!("\r\x1b[K{shown}{end}").as_bytes());
     }
 
     fn plain(&mut self, event: Event<'_>) {
@@ -122,8 +153,8 @@ impl Printer {
                 self.line(&format!("{separator}#{step} {name}"));
                 self.last = step;
             }
-            Event::Output { step, line, after } => {
-                self.step_line(step, &format!("{:.3} {line}", after.as_secs_f64()));
+            Event::Output { step, bytes, is_ended, after } => {
+                self.piece(step, bytes, is_ended, after);
             }
             Event::Note { step, text } => self.step_line(step, text),
             Event::Cached { step } => self.step_line(step, "CACHED"),
@@ -137,7 +168,8 @@ impl Printer {
     fn terminal(&mut self, event: Event<'_>) {
         match event {
             Event::Started { step, .. } => self.rewrite(&format!(" => {}", self.name(step)), ""),
-            Event::Output { step, line, .. } => {
+            Event::Output { step, bytes, .. } => {
+                let line = String::from_utf8_lossy(bytes);
                 self.rewrite(&format!(" => {} | {line}", self.name(step)), "");
             }
             Event::Note { text, .. } => self.rewrite(&format!(" => {text}"), "\n"),

@@ -26,8 +26,9 @@ impl RawJson {
                 self.vertexes.insert(step, vertex.clone());
                 json!({ "vertexes": [vertex] })
             }
-            Event::Output { step, line, .. } => {
-                let data = STANDARD.encode(format!("{line}\n"));
+            Event::Output { step, bytes, is_ended, .. } => {
+                let end: &[u8] = if is_ended { b"\n" } else { b"" };
+                let data = STANDARD.encode([bytes, end].concat());
                 json!({ "logs": [{ "vertex": self.digest(step), "stream": 1, "data": data, "timestamp": now }] })
             }
             Event::Note { step, text } => {
