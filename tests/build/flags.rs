@@ -91,7 +91,7 @@ fn named_contexts_stand_in() {
         let seen = store.run_on("keel", "a", &["/bin/ls", "-A", "/files"]).succeeds();
         assert_eq!(seen.stdout, ".dockerignore\na\nmark\n", "{place}");
     }
-    let text = "FROM scratch AS empty\nFROM base\nCOPY --from=x /bin/busybox /b\n";
+    let text = "FROM scratch AS empty\nFROM base\nCOPY --from=x /bin/busybox /busybox\n";
     fs::write(store.beside("context/Dockerfile"), text).expect("a file");
     store
         .build(&[
@@ -101,8 +101,79 @@ fn named_contexts_stand_in() {
             "x=docker-image://busybox:1",
         ])
         .succeeds();
+    let seen =
+        |image: &str| store.run_on("keel", image, &["/busybox", "ls", "-A", "/"]).succeeds().stdout;
+    let digest = store.tool("skopeo", &["inspect", "--raw", "oci:layout:box"]).stdout;
+    let digest = keel_tests::digest(digest.as_bytes());
+    for place in ["oci-layout://layout", &format!("oci-layout://layout@{digest}")] {
+        let x = format!("x={place}");
+        store
+            .build(&[
+                "-t",
+                "b",
+                "--build-context",
+                "base=docker-image://scratch",
+                "--build-context",
+                &x,
+            ])
+            .succeeds();
+        assert!(seen("b").contains("busybox\n") && !seen("b").contains("bin\n"), "{place}");
+    }
     store.build(&["--build-context", "x=/no/such/folder"]).exits(125);
     store.build(&["--build-context", "x"]).exits(125);
+}
+
+/// DF-FLAG-13: the files of a named context that is a directory are the base of a stage, or the whole of a stage of that
+/// name, also as the target and by number: one layer, no configuration, cached by content, `.dockerignore` heeded.
+#[test]
+fn a_directory_is_a_base() {
+    let store = ImageStore::with_dockerfile(
+        "FROM busybox:1 AS made\nRUN exit 7\nFROM root\nENV A=1\nCOPY --from=0 /mark /mark\nRUN echo run > /run-file\n",
+    );
+    store.tool(
+        "sh",
+        &[
+            "-c",
+            "mkdir -p files root/etc && tar -C root -xf \"$1\" && echo x > root/dropped && \
+        echo dropped > root/.dockerignore && echo m > files/mark && chown 5:6 root/etc",
+            "sh",
+            &keel_tests::fixture("busybox.tar").display().to_string(),
+        ],
+    );
+    let flags = ["--build-context", "root=root", "--build-context", "made=files", "-t", "a"];
+    let explained = store.build(&[&flags[..], &["--explain=json"]].concat()).succeeds().json();
+    let bases: Vec<_> = explained["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter(|step| step["step"] == 0)
+        .collect();
+    assert_eq!(bases.len(), 2, "{explained}");
+    assert_eq!(
+        (&bases[0]["inputs"][0], &bases[1]["inputs"][0]),
+        (&"context made".into(), &"context root".into())
+    );
+    let script = "ls -d /dropped; cat /mark /run-file; stat -c %u:%g /etc";
+    let seen = store.run_on("keel", "a", &["/bin/sh", "-c", script]).succeeds().stdout;
+    assert_eq!(seen, "m\nrun\n0:0\n");
+    let image = inspect(&store, "a");
+    assert_eq!(image["RootFS"]["Layers"].as_array().map(Vec::len), Some(3));
+    assert_eq!(image["Config"]["Env"][1], "A=1");
+    assert_eq!(image["Config"]["Cmd"], serde_json::Value::Null);
+    let again = store.build(&[&flags[..], &["--progress=plain"]].concat()).succeeds().stderr;
+    assert_eq!(again.matches("CACHED").count(), 4, "{again}");
+    store.build(&[&flags[..], &["--target", "made", "-o", "out"]].concat()).succeeds();
+    assert_eq!(fs::read_to_string(store.beside("out/mark")).expect("a file"), "m\n");
+    fs::write(store.beside("root/new"), "n").expect("a file");
+    let dry = store.build(&[&flags[..], &["--dry-run"]].concat()).succeeds().stdout;
+    assert!(dry.contains("would run  [1 0] FROM root"), "{dry}");
+    let told = store.build(&[&flags[..], &["--explain"]].concat()).succeeds().stdout;
+    assert!(told.contains("ran        [1 0] FROM root") && told.contains("base image"), "{told}");
+    assert_eq!(store.run_on("keel", "a", &["/bin/cat", "/new"]).succeeds().stdout, "n");
+    // Nothing in it is a base, too.
+    fs::create_dir(store.beside("nothing")).expect("a folder");
+    fs::write(store.beside("context/Dockerfile"), "FROM root\nLABEL a=1\n").expect("a file");
+    store.build(&["--build-context", "root=nothing"]).succeeds();
 }
 
 /// DF-FLAG-05: a build for another platform needs no emulator as long as it runs nothing of it; several

@@ -21,7 +21,7 @@ enum Command {
     /// List what the build cache holds
     #[command(visible_alias = "ls")]
     Du {
-        /// Only what this is true of: type=regular|exec.cachemount|source.local|internal, until=TIME or DURATION, id=ID
+        /// Only what this is true of: type=regular|exec.cachemount|source.local|source.http|internal, until=TIME or DURATION, id=ID
         #[arg(long, value_name = "FILTER")]
         filter: Vec<String>,
         /// Show whole ids
@@ -36,7 +36,7 @@ enum Command {
         /// Also steps whose layers images have, and cache mounts
         #[arg(short, long)]
         all: bool,
-        /// Only what this is true of: type=regular|exec.cachemount|source.local|internal, until=TIME or DURATION, id=ID
+        /// Only what this is true of: type=regular|exec.cachemount|source.local|source.http|internal, until=TIME or DURATION, id=ID
         #[arg(long, value_name = "FILTER")]
         filter: Vec<String>,
         /// Do not ask
@@ -166,9 +166,15 @@ impl Filters {
             let (key, value) = text.split_once('=').ok_or_else(invalid)?;
             match key {
                 "type"
-                    if [Kind::Step, Kind::CacheMount, Kind::Context, Kind::Explanation]
-                        .iter()
-                        .any(|k| k.word() == value) =>
+                    if [
+                        Kind::Step,
+                        Kind::CacheMount,
+                        Kind::Context,
+                        Kind::Explanation,
+                        Kind::Download,
+                    ]
+                    .iter()
+                    .any(|k| k.word() == value) =>
                 {
                     filters.kind = Some(value.to_owned());
                 }

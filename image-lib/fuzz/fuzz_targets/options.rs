@@ -4,6 +4,7 @@
 use keel_image::build::arguments::parse_epoch;
 use keel_image::build::dockerfile::{heredoc, mount, parser::parse_trigger};
 use keel_image::build::file_mode::FileMode;
+use keel_image::build::remote::GitSource;
 use keel_image::bundle::Volume;
 use keel_image::spec::{Platform, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -24,6 +25,11 @@ fuzz_target!(|text: &str| {
     for time in [epoch, text.parse::<Timestamp>().ok()].into_iter().flatten() {
         assert!(time.nanoseconds < 1_000_000_000);
         assert_eq!(time.to_string().parse::<Timestamp>().as_ref(), Ok(&time), "{text:?}");
+    }
+    if let Ok(Some(git)) = GitSource::parse(text) {
+        assert!(GitSource::is_meant(text) && !git.url.starts_with('-'), "{text:?}");
+        assert!(git.reference.is_none_or(|name| !name.starts_with('-')), "{text:?}");
+        assert!(git.folder.is_none_or(|path| !path.starts_with("..") && path.is_relative()), "{text:?}");
     }
     let _ = mount::parse(text);
     let _ = parse_trigger(text);

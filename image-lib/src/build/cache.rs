@@ -4,6 +4,7 @@
 //! cache/steps/<key>        JSON: version, created, and the layer if the step made one
 //! cache/contexts/<digest>  what is known of a context's files, see `stat_cache`
 //! cache/explained/<digest> what a step was made of when it ran last, see `explain`
+//! cache/downloads/<digest> a file that came by its URL, see `remote::web`
 //! cache/turns/<key>        locked by whoever does the step
 //! cache/mounts/<digest>    a directory of `RUN --mount=type=cache`; with `.id` its id, with `.lock` its lock
 //! ```
@@ -66,6 +67,11 @@ impl BuildCache {
     /// Where it is kept what a step was made of, or which steps a stage had.
     pub(super) fn explained_file(&self, name: &Digest) -> PathBuf {
         self.directory.join("explained").join(name.hex())
+    }
+
+    /// The file that holds what came from `url`.
+    pub(super) fn download_file(&self, url: &str) -> PathBuf {
+        self.directory.join("downloads").join(Digest::of(url.as_bytes()).hex())
     }
 
     /// Where the knowledge about the files of the context at `path` is kept.

@@ -23,6 +23,8 @@ pub enum Kind {
     Context,
     /// What a step was made of when it ran last.
     Explanation,
+    /// A file that came by its URL.
+    Download,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::CacheMount => "exec.cachemount",
             Self::Context => "source.local",
             Self::Explanation => "internal",
+            Self::Download => "source.http",
         }
     }
 }
@@ -94,11 +97,15 @@ pub fn entries(store: &Store) -> Result<Vec<CacheEntry>, StoreError> {
             layer: None,
         });
     }
-    let small = [("contexts", Kind::Context), ("explained", Kind::Explanation)];
-    let small = small.into_iter().flat_map(|(folder, kind)| {
+    let plain = [
+        ("contexts", Kind::Context),
+        ("explained", Kind::Explanation),
+        ("downloads", Kind::Download),
+    ];
+    let plain = plain.into_iter().flat_map(|(folder, kind)| {
         files(&root.join(folder)).map(move |found| (kind, found)).collect::<Vec<_>>()
     });
-    for (kind, (path, id, metadata)) in small {
+    for (kind, (path, id, metadata)) in plain {
         found.push(CacheEntry {
             id,
             kind,
@@ -128,7 +135,9 @@ pub fn remove(store: &Store, entries: &[CacheEntry]) -> Result<Option<u64>, Stor
     for entry in entries {
         let removed = match entry.kind {
             Kind::CacheMount => remove_mount(&entry.path),
-            Kind::Step | Kind::Context | Kind::Explanation => fs::remove_file(&entry.path),
+            Kind::Step | Kind::Context | Kind::Explanation | Kind::Download => {
+                fs::remove_file(&entry.path)
+            }
         };
         match removed {
             Ok(()) if entry.kind != Kind::Step => bytes += entry.bytes,

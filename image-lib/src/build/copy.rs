@@ -7,7 +7,7 @@ use super::dockerfile::expand::{Quotes, expand};
 use super::dockerfile::instruction::{Transfer, Verb};
 use super::error::StepError;
 use super::explain::Fate;
-use super::fetch::{check_checksum, is_remote};
+use super::fetch::{check_checksum, is_remote, url_checksum};
 use super::file_mode::FileMode;
 use super::ignore::Ignore;
 use super::key_parts::Reason;
@@ -166,7 +166,11 @@ impl<'a> StageBuilder<'a, '_> {
         text: &str,
         created_by: String,
     ) -> Result<(), StepError> {
-        let checksum = copy.checksum.as_deref();
+        let of_url = match copy.sources.as_slice() {
+            [source] => url_checksum(source),
+            _ => None,
+        };
+        let checksum = copy.checksum.as_deref().or(of_url.as_deref());
         if let Some(checksum) = checksum {
             let [source] = copy.sources.as_slice() else {
                 let text = "--checksum requires a single source that is a URL or a repository";
@@ -174,7 +178,10 @@ impl<'a> StageBuilder<'a, '_> {
             };
             check_checksum(checksum, source)?;
         }
-        let flags = [u8::from(transfer.unpack.unwrap_or(false)), u8::from(transfer.keep_git_dir)];
+        let flags = [
+            u8::from(transfer.unpack.unwrap_or(false)),
+            u8::from(transfer.keep_git_dir.unwrap_or(false)),
+        ];
         let remote_key = |kind| self.copy_key(kind, copy).part("remote", flags);
         let quick = checksum.map(|checksum| {
             let key = remote_key("add-remote").parts("sources", &copy.sources);
@@ -214,6 +221,12 @@ impl<'a> StageBuilder<'a, '_> {
             let slow = selections.iter().fold(key, |key, (_, part, _)| part.add_to(key)).finish();
             let keys: Vec<&CacheKey> = quick.iter().chain([&slow]).collect();
             if let Some(record) = self.cached(&slow) {
+                if let Some(quick) = &quick {
+                    // The next build need not fetch it.
+                    let record = StepRecord { twin: Some(slow.clone()), ..record.clone() };
+                    let _ = self.build.cache.put(quick, &record);
+                    self.build.keep_step(quick, &record);
+                }
                 self.explain_hit(step, Some(&slow));
                 return Ok(Found::Hit(record));
             }

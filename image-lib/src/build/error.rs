@@ -362,10 +362,7 @@ impl StepError {
             Self::Insecure => Some("allow it with --allow security.insecure".to_owned()),
             Self::NoSecret { id } => Some(format!("give it with --secret id={id},src=FILE")),
             Self::NoAgent { id } => Some(format!("give it with --ssh {id}=SOCKET")),
-            Self::Fetch { source, .. } => match source.as_ref() {
-                RemoteError::Registry(error) => error.hint(),
-                _ => None,
-            },
+            Self::Fetch { source, .. } => source.hint(),
             Self::Emulation { .. } => Some(
                 "start the stage with FROM --platform=$BUILDPLATFORM and have it make the program for \
                  the other platform, as compilers do"

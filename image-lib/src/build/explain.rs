@@ -354,10 +354,7 @@ impl StageBuilder<'_, '_> {
     }
 
     /// What the stage starts from.
-    pub(super) fn explain_base(&self, step: Option<Step>, is_absent: bool) {
-        let fate = if is_absent { Fate::Unknown } else { Fate::Hit };
-        let reason = Reason::new("base image", "", "is not in the store and would be fetched");
-        let reasons = if is_absent { vec![reason] } else { Vec::new() };
+    pub(super) fn explain_base(&self, step: Option<Step>, fate: Fate, reasons: Vec<Reason>) {
         let stage = &self.build.dockerfile.stages[self.plan.index];
         self.build.tell_story(
             step,

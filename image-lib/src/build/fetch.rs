@@ -11,8 +11,7 @@ use super::attest::Material;
 use super::dockerfile::instruction::Transfer;
 use super::error::StepError;
 use super::ignore::Ignore;
-use super::options::SecretSource;
-use super::remote::{Git, GitSource, RemoteError};
+use super::remote::{Git, GitSource, RemoteError, is_commit, web};
 use super::solve::Build;
 use super::source_tree::SourceTree;
 use super::stat_cache::StatCache;
@@ -38,7 +37,8 @@ pub(super) struct Fetched {
 
 /// Whether a source of `ADD` is elsewhere.
 pub(super) fn is_remote(source: &str) -> bool {
-    is_web(source) || GitSource::parse(source).is_some()
+    // A name of this form is a path of the context in `ADD`, and a repository only as a context.
+    is_web(source) || (GitSource::is_meant(source) && !source.starts_with("github.com/"))
 }
 
 fn is_web(source: &str) -> bool {
@@ -68,13 +68,11 @@ impl Build<'_> {
         let directory = scratch.path().join("source");
         std::fs::create_dir(&directory)
             .map_err(|error| FsError::new("create directory", &directory, error))?;
-        let (directory, path) = match GitSource::parse(source) {
-            Some(git) => {
-                let (folder, commit) =
-                    self.git(&git, &directory, transfer.keep_git_dir).map_err(failed)?;
-                if let Some(wanted) = checksum.filter(|wanted| !commit.starts_with(*wanted)) {
-                    return Err(mismatch(source, wanted, &commit));
-                }
+        let (directory, path) = match GitSource::parse(source).map_err(failed)? {
+            Some(mut git) => {
+                git.checksum = git.checksum.or_else(|| checksum.map(str::to_owned));
+                let keep_git_dir = keeps_git_dir(&git, transfer)?;
+                let (folder, commit) = self.git(&git, &directory, keep_git_dir).map_err(failed)?;
                 self.note_material(Material::commit(source, &commit));
                 (folder, "/".to_owned())
             }
@@ -95,11 +93,7 @@ impl Build<'_> {
         keep_git_dir: bool,
     ) -> Result<(PathBuf, String), RemoteError> {
         let is_cancelled = || self.options.cancelled.load(Ordering::Relaxed);
-        let token = self.options.secrets.get("GIT_AUTH_TOKEN").map(SecretSource::read);
-        let token = token.transpose().map_err(RemoteError::Read)?;
-        let token = token.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-        let agent = self.options.ssh.get("default").cloned();
-        Git { cancelled: &is_cancelled, token, agent }.checkout(source, directory, keep_git_dir)
+        Git::new(self.options, source, &is_cancelled)?.checkout(source, directory, keep_git_dir)
     }
 
     /// Fetches the file at `url` into `directory`; gives its name there.
@@ -111,9 +105,8 @@ impl Build<'_> {
     ) -> Result<String, StepError> {
         let failed = |error| StepError::Fetch { url: url.to_owned(), source: Box::new(error) };
         let offline = || StepError::Unsupported { what: format!("ADD of {url} without a network") };
-        let client = self.options.registry.as_ref().ok_or_else(offline)?;
         let mut download =
-            client.download(url).map_err(|error| failed(RemoteError::Registry(Box::new(error))))?;
+            web::open(self.store, url, self.options).map_err(failed)?.ok_or_else(offline)?;
         let name = file_name(url);
         let path = directory.join(&name);
         let write_failed = |error| FsError::new("write", &path, error);
@@ -149,13 +142,35 @@ fn mismatch(source: &str, wanted: &str, found: &str) -> StepError {
     StepError::Value(format!("{source} has the digest {found}, not {wanted}"))
 }
 
+/// The commit that the URL of a repository says it must be. A URL that cannot be is told when it is fetched.
+pub(super) fn url_checksum(source: &str) -> Option<String> {
+    GitSource::parse(source).ok().flatten()?.checksum
+}
+
+/// Whether `.git` is kept, which the URL and the flag may both say.
+fn keeps_git_dir(source: &GitSource, transfer: &Transfer) -> Result<bool, StepError> {
+    match (source.keep_git_dir, transfer.keep_git_dir) {
+        (Some(one), Some(other)) if one != other => {
+            Err(StepError::Value("inconsistent keep-git-dir configuration".to_owned()))
+        }
+        (one, other) => Ok(one.or(other).unwrap_or(false)),
+    }
+}
+
 /// Checks the value of `--checksum` before anything is fetched.
 pub(super) fn check_checksum(text: &str, source: &str) -> Result<(), StepError> {
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if GitSource::parse(source).is_some() {
-        let fits = (7..=64).contains(&text.len()) && is_hex(text);
-        let refused = || StepError::Value(format!("invalid checksum {text:?}: it is no commit"));
-        return if fits { Ok(()) } else { Err(refused()) };
+    let failed = |error| StepError::Fetch { url: source.to_owned(), source: Box::new(error) };
+    if let Some(git) = GitSource::parse(source).map_err(failed)? {
+        if !is_commit(text) {
+            return Err(StepError::Value(format!("invalid checksum {text:?}: it is no commit")));
+        }
+        return match git.checksum {
+            Some(other) if other != text => {
+                Err(StepError::Value(format!("checksum mismatch {text:?} != {other:?}")))
+            }
+            _ => Ok(()),
+        };
     }
     let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && is_hex(hex));
     let refused = || StepError::Value(format!("invalid checksum {text:?}: it must be sha256:HEX"));
@@ -208,7 +223,9 @@ mod tests {
         for source in ["http://h/a", "https://h/a.git#v1", "git@h:a/b", "ssh://h/a"] {
             assert!(is_remote(source), "{source}");
         }
-        assert!(!is_remote("a/b") && !is_remote("git/http:"));
+        for path in ["a/b", "git/http:", "github.com/a/b"] {
+            assert!(!is_remote(path), "{path}");
+        }
     }
 
     #[test]
@@ -217,6 +234,8 @@ mod tests {
         assert!(check_checksum("sha256:0", "http://h/a").is_err());
         assert!(check_checksum("0123abc", "https://h/a.git").is_ok());
         assert!(check_checksum("sha256:0", "https://h/a.git").is_err());
+        assert!(check_checksum("0123abc", "https://h/a.git?checksum=0123abc").is_ok());
+        assert!(check_checksum("0123abc", "https://h/a.git?checksum=0123abd").is_err());
     }
 
     #[test]

@@ -18,6 +18,9 @@ use super::options::NamedContext;
 use crate::reference::Reference;
 use crate::spec::Platform;
 
+/// The name of nothing, where an image could stand.
+const SCRATCH: &str = "scratch";
+
 /// Where something is taken from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -58,11 +61,11 @@ impl PlannedStage {
             .collect()
     }
 
-    /// How many steps progress counts to: the base image, if there is one, and each instruction
-    /// that can change the rootfs.
+    /// How many steps progress counts to: the base, if it has files that no stage has made, and each
+    /// instruction that can change the rootfs.
     #[must_use]
     pub fn steps(&self) -> usize {
-        let base = usize::from(matches!(self.base, Origin::Image(_)));
+        let base = usize::from(matches!(self.base, Origin::Image(_) | Origin::Context(_)));
         base + self.instructions.iter().filter(|i| makes_layer(&i.command)).count()
     }
 }
@@ -107,6 +110,7 @@ impl Scope<'_> {
         };
         Ok(Some(match context {
             NamedContext::Directory(_) => Origin::Context(key.clone()),
+            NamedContext::Image(image) if image == SCRATCH => Origin::Scratch,
             NamedContext::Image(image) => Origin::Image(image.clone()),
             NamedContext::Layout(place) => Origin::Image(format!("{LAYOUT_SCHEME}{place}")),
             NamedContext::Stage(stage) => Origin::Stage(
@@ -223,17 +227,13 @@ fn plan_stage(
     let base = match (scope.context(&dockerfile.stages, &base)?, earlier_stage(before, &base)) {
         (Some(context), _) => context,
         (None, Some(found)) => Origin::Stage(found),
-        (None, None) if base == "scratch" => Origin::Scratch,
+        (None, None) if base == SCRATCH => Origin::Scratch,
         (None, None) => Origin::Image(base),
     };
     let texts = match &base {
-        Origin::Scratch => Vec::new(),
+        Origin::Scratch | Origin::Context(_) => Vec::new(),
         Origin::Stage(found) => own_triggers(&dockerfile.stages[*found]),
         Origin::Image(name) => triggers(name, platform.as_ref())?,
-        Origin::Context(name) => {
-            let what = format!("FROM {name}, a context that is a directory,");
-            return Err(StepError::Unsupported { what });
-        }
     };
     let mut instructions = Vec::new();
     for text in texts {
@@ -312,7 +312,7 @@ fn origin(
     }
     match name {
         "" => Err(StepError::Value("the --from flag has no value".to_owned())),
-        "scratch" => Ok(Origin::Scratch),
+        SCRATCH => Ok(Origin::Scratch),
         _ => Ok(Origin::Image(name.to_owned())),
     }
 }
@@ -374,7 +374,9 @@ mod tests {
         assert_eq!(stages[0].origins["given"], Origin::Context("given".into()));
         let found = build("FROM x AS debian\nRUN x\nFROM debian\n", None).unwrap();
         assert_eq!(found.stages.len(), 1, "the stage of that name is not built");
-        assert!(build("FROM given\n", None).is_err());
+        let found = build("FROM given\n", None).unwrap();
+        assert_eq!(found.stages[0].base, Origin::Context("given".into()));
+        assert_eq!(found.stages[0].steps(), 1);
     }
 
     #[test]

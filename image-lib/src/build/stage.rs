@@ -10,14 +10,17 @@ use super::cache_key::{CacheKey, KeyMaker};
 use super::dockerfile::instruction::{Command, Instruction};
 use super::error::{BuildError, StepError};
 use super::explain::{Fate, Position};
+use super::ignore::Ignore;
+use super::key_parts::Reason;
 use super::metadata;
 use super::owner;
 use super::plan::{Origin, PlannedStage, makes_layer, shorten, step_error};
 use super::progress::Step;
 use super::share::Turn;
 use super::solve::Build;
+use super::source_tree::{Selected, SourceTree};
 use super::state::StageState;
-use super::transfer::{Changes, Copier, absolute_path};
+use super::transfer::{Changes, Copier, Destination, absolute_path};
 use super::workspace::Workspace;
 use crate::spec::{Platform, Timestamp};
 use crate::store::Layer;
@@ -92,18 +95,21 @@ impl StageBuilder<'_, '_> {
 
     fn start(&mut self, text: &str) -> Result<(), StepError> {
         match &self.plan.base {
-            Origin::Scratch | Origin::Context(_) => self.explain_base(None, false),
+            Origin::Scratch => self.explain_base(None, Fate::Hit, Vec::new()),
+            Origin::Context(name) => self.start_from_context(name, text)?,
             Origin::Stage(index) => {
                 self.state = self.build.finished(*index)?.continued();
                 self.platform = self.state.image.platform();
-                self.explain_base(None, false);
+                self.explain_base(None, Fate::Hit, Vec::new());
             }
             Origin::Image(name) => {
                 // It is shown and not counted: an image of the store is there, and no result of a step.
                 let step = self.build.reporter.begin(&self.title(text));
                 if self.build.is_to_be_fetched(name, &self.platform) {
                     self.state.lineage.pending = Some(format!("FROM {name}"));
-                    self.explain_base(Some(step), true);
+                    let change = "is not in the store and would be fetched";
+                    let reason = Reason::new("base image", "", change);
+                    self.explain_base(Some(step), Fate::Unknown, vec![reason]);
                     self.build.reporter.done(step);
                     return Ok(());
                 }
@@ -113,11 +119,71 @@ impl StageBuilder<'_, '_> {
                 self.state = StageState::start(image.config().value().clone(), layers);
                 self.state.lineage.base.clone_from(name);
                 self.state.lineage.digest = image.descriptor().digest.to_string();
-                self.explain_base(Some(step), false);
+                self.explain_base(Some(step), Fate::Hit, Vec::new());
                 self.build.reporter.done(step);
             }
         }
         Ok(())
+    }
+
+    /// Starts from the files of a named context, which become a layer; there is no configuration.
+    fn start_from_context(&mut self, name: &str, text: &str) -> Result<(), StepError> {
+        let tree = self.build.tree(Some(name))?;
+        let selected = tree.select("/", &Ignore::default())?;
+        let key = self.key("context").contents(&selected).finish();
+        let step = self.begin(text);
+        name.clone_into(&mut self.state.lineage.base);
+        self.state.lineage.digest = key.to_string();
+        let record = if let Some(record) = self.cached(&key) {
+            self.explain_base(Some(step), Fate::Hit, Vec::new());
+            self.build.cached_step(step);
+            record
+        } else if self.build.options.dry_run {
+            let reason = Reason::new("context", name, "its files have not been built from before");
+            self.explain_base(Some(step), Fate::WouldRun, vec![reason]);
+            self.build.reporter.done(step);
+            self.state.lineage.pending = Some(shorten(text));
+            return Ok(());
+        } else {
+            let reason = Reason::new("context", name, "its files are others, or new");
+            self.explain_base(Some(step), Fate::Ran, vec![reason]);
+            let record = self.copy_context(tree, &selected, &key);
+            match &record {
+                Ok(_) => self.build.reporter.done(step),
+                Err(error) => self.build.fail_step(step, error),
+            }
+            record?
+        };
+        let created = record.created;
+        if let Some(layer) = record.layer {
+            self.build.rely_on(&layer);
+            self.state.push_layer(layer, created);
+            self.state.lineage.makers.push(Some(shorten(text)));
+            // BuildKit's words.
+            self.state.record(format!("local source for {name}"), Some(created));
+        }
+        Ok(())
+    }
+
+    fn copy_context(
+        &self,
+        tree: &SourceTree,
+        selected: &[Selected],
+        key: &CacheKey,
+    ) -> Result<StepRecord, StepError> {
+        let workspace = Workspace::new(self.build.store, &[])?;
+        let changes = Changes { owner: None, mode: None, epoch: self.build.epoch };
+        let mut copier = Copier::new(workspace.root(), &changes);
+        for source in selected {
+            copier.copy(tree, source, &Destination::read("/", "/"))?;
+        }
+        copier.settle()?;
+        let layer = workspace.commit(self.build.store, self.build.epoch)?;
+        let record = StepRecord { created: self.build.now(), layer, twin: None };
+        // Without the record the files are copied again the next time, and no worse.
+        let _ = self.build.cache.put(key, &record);
+        self.build.keep_step(key, &record);
+        Ok(record)
     }
 
     fn check_base_platform(&self) -> Result<(), BuildError> {

@@ -1,10 +1,11 @@
 //! A file by its URL, from a server that is no registry: what `ADD` and build contexts are fetched by. It
-//! gets nothing of the user's but the request.
+//! gets nothing of the user's but the request, and what was given for it alone.
 
 use std::fmt;
 use std::io::{self, Read};
 
-use ureq::http::Method;
+use ureq::http::header::{AUTHORIZATION, IF_NONE_MATCH};
+use ureq::http::{HeaderName, HeaderValue, Method};
 
 use super::RegistryError;
 use super::client::{Client, Inner, Request, Target};
@@ -12,8 +13,25 @@ use super::host::{self, Payload, Plain, Response};
 use super::tls::HostTls;
 use super::url::{Scheme, Url, is_loopback};
 
+/// The status of an answer that what is known is still so.
+const NOT_MODIFIED: u16 = 304;
 /// How many servers a request may be sent on to.
 const REDIRECTS_MAX: usize = 10;
+
+/// What is said to the server beside the URL.
+#[derive(Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// The value of `Authorization`, for the server of the URL alone: wherever that leads does not get it.
+    pub authorization: Option<&'a str>,
+    /// The `ETag` of what is here already; if it is still that, nothing is sent.
+    pub known: Option<&'a str>,
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("known", &self.known).finish_non_exhaustive()
+    }
+}
 
 /// A file that is being fetched. Nobody vouches for its bytes.
 pub struct Download {
@@ -25,6 +43,8 @@ pub struct Download {
     pub last_modified: Option<String>,
     /// `ETag`, as the server writes it.
     pub entity_tag: Option<String>,
+    /// Whether it is what was known, so that no bytes come.
+    pub is_unchanged: bool,
     /// The number of bytes, if the server says it.
     pub bytes: Option<u64>,
     reader: Box<dyn Read + Send>,
@@ -47,14 +67,14 @@ impl Client {
     ///
     /// # Errors
     /// It is no such URL; it cannot be had.
-    pub fn download(&self, url: &str) -> Result<Download, RegistryError> {
+    pub fn download(&self, url: &str, ask: Ask<'_>) -> Result<Download, RegistryError> {
         let parsed = Url::parse(url);
         let parsed =
             parsed.ok_or_else(|| RegistryError::Name { name: url.chars().take(300).collect() })?;
         let inner = &self.0;
         let mut attempt = 0;
         let response = loop {
-            match inner.get_along(url, &parsed) {
+            match inner.get_along(url, &parsed, ask) {
                 Ok(response) => break response,
                 Err(error) => {
                     attempt += 1;
@@ -68,6 +88,7 @@ impl Client {
             disposition: header("content-disposition"),
             last_modified: header("last-modified"),
             entity_tag: header("etag"),
+            is_unchanged: ask.known.is_some() && response.status == NOT_MODIFIED,
             bytes: response.body.content_length(),
             url: response.url.clone(),
             reader: Box::new(host::reader(response.body)),
@@ -76,9 +97,14 @@ impl Client {
 }
 
 impl Inner {
-    /// Asks for `url` and follows where it leads.
-    fn get_along(&self, subject: &str, url: &Url) -> Result<Response, RegistryError> {
-        let mut url = url.clone();
+    /// Asks for `first` and follows where it leads.
+    fn get_along(
+        &self,
+        subject: &str,
+        first: &Url,
+        ask: Ask<'_>,
+    ) -> Result<Response, RegistryError> {
+        let mut url = first.clone();
         for _ in 0..=REDIRECTS_MAX {
             let is_unverified = !self.options.verify;
             let plain = match url.scheme() {
@@ -87,7 +113,12 @@ impl Inner {
             };
             let tls = HostTls { is_unverified, ..HostTls::default() };
             let host = self.host_of(url.authority(), url.authority(), plain, tls, None)?;
-            let response = host.exchange(subject, &Method::GET, &url, &[], &Payload::None)?;
+            let ask = Ask {
+                authorization: ask.authorization.filter(|_| url.is_same_origin(first)),
+                ..ask
+            };
+            let headers = headers(ask);
+            let response = host.exchange(subject, &Method::GET, &url, &headers, &Payload::None)?;
             if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
                 let request = Request::get(Target::Url(&url), subject);
                 return self.judge(&host, &request, response, false);
@@ -114,4 +145,15 @@ impl Inner {
             reason: "there are too many redirections",
         })
     }
+}
+
+/// What is asked, as headers; a value that can stand in none is left out.
+fn headers(ask: Ask<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let authorization = ask.authorization.and_then(|value| {
+        let mut value = HeaderValue::from_str(value).ok()?;
+        value.set_sensitive(true);
+        Some((AUTHORIZATION, value))
+    });
+    let known = ask.known.and_then(|tag| HeaderValue::from_str(tag).ok());
+    authorization.into_iter().chain(known.map(|tag| (IF_NONE_MATCH, tag))).collect()
 }

@@ -42,7 +42,7 @@ mod url;
 
 pub use challenge::Challenge;
 pub use client::Client;
-pub use download::Download;
+pub use download::{Ask, Download};
 pub use error::RegistryError;
 pub use header::{ContentRange, content_range, media_type, next_link, retry_after, upload_range};
 pub use hosts_toml::{Server, parse as parse_hosts_toml};

@@ -9,15 +9,20 @@ use keel_image::build::remote::{Fetched, Remote, RemoteError};
 use keel_image::build::{BuildOptions, DockerfileSource, NamedContext, Report};
 use keel_image::store::Store;
 
+use super::agent::KeyAgent;
 use super::flags::Arguments;
-use super::inputs::Place;
+use super::inputs::{Keys, Place};
 use super::usage;
 use crate::failure::Failure;
 
 const STANDARD_INPUT: &str = "-";
 
-/// What was fetched, for as long as it is needed.
-pub(super) type Kept = Vec<Fetched>;
+/// What was fetched and started, for as long as it is needed.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    fetched: Vec<Fetched>,
+    agents: Vec<KeyAgent>,
+}
 
 /// Whether something has to be brought here before the build can look at it.
 pub(super) fn is_local(arguments: &Arguments) -> bool {
@@ -32,7 +37,10 @@ pub(super) fn settle(
     store: Option<&Store>,
     report: &dyn Report,
 ) -> Result<Kept, Failure> {
-    let mut kept = Vec::new();
+    let mut kept = Kept::default();
+    if let Some(store) = store {
+        kept.agents = start_agents(arguments, options, store)?;
+    }
     let store = || store.ok_or_else(|| Failure::new("the context is no directory"));
     let file = arguments.file.as_deref();
     let is_input = |path: &Path| path == Path::new(STANDARD_INPUT);
@@ -60,7 +68,7 @@ pub(super) fn settle(
             shown(report, "[internal] load build context from the standard input", || {
                 Fetched::of_stream(store()?, io::stdin().lock()).map_err(Failure::from)
             })?
-        } else if let Some(remote) = Remote::parse(&text) {
+        } else if let Some(remote) = Remote::parse(&text)? {
             fetch(&remote, &text, options, store()?, report)?
         } else {
             let archive =
@@ -75,7 +83,7 @@ pub(super) fn settle(
         if file.is_some_and(is_input) {
             options.dockerfile = standard_input_text()?;
         }
-        kept.push(fetched);
+        kept.fetched.push(fetched);
     }
     for named in &arguments.build_context {
         let place = match &named.place {
@@ -88,13 +96,29 @@ pub(super) fn settle(
                     usage(format!("--build-context {}: {text} is no archive", named.name))
                 })?;
                 options.context_materials.extend(fetched.material.clone());
-                kept.push(fetched);
+                kept.fetched.push(fetched);
                 NamedContext::Directory(directory)
             }
         };
         options.contexts.insert(named.name.clone(), place);
     }
     Ok(kept)
+}
+
+/// Starts an agent for each `--ssh` that names keys.
+fn start_agents(
+    arguments: &Arguments,
+    options: &mut BuildOptions,
+    store: &Store,
+) -> Result<Vec<KeyAgent>, Failure> {
+    let mut agents = Vec::new();
+    for ssh in &arguments.ssh {
+        let Keys::Files(files) = &ssh.keys else { continue };
+        let agent = KeyAgent::start(store, &ssh.id, files)?;
+        options.ssh.insert(ssh.id.clone(), agent.socket().to_owned());
+        agents.push(agent);
+    }
+    Ok(agents)
 }
 
 fn fetch(
@@ -140,7 +164,10 @@ impl From<RemoteError> for Failure {
         match error {
             RemoteError::Registry(error) => (*error).into(),
             RemoteError::Store(error) => error.into(),
-            error => Self::of(&error),
+            error => match error.hint() {
+                Some(hint) => Self::of(&error).with_hint(&hint),
+                None => Self::of(&error),
+            },
         }
     }
 }

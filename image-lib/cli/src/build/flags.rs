@@ -16,7 +16,8 @@ use crate::registry_flags::RegistryFlags;
 /// cache; stages that do not need one another are built at the same time.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What COPY takes its files from: a directory, a tar, a git repository or a tar by URL; - for a tar or a
+    /// What COPY takes its files from: a directory, a tar, a git repository (URL[#REF[:DIR]], or with the query ref=,
+    /// tag=, branch=, subdir=, commit=, submodules=, keep-git-dir=), a tar or a Dockerfile by URL; - for a tar or a
     /// Dockerfile on the standard input
     #[arg(value_name = "PATH | URL | -")]
     pub(super) context: PathBuf,
@@ -35,13 +36,16 @@ pub(crate) struct Arguments {
     /// The platform that is built for; several make an index
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub(super) platform: Vec<String>,
-    /// A further context: a directory, docker-image://NAME, oci-layout://DIR[:TAG], target:STAGE or a URL
+    /// A further context, which wins over stages and images of its name: a directory, docker-image://NAME,
+    /// oci-layout://DIR[:TAG | @DIGEST], target:STAGE or a URL
     #[arg(long, value_name = "NAME=PLACE")]
     pub(super) build_context: Vec<Context>,
-    /// What RUN --mount=type=secret shows: id=ID[,src=FILE | ,env=NAME]
+    /// What RUN --mount=type=secret shows: id=ID[,src=FILE | ,env=NAME]. GIT_AUTH_TOKEN[.HOST], GIT_AUTH_HEADER[.HOST],
+    /// HTTP_AUTH_TOKEN_HOST and HTTP_AUTH_HEADER_HOST open repositories and files of ADD and of contexts
     #[arg(long, value_name = "SECRET")]
     pub(super) secret: Vec<Secret>,
-    /// An agent for RUN --mount=type=ssh: default, or ID=SOCKET
+    /// An agent for RUN --mount=type=ssh and, as default, for git: default for that of the caller, ID=SOCKET, or
+    /// ID=KEY[,KEY] for one with these keys
     #[arg(long, value_name = "AGENT")]
     pub(super) ssh: Vec<Ssh>,
     /// Do every step anew
@@ -115,8 +119,9 @@ pub(crate) struct Arguments {
     /// changed: the command, an argument, a file of the context, the base image, a step before it
     #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     pub(super) explain: Option<Form>,
-    /// Run nothing, fetch no image and write none: tell as --explain which steps would come from the cache, which
-    /// would run and why, and of which that cannot be known
+    /// Run nothing, fetch no image and no source of ADD, and write none: tell as --explain which steps would come from
+    /// the cache, which would run and why, and of which that cannot be known. A context that is a URL or a repository is
+    /// fetched, for there are no steps without it; a file by URL only where the server has another than the cache
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true",
           require_equals = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub(super) dry_run: bool,

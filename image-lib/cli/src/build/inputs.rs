@@ -41,7 +41,7 @@ impl FromStr for Context {
             Place::Known(NamedContext::Layout(layout))
         } else if let Some(stage) = after("target:") {
             Place::Known(NamedContext::Stage(stage))
-        } else if let Some(remote) = Remote::parse(place) {
+        } else if let Some(remote) = Remote::parse(place).map_err(|error| error.to_string())? {
             Place::Remote(remote, place.to_owned())
         } else {
             let path = PathBuf::from(place);
@@ -106,11 +106,20 @@ impl FromStr for Secret {
     }
 }
 
-/// `default` or `ID=SOCKET` of `--ssh`.
+/// `default`, `ID=SOCKET` or `ID=KEY[,KEY]` of `--ssh`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ssh {
     pub(super) id: String,
-    pub(super) socket: PathBuf,
+    pub(super) keys: Keys,
+}
+
+/// Who knows the keys.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Keys {
+    /// An agent, by its socket.
+    Agent(PathBuf),
+    /// Files.
+    Files(Vec<PathBuf>),
 }
 
 impl FromStr for Ssh {
@@ -118,24 +127,33 @@ impl FromStr for Ssh {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (id, paths) = text.split_once('=').unwrap_or((text, ""));
-        let path = if paths.is_empty() {
+        let paths: Vec<PathBuf> = if paths.is_empty() {
             let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
-            PathBuf::from(
+            vec![PathBuf::from(
                 agent.ok_or("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set")?,
-            )
+            )]
         } else {
-            PathBuf::from(paths)
+            paths.split(',').map(PathBuf::from).collect()
         };
-        let metadata =
-            std::fs::metadata(&path).map_err(|error| format!("--ssh {id}: {path:?}: {error}"))?;
-        if !metadata.file_type().is_socket() {
-            return Err(format!(
-                "--ssh {id}: {path:?} is no socket: keys are handed on by an agent alone (ssh-agent, ssh-add)"
-            ));
+        let (mut sockets, mut files) = (Vec::new(), Vec::new());
+        for path in paths {
+            let refused =
+                |reason: &dyn std::fmt::Display| format!("--ssh {id}: {path:?}: {reason}");
+            let metadata = std::fs::metadata(&path).map_err(|error| refused(&error))?;
+            let kind = metadata.file_type();
+            let path = path.canonicalize().map_err(|error| refused(&error))?;
+            match () {
+                () if kind.is_socket() => sockets.push(path),
+                () if kind.is_file() => files.push(path),
+                () => return Err(refused(&"it is neither the socket of an agent nor a key")),
+            }
         }
-        let socket =
-            path.canonicalize().map_err(|error| format!("--ssh {id}: {path:?}: {error}"))?;
-        Ok(Self { id: id.to_owned(), socket })
+        let keys = match (sockets.as_slice(), files.as_slice()) {
+            ([socket], []) => Keys::Agent(socket.clone()),
+            ([], [_, ..]) => Keys::Files(files),
+            _ => return Err(format!("--ssh {id}: it is one socket, or one or more keys")),
+        };
+        Ok(Self { id: id.to_owned(), keys })
     }
 }
 
@@ -160,7 +178,7 @@ pub(super) fn host(text: &str) -> Result<(String, HostAddress), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, HostAddress, NamedContext, Place, Secret, SecretSource, host};
+    use super::{Context, HostAddress, Keys, NamedContext, Place, Secret, SecretSource, Ssh, host};
 
     #[test]
     fn reads_contexts() {
@@ -189,6 +207,17 @@ mod tests {
         assert_eq!(source("id=PATH"), Ok(SecretSource::Variable("PATH".into())));
         for text in ["src=/dev/null", "id=a,src=/no/such", "id=a,x=1", "id=a,src", "id=a,type=b"] {
             assert!(source(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_keys() {
+        let keys = |text: &str| text.parse::<Ssh>().map(|ssh| ssh.keys);
+        let file = |path: &str| std::path::PathBuf::from(path).canonicalize().unwrap();
+        let (one, two) = (file("/etc/passwd"), file("/etc/group"));
+        assert_eq!(keys("a=/etc/passwd,/etc/group"), Ok(Keys::Files(vec![one, two])));
+        for text in ["a=/no/such", "a=/", "a=/dev/null", "a=/etc/passwd,"] {
+            assert!(keys(text).is_err(), "{text}");
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Progress goes to the standard error, what was asked for to the standard output.
 
+mod agent;
 mod attest;
 mod cache;
 mod call;

@@ -11,6 +11,7 @@ use keel_image::spec::Platform;
 
 use super::display::Display;
 use super::flags::Arguments;
+use super::inputs::Keys;
 use super::{attest, inputs, usage};
 use crate::bridge;
 use crate::failure::Failure;
@@ -41,7 +42,10 @@ pub(super) fn read(
         options.secrets.insert(secret.id.clone(), secret.source.clone());
     }
     for ssh in &arguments.ssh {
-        options.ssh.insert(ssh.id.clone(), ssh.socket.clone());
+        // An agent for keys is started when the build begins.
+        if let Keys::Agent(socket) = &ssh.keys {
+            options.ssh.insert(ssh.id.clone(), socket.clone());
+        }
     }
     options.no_cache = arguments.no_cache;
     options.no_cache_stages.clone_from(&arguments.no_cache_filter);

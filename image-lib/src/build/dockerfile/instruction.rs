@@ -202,7 +202,7 @@ pub struct Transfer {
     /// `--unpack`.
     pub unpack: Option<bool>,
     /// `--keep-git-dir`.
-    pub keep_git_dir: bool,
+    pub keep_git_dir: Option<bool>,
 }
 
 /// `HEALTHCHECK`; durations in nanoseconds, 0 where the engine's default holds.

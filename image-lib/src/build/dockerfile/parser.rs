@@ -482,7 +482,7 @@ impl<'a> Statement<'a> {
                 parents: copy && flags.boolean("parents")?.unwrap_or(false),
                 checksum: if add { flags.string("checksum")? } else { None },
                 unpack: if add { flags.boolean("unpack")? } else { None },
-                keep_git_dir: add && flags.boolean("keep-git-dir")?.unwrap_or(false),
+                keep_git_dir: if add { flags.boolean("keep-git-dir")? } else { None },
             })
         };
         read().map_err(refuse_flag)

@@ -1,14 +1,15 @@
 //! Files of a git repository at one commit, fetched by the program `git`.
 
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::RemoteError;
+use super::credentials::git_authorization;
+use super::git_url::{GitSource, is_commit};
+use crate::build::options::BuildOptions;
 
 /// The wait for git is cut so often to see whether somebody still waits for it.
 const CANCEL_LATENCY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -16,79 +17,21 @@ const CANCEL_LATENCY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// The most bytes of git's messages that are kept.
 const SAID_BYTES_MAX: usize = 64 << 10;
 
-/// The parts of a git URL: `URL[#REF[:FOLDER]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitSource {
-    /// What git fetches from.
-    pub url: String,
-    /// A branch, a tag or a commit; the repository's own choice if not given.
-    pub reference: Option<String>,
-    /// The folder of the repository that is meant.
-    pub folder: Option<PathBuf>,
-}
+/// What ssh is started by where the user has not said it: nobody is asked for a passphrase or about a host.
+const SSH: &str = "ssh -o BatchMode=yes";
 
-impl GitSource {
-    /// Reads a URL that means a repository: of git, ssh, `user@host:path`, `github.com/…`, or of http and https
-    /// with a path that ends in `.git`. Nothing if it means something else.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (place, fragment) = text.split_once('#').unwrap_or((text, ""));
-        let is_web = place.starts_with("http://") || place.starts_with("https://");
-        let url = if place.starts_with("github.com/") {
-            format!("https://{place}")
-        } else if (is_web && place.ends_with(".git"))
-            || place.starts_with("git://")
-            || place.starts_with("ssh://")
-            || is_copy_form(place)
-        {
-            place.to_owned()
-        } else {
-            return None;
-        };
-        let (reference, folder) = fragment.split_once(':').unwrap_or((fragment, ""));
-        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let folder = given(folder.trim_matches('/')).map(PathBuf::from);
-        Some(Self { url, reference: given(reference), folder })
-    }
-
-    /// What could be taken for an option of git, or leave the repository.
-    fn check(&self) -> Result<(), RemoteError> {
-        let refuse = |reason: &str| {
-            let (url, reason) = (self.url.clone(), reason.to_owned());
-            Err(RemoteError::Git { url, reason })
-        };
-        let is_word = |text: &String| !text.starts_with('-') && !text.contains(char::is_control);
-        if !self.reference.as_ref().is_none_or(is_word) || !is_word(&self.url) {
-            return refuse("it is no name of a branch, a tag or a commit");
-        }
-        let stays = |path: &PathBuf| path.components().all(|c| matches!(c, Component::Normal(_)));
-        if !self.folder.as_ref().is_none_or(stays) {
-            return refuse("the folder is not below the repository");
-        }
-        Ok(())
-    }
-}
-
-/// `user@host:path`, as ssh has it.
-fn is_copy_form(text: &str) -> bool {
-    let Some((user, rest)) = text.split_once('@') else { return false };
-    let Some((host, path)) = rest.split_once(':') else { return false };
-    let plain = |word: &str| {
-        !word.is_empty()
-            && !word.starts_with('-')
-            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    };
-    plain(user) && plain(host) && !path.is_empty()
-}
+/// What git and ssh say after the reason, which helps nobody.
+const TRAILERS: [&str; 2] =
+    ["Please make sure you have the correct access rights", "and the repository exists."];
 
 /// How git is run.
 pub struct Git<'a> {
     /// Whether nobody waits any more.
-    pub cancelled: &'a dyn Fn() -> bool,
-    /// A token for servers of https: what docker calls the secret `GIT_AUTH_TOKEN`.
-    pub token: Option<String>,
+    cancelled: &'a dyn Fn() -> bool,
+    /// `Authorization` for the origin of one URL.
+    authorization: Option<String>,
     /// The socket of an agent for ssh.
-    pub agent: Option<PathBuf>,
+    agent: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Git<'_> {
@@ -97,34 +40,52 @@ impl std::fmt::Debug for Git<'_> {
     }
 }
 
-impl Git<'_> {
-    /// Fetches the files of `source` with its submodules into the new folder `target`; gives the folder that is
-    /// meant and the commit. The folder `.git` goes away unless it is to be kept.
+impl<'a> Git<'a> {
+    /// Git for `source`, with what a build was given for its server: secrets and the agent `default`.
     ///
     /// # Errors
-    /// Git is not there, or says why not.
+    /// A secret cannot be read.
+    pub fn new(
+        options: &BuildOptions,
+        source: &GitSource,
+        cancelled: &'a dyn Fn() -> bool,
+    ) -> Result<Self, RemoteError> {
+        let authorization = git_authorization(&options.secrets, &source.url)?;
+        Ok(Self { cancelled, authorization, agent: options.ssh.get("default").cloned() })
+    }
+
+    /// Fetches the files of `source` into the new folder `target`, with its submodules unless it says otherwise; gives
+    /// the folder that is meant and the commit. The folder `.git` goes away unless it is to be kept.
+    ///
+    /// # Errors
+    /// Git is not there, or says why not; the commit is another one than `source` wants.
     pub fn checkout(
         &self,
         source: &GitSource,
         target: &Path,
         keep_git_dir: bool,
     ) -> Result<(PathBuf, String), RemoteError> {
-        source.check()?;
         let failed = |reason: String| RemoteError::Git { url: source.url.clone(), reason };
         std::fs::create_dir_all(target).map_err(|error| failed(error.to_string()))?;
         let run = |words: &[&str]| self.run(target, words, &source.url);
         run(&["init", "--quiet", "."])?;
         run(&["remote", "add", "origin", &source.url])?;
-        let reference = source.reference.as_deref().unwrap_or("HEAD");
-        self.fetch(target, &source.url, reference)?;
-        if target.join(".gitmodules").is_file() {
-            run(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
-        }
+        let named = self.fetch(target, &source.url, source.wanted())?;
         let commit = run(&["rev-parse", "HEAD"])?.trim().to_owned();
-        let folder = match &source.folder {
-            None => target.to_owned(),
-            Some(folder) => inside(target, folder).map_err(failed)?,
-        };
+        if let Some(wanted) = &source.checksum
+            && ![&commit, &named].iter().any(|sum| sum.starts_with(wanted))
+        {
+            return Err(failed(format!("expected checksum to match {wanted}, got {commit}")));
+        }
+        if !source.skip_submodules && target.join(".gitmodules").is_file() {
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
+            let updated = run(&update);
+            // Not every server gives a commit alone.
+            if matches!(updated, Err(RemoteError::Git { .. })) {
+                run(&update[..5])?;
+            }
+        }
+        let folder = source.folder_in(target).map_err(failed)?;
         if !keep_git_dir {
             let git = target.join(".git");
             std::fs::remove_dir_all(&git).map_err(|error| failed(error.to_string()))?;
@@ -133,9 +94,9 @@ impl Git<'_> {
     }
 
     /// Fetches as little as the server allows: the commit alone, or its history, or, for a commit that nothing
-    /// ends in, everything.
-    fn fetch(&self, target: &Path, url: &str, reference: &str) -> Result<(), RemoteError> {
-        let run = |words: &[&str]| self.run(target, words, url).map(drop);
+    /// ends in, everything. Gives the object that the reference names: the commit, or a tag that vouches for it.
+    fn fetch(&self, target: &Path, url: &str, reference: &str) -> Result<String, RemoteError> {
+        let run = |words: &[&str]| self.run(target, words, url);
         let first = run(&["fetch", "--quiet", "--depth=1", "--no-tags", "origin", reference]);
         let knows_none = |error: &RemoteError| error.to_string().contains("shallow");
         let fetched = match first {
@@ -148,11 +109,14 @@ impl Git<'_> {
             Err(error @ RemoteError::Git { .. }) if is_commit(reference) => {
                 let all = "+refs/heads/*:refs/remotes/origin/*";
                 run(&["fetch", "--quiet", "--tags", "origin", all]).map_err(|_| error)?;
-                run(&["checkout", "--quiet", "--detach", reference])
+                run(&["checkout", "--quiet", "--detach", reference])?;
+                // What was fetched last is some branch, and not what was asked for.
+                Ok(run(&["rev-parse", "HEAD"])?.trim().to_owned())
             }
             fetched => {
                 fetched?;
-                run(&["checkout", "--quiet", "--detach", "FETCH_HEAD"])
+                run(&["checkout", "--quiet", "--detach", "FETCH_HEAD"])?;
+                Ok(run(&["rev-parse", "FETCH_HEAD"])?.trim().to_owned())
             }
         }
     }
@@ -167,16 +131,18 @@ impl Git<'_> {
         }
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
         command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1").env("GIT_HTTP_LOW_SPEED_TIME", "60");
+        if std::env::var_os("GIT_SSH_COMMAND").is_none() && std::env::var_os("GIT_SSH").is_none() {
+            command.env("GIT_SSH_COMMAND", SSH);
+        }
         if let Some(agent) = &self.agent {
             command.env("SSH_AUTH_SOCK", agent);
         }
-        if let (Some(token), Some(origin)) = (&self.token, origin(url)) {
+        if let (Some(value), Some(origin)) = (&self.authorization, origin(url)) {
             // In the environment, so that no list of processes shows it; for this origin alone, because
             // submodules may lie anywhere.
-            let value = STANDARD.encode(format!("x-access-token:{token}"));
             let key = format!("http.{origin}/.extraHeader");
             command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", key);
-            command.env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {value}"));
+            command.env("GIT_CONFIG_VALUE_0", format!("Authorization: {value}"));
         }
         let failed = |reason: String| RemoteError::Git { url: url.to_owned(), reason };
         let mut child = command.spawn().map_err(|error| match error.kind() {
@@ -192,8 +158,7 @@ impl Git<'_> {
         if status.success() {
             return Ok(output);
         }
-        let reason = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed");
-        Err(failed(format!("git {}: {}", words[0], reason.trim())))
+        Err(failed(format!("git {}: {}", words[0], reason(&errors))))
     }
 
     /// What the child writes, until it ends; it is killed when nobody waits any more.
@@ -251,24 +216,21 @@ fn origin(url: &str) -> Option<String> {
     matches!(scheme, "http" | "https").then(|| format!("{scheme}://{host}"))
 }
 
-fn is_commit(text: &str) -> bool {
-    (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// The folder `path` below `target`; links of the repository do not lead out of it.
-fn inside(target: &Path, path: &Path) -> Result<PathBuf, String> {
-    let root = target.canonicalize().map_err(|error| error.to_string())?;
-    let folder = root.join(path).canonicalize().map_err(|error| format!("{path:?}: {error}"))?;
-    if folder.starts_with(&root) && folder.is_dir() {
-        Ok(folder)
-    } else {
-        Err(format!("{path:?} is no folder of the repository"))
+/// The last two lines of what was said: ssh names the cause in the one and git in the other.
+fn reason(said: &str) -> String {
+    let lines = said.lines().map(str::trim);
+    let lines: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !TRAILERS.contains(line)).collect();
+    match lines.as_slice() {
+        [] => "it failed".to_owned(),
+        [.., one, other] => format!("{one} {other}"),
+        [only] => (*only).to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{GitSource, origin};
+    use super::{origin, reason};
 
     #[test]
     fn a_token_is_for_one_origin() {
@@ -279,34 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn knows_repositories_by_their_urls() {
-        let read = |text: &str| {
-            GitSource::parse(text).map(|source| {
-                let folder = source.folder.unwrap_or_default().display().to_string();
-                format!("{} {} {folder}", source.url, source.reference.unwrap_or_default())
-            })
-        };
-        for (text, expected) in [
-            ("https://h/a.git#b:c/d", "https://h/a.git b c/d"),
-            ("http://h/a.git", "http://h/a.git  "),
-            ("git@h:a/b.git#:c", "git@h:a/b.git  c"),
-            ("ssh://git@h/a#v1", "ssh://git@h/a v1 "),
-            ("git://h/a", "git://h/a  "),
-            ("github.com/a/b#c", "https://github.com/a/b c "),
-        ] {
-            assert_eq!(read(text).as_deref(), Some(expected), "{text}");
-        }
-        for text in ["https://h/a.tar", "https://h/a.git/b", "./a.git", "a@b", "-o@h:x", "a@-o:x"] {
-            assert_eq!(read(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn refuses_what_git_would_take_for_an_option() {
-        for text in
-            ["https://h/a.git#--upload-pack=x", "https://h/a.git#:../x", "https://h/a.git#a\nb"]
-        {
-            assert!(GitSource::parse(text).unwrap().check().is_err(), "{text}");
-        }
+    fn tells_the_cause() {
+        let said = "Host key verification failed.\r\nfatal: Could not read from remote repository.\n\n\
+            Please make sure you have the correct access rights\nand the repository exists.\n";
+        let cause = "Host key verification failed. fatal: Could not read from remote repository.";
+        assert_eq!(reason(said), cause);
+        assert_eq!(reason("fatal: no\n"), "fatal: no");
+        assert_eq!(reason("\n"), "it failed");
     }
 }

@@ -1,13 +1,18 @@
 //! Contexts that are not directories of this host: a stream, an archive, a URL, a git repository. They are
 //! brought into a directory of the store that goes away with the build.
 
+mod credentials;
 mod git;
+mod git_url;
 mod unpack;
+pub(super) mod web;
 
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-pub use git::{Git, GitSource};
+pub use git::Git;
+pub use git_url::GitSource;
+pub(super) use git_url::is_commit;
 
 use super::archive::is_tar_header;
 use super::attest::Material;
@@ -23,8 +28,8 @@ use crate::store::{Scratch, Store, StoreError};
 const DOCKERFILE_BYTES_MAX: u64 = 64 << 20;
 /// The size of a tar's header.
 const HEADER_BYTES: usize = 512;
-/// The secret that holds the token for git, as BuildKit calls it.
-const GIT_TOKEN: &str = "GIT_AUTH_TOKEN";
+/// The build argument that keeps `.git` of a context, as BuildKit calls it.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
 /// Why a context cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,14 @@ pub enum RemoteError {
         /// The repository.
         url: String,
         /// What git said last.
+        reason: String,
+    },
+    /// A secret for a server is of no use.
+    #[error("the secret {id}: {reason}")]
+    Secret {
+        /// The name that it was given under.
+        id: String,
+        /// What is the matter.
         reason: String,
     },
     /// The server, or the way to it.
@@ -69,6 +82,28 @@ pub enum RemoteError {
     Cancelled,
 }
 
+impl RemoteError {
+    /// What the user can do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.hint(),
+            Self::Git { reason, .. } if reason.contains("Host key verification failed") => Some(
+                "the server's key is not known: `ssh-keyscan HOST >> ~/.ssh/known_hosts`, and compare it with the one \
+                 that the server's owner has told"
+                    .to_owned(),
+            ),
+            Self::Git { reason, .. } if reason.contains("Permission denied (publickey") => {
+                Some("give an agent or a key with --ssh default, or --ssh default=FILE".to_owned())
+            }
+            Self::Git { reason, .. } if reason.contains("could not read Username") => {
+                Some("give a token with --secret id=GIT_AUTH_TOKEN,src=FILE".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A context beyond this host's directories, by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remote {
@@ -80,13 +115,15 @@ pub enum Remote {
 
 impl Remote {
     /// What a text means; nothing if it is a path.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        if let Some(git) = GitSource::parse(text) {
-            return Some(Self::Git(git));
+    ///
+    /// # Errors
+    /// It means a repository, and says what cannot be.
+    pub fn parse(text: &str) -> Result<Option<Self>, RemoteError> {
+        if let Some(git) = GitSource::parse(text)? {
+            return Ok(Some(Self::Git(git)));
         }
         let is_web = text.starts_with("http://") || text.starts_with("https://");
-        is_web.then(|| Self::Http(text.to_owned()))
+        Ok(is_web.then(|| Self::Http(text.to_owned())))
     }
 }
 
@@ -165,10 +202,8 @@ impl Fetched {
     ) -> Result<Self, RemoteError> {
         match remote {
             Remote::Http(url) => {
-                let client = options.registry.as_ref().ok_or(RemoteError::Cancelled)?;
-                let download =
-                    client.download(url).map_err(|e| RemoteError::Registry(Box::new(e)))?;
-                let mut meter = Meter::new(download, Algorithm::Sha256);
+                let file = web::open(store, url, options)?.ok_or(RemoteError::Cancelled)?;
+                let mut meter = Meter::new(file, Algorithm::Sha256);
                 let mut fetched = Self::of_stream(store, &mut meter)?;
                 // The digest is that of the whole file, also where an archive ends before.
                 io::copy(&mut meter, &mut io::sink()).map_err(RemoteError::Read)?;
@@ -179,12 +214,9 @@ impl Fetched {
                 let scratch = store.scratch()?;
                 let target = scratch.path().join("context");
                 let is_cancelled = || options.cancelled.load(std::sync::atomic::Ordering::Relaxed);
-                let token = options.secrets.get(GIT_TOKEN).map(super::SecretSource::read);
-                let token = token.transpose().map_err(RemoteError::Read)?;
-                let token = token.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-                let agent = options.ssh.get("default").cloned();
-                let git = Git { cancelled: &is_cancelled, token, agent };
-                let (directory, commit) = git.checkout(source, &target, false)?;
+                let git = Git::new(options, source, &is_cancelled)?;
+                let is_kept = source.keep_git_dir == Some(true) || keeps_git_dir(options);
+                let (directory, commit) = git.checkout(source, &target, is_kept)?;
                 let directory = Some(directory);
                 let material = Some(Material::commit(name, &commit));
                 Ok(Self { scratch, directory, text: None, material })
@@ -197,6 +229,12 @@ impl Fetched {
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
+}
+
+/// Whether the build argument says that `.git` is kept; a value that is neither yes nor no says nothing, as in BuildKit.
+fn keeps_git_dir(options: &BuildOptions) -> bool {
+    let value = options.arguments.get(KEEP_GIT_DIR).map(String::as_str);
+    matches!(value, Some("1" | "t" | "T" | "TRUE" | "true" | "True"))
 }
 
 fn make(directory: &Path) -> Result<(), FsError> {
