@@ -3,7 +3,7 @@
 use keel_tests::{Container, Outcome, requires};
 use serde_json::{Value, json};
 
-const OPTIONAL: [&str; 4] = ["openat2", "mount_setattr", "close_range", "open_tree"];
+const OPTIONAL: [&str; 4] = ["openat2", "mount_setattr", "close_range", "open_tree_attr"];
 
 fn run_without(container: &Container, calls: &str) -> Outcome {
     let mut command = container.command(&["run", container.id()]);

@@ -4,6 +4,8 @@ use keel_tests::{Container, requires};
 use serde_json::json;
 
 /// SEC-CAP-01: `exec --cap` never adds to the inheritable set (CVE-2022-29162, CVE-2022-27650, CVE-2025-27612).
+///
+/// Seen to fail with the permitted set as the inheritable one in `capability_sets`, as does SEC-CAP-02.
 #[test]
 fn exec_leaves_inheritable_alone() {
     let container =
@@ -41,6 +43,8 @@ fn user_numbers_are_what_they_say() {
 
 /// SEC-USER-02: whatever is no number, or none that a user id can be, is refused and never becomes root
 /// (CVE-2026-30892, CVE-2016-3697, CVE-2024-40635).
+///
+/// Seen to fail with a `parse_id` that trims, and takes what is no number for 0.
 #[test]
 fn odd_user_words_are_refused() {
     let container = Container::sleeping(|_| ());

@@ -15,6 +15,9 @@ fn decoy(file: &str) -> (Scratch, std::path::PathBuf) {
 }
 
 /// SEC-PROC-01: a sysctl is set in the kernel, or is an error, whatever is mounted at /proc/sys (CVE-2025-52881).
+///
+/// Two defences, of which one is enough. Seen to fail without both: no check of what lies on procfs in `attach`, and
+/// the setting written by its path when all is mounted. The canary was overwritten.
 #[test]
 fn sysctls_reach_the_kernel_only() {
     for (destination, file) in
@@ -44,6 +47,8 @@ fn sysctls_reach_the_kernel_only() {
 
 /// SEC-PROC-02: a procfs of the host that is bound into the container, or a link of the image in its place, gets
 /// no security setting of the container's (CVE-2019-16884, CVE-2025-62596): the program has what was asked for.
+///
+/// Seen to fail as SEC-PROC-01, with the score written by its path.
 #[test]
 fn settings_reach_the_process_only() {
     let (decoy, canary) = decoy("self/oom_score_adj");
@@ -70,6 +75,8 @@ fn settings_reach_the_process_only() {
 
 /// SEC-PROC-03: a hook never runs with variables of the program's environment, which the image chooses
 /// (CVE-2025-23266): its loader would load the image's library as root of the host.
+///
+/// Seen to fail where `lifecycle::hooks` hands on the program's variables.
 #[test]
 fn hooks_do_not_get_the_images_environment() {
     let container = Container::new(|config| {

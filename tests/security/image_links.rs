@@ -23,6 +23,8 @@ fn decoy() -> Scratch {
 }
 
 /// SEC-LINK-01: /dev of the image as a link to a folder of the host (CVE-2026-41579, CVE-2026-47766).
+///
+/// Seen to fail where `Root::lookup` resolves without RESOLVE_IN_ROOT: devices were made on the host.
 #[test]
 fn dev_may_not_lead_to_the_host() {
     let decoy = decoy();
@@ -49,11 +51,15 @@ fn dev_may_not_lead_to_the_host() {
 }
 
 /// SEC-LINK-02: the same with a mount over /dev: the mount lands inside (CVE-2026-41579).
+///
+/// Seen to fail in the same way: no mount was inside.
 #[test]
 fn a_mount_on_a_linked_dev_lands_inside() {
     let decoy = decoy();
     let before = listing(&decoy);
-    let container = Container::new(|config| config["process"]["args"] = json!(["true"]));
+    let container = Container::new(|config| {
+        config["process"]["args"] = json!(["cat", "/proc/self/mountinfo"]);
+    });
     if !requires(
         container.runtime().is("keel"),
         "the packaged runc and crun are older than the fix",
@@ -62,8 +68,13 @@ fn a_mount_on_a_linked_dev_lands_inside() {
     }
     fs::remove_dir(container.rootfs().join("dev")).expect("an empty folder");
     symlink(&*decoy, container.rootfs().join("dev")).expect("a link");
-    container.run();
+    let outcome = container.run();
     assert_eq!(listing(&decoy), before);
+    // A mount over the host's folder would be seen by nobody but the container, where it would be missing.
+    if outcome.status == 0 {
+        let inside = format!(" / {} ", decoy.display());
+        assert!(outcome.stdout.contains(&inside), "{}", outcome.report());
+    }
     container.assert_nothing_left();
 }
 
@@ -86,6 +97,8 @@ fn entries_of_dev_may_not_lead_to_the_host() {
 
 /// SEC-LINK-04: /proc or /sys of the image as a link is refused: labels and masks would miss (CVE-2019-19921,
 /// CVE-2023-27561, CVE-2023-28642, CVE-2025-54867).
+///
+/// Seen to fail where `Step::Mount` follows links for /proc and /sys, too.
 #[test]
 fn proc_and_sys_may_not_be_links() {
     for name in ["proc", "sys"] {
@@ -158,6 +171,9 @@ fn cwd_is_made_inside() {
 
 /// SEC-LINK-08: a terminal is never taken from, nor put at, what the image has at /dev/pts/N and /dev/console
 /// (CVE-2025-52565).
+///
+/// Without a devpts keel refuses before it comes to the console, so this does not fail with `Links::Follow` in
+/// `cover_console`: SEC-LINK-10 does.
 #[test]
 fn the_console_does_not_follow_the_image() {
     let host = decoy();
@@ -189,6 +205,51 @@ fn the_console_does_not_follow_the_image() {
         let seen = format!("/proc/{}/mountinfo", container.pid());
         let table = fs::read_to_string(seen).expect("mountinfo");
         assert!(!table.contains("/console") || table.contains(" /dev/console "), "{table}");
+    }
+}
+
+/// SEC-LINK-10: nor does the terminal cover the file that /dev/console of the image leads to, inside either
+/// (CVE-2025-52565): the image has its own /dev, with only a devpts in it.
+///
+/// Seen to fail with `Links::Follow` in `cover_console`.
+#[test]
+fn the_console_covers_what_it_is_meant_to() {
+    let container = Container::new(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("an array");
+        mounts.retain(|mount| {
+            let destination = mount["destination"].as_str().unwrap_or("");
+            !destination.starts_with("/dev") || destination == "/dev/pts"
+        });
+        config["root"]["readonly"] = json!(false);
+        config["process"]["terminal"] = json!(true);
+        config["process"]["args"] = json!(["sleep", "100000"]);
+    });
+    if !requires(
+        container.runtime().is("keel"),
+        "the packaged runc and crun are older than the fix",
+    ) {
+        return;
+    }
+    let dev = container.rootfs().join("dev");
+    fs::create_dir(dev.join("pts")).expect("a folder");
+    let create = || {
+        let socket = ConsoleSocket::listen(container.path("console.sock"));
+        let path = socket.path().display().to_string();
+        (container.call(&["create", "--console-socket", &path, container.id()]), socket)
+    };
+    // Without the link it works, or the attack would prove nothing.
+    create().0.succeeds();
+    container.delete(&["--force"]).succeeds();
+    fs::remove_file(container.path("console.sock")).expect("a socket");
+    let _ = fs::remove_file(dev.join("console"));
+    fs::write(container.rootfs().join("etc/covered"), "").expect("a file");
+    symlink("/etc/covered", dev.join("console")).expect("a link");
+    // The end of the socket would end the terminal, and so the container.
+    let (created, _socket) = create();
+    if created.status == 0 {
+        let table = format!("/proc/{}/mountinfo", container.pid());
+        let table = fs::read_to_string(table).expect("mountinfo");
+        assert!(!table.contains(" /etc/covered "), "{table}");
     }
 }
 

@@ -31,6 +31,9 @@ fn no_cwd_through_a_link_to_a_descriptor() {
 }
 
 /// SEC-FD-03: nor in `exec` (CVE-2024-21626).
+///
+/// Seen to fail with a descriptor of the host's root kept open, a plain chdir(2) in `change_directory` and no
+/// `verify_working_directory`.
 #[test]
 fn no_cwd_through_a_descriptor_in_exec() {
     let container = Container::sleeping(|_| ());

@@ -6,13 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::error::{Call, Result, SyscallError};
 
 /// Calls that have a fallback.
-const OPTIONAL: &[(Call, u8)] = &[
-    (Call::Openat2, 1),
-    (Call::MountSetattr, 2),
-    (Call::CloseRange, 4),
-    (Call::OpenTree, 8),
-    (Call::OpenTreeAttr, 16),
-];
+const OPTIONAL: &[(Call, u8)] =
+    &[(Call::Openat2, 1), (Call::MountSetattr, 2), (Call::CloseRange, 4), (Call::OpenTreeAttr, 8)];
 
 static OFF: AtomicU8 = AtomicU8::new(0);
 
