@@ -56,7 +56,7 @@ pub use deadline::{eventually, executes, output_within, within_a_while};
 pub use distribution::Distribution;
 pub use example::example_context;
 pub use faulty_registry::{Fault, FaultyRegistry, Guard, Seen};
-pub use golden::check_cases;
+pub use golden::{check_cases, differences_from_buildah};
 pub use image_layout::{busybox_layout, noisy_layout, platforms_layout, put_blob};
 pub use layout::{Layout, digest, gzip};
 pub use moved::Moved;

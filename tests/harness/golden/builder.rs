@@ -41,7 +41,7 @@ impl Builders {
         builders.finish(builders.buildah(&["pull", "-q", "docker-archive:base.tar"])).succeeds();
         let id = builders.finish(builders.buildah(&["images", "-q"])).succeeds().stdout;
         builders.finish(builders.buildah(&["tag", id.trim(), "localhost/base"])).succeeds();
-        let (manifest, blobs) = builders.manifest("docker.io/library/base:latest");
+        let (manifest, blobs) = manifest(&builders.store, "docker.io/library/base:latest");
         let layers = manifest["layers"].as_array().into_iter().flatten();
         let layers = layers.map(|layer| blob(&blobs, layer["digest"].as_str().expect("a digest")));
         builders.base = tree(layers, &builders.store.beside(""));
@@ -53,12 +53,7 @@ impl Builders {
     }
 
     fn buildah(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("buildah");
-        command.arg("--root").arg(self.store.beside("buildah"));
-        command.arg("--runroot").arg(self.store.beside("buildah-run"));
-        command.args(["--storage-driver", "overlay"]).args(args);
-        command.current_dir(self.store.beside(""));
-        command
+        buildah(&self.store, args)
     }
 
     /// Fills the context of a case, afresh.
@@ -87,7 +82,7 @@ impl Builders {
         if outcome.status != 0 {
             return (outcome, None);
         }
-        let (manifest, blobs) = self.manifest("docker.io/library/case:latest");
+        let (manifest, blobs) = manifest(&self.store, "docker.io/library/case:latest");
         let built = self.look(&manifest, &|digest| blob(&blobs, digest));
         (outcome, Some(built))
     }
@@ -97,16 +92,14 @@ impl Builders {
         let out = self.store.beside("buildah-out");
         let _ = fs::remove_dir_all(&out);
         let place = format!("dir:{}", out.display());
-        let mut command = self.buildah(&["bud", "-q", "--pull-never", "--isolation", "chroot"]);
-        command.args(["--layers=false", "--format", "docker", "-t", &place]);
-        command.args(&case.flags).arg("context");
+        let mut command = self.buildah(&BUD);
+        command.args(["-t", &place]).args(&case.flags).arg("context");
         surround(&mut command);
         let outcome = self.finish(command);
         if outcome.status != 0 {
             return (outcome, None);
         }
         let manifest = read_json(&out.join("manifest.json"));
-        let hex = |digest: &str| digest.split_once(':').map_or(digest, |(_, hex)| hex).to_owned();
         let built = self.look(&manifest, &|digest| out.join(hex(digest)));
         (outcome, Some(built))
     }
@@ -114,19 +107,32 @@ impl Builders {
     fn look(&self, manifest: &Value, blob: &dyn Fn(&str) -> PathBuf) -> Built {
         look(manifest, blob, &self.base, &self.store.beside(""))
     }
+}
 
-    /// The manifest of an image of the store, which is an OCI image layout, and where the blobs are.
-    fn manifest(&self, name: &str) -> (Value, PathBuf) {
-        let index = read_json(&self.store.path().join("index.json"));
-        let entry = index["manifests"].as_array().into_iter().flatten().find(|entry| {
-            let annotations = entry["annotations"].as_object().into_iter().flatten();
-            annotations.into_iter().any(|(_, value)| value == name)
-        });
-        let digest =
-            entry.and_then(|entry| entry["digest"].as_str()).expect("the image has a name");
-        let blobs = self.store.path().join("blobs");
-        (read_json(&blob(&blobs, digest)), blobs)
-    }
+/// How buildah builds: without a base from elsewhere, in a sandbox that needs no runtime, to one layer.
+pub(super) const BUD: [&str; 8] =
+    ["bud", "-q", "--pull-never", "--isolation", "chroot", "--layers=false", "--format", "docker"];
+
+/// A command of buildah, with a storage of its own beside the store.
+pub(super) fn buildah(store: &ImageStore, args: &[&str]) -> Command {
+    let mut command = Command::new("buildah");
+    command.arg("--root").arg(store.beside("buildah"));
+    command.arg("--runroot").arg(store.beside("buildah-run"));
+    command.args(["--storage-driver", "overlay"]).args(args);
+    command.current_dir(store.beside(""));
+    command
+}
+
+/// The manifest of an image of a store, which is an OCI image layout, and where the blobs are.
+pub(super) fn manifest(store: &ImageStore, name: &str) -> (Value, PathBuf) {
+    let index = read_json(&store.path().join("index.json"));
+    let entry = index["manifests"].as_array().into_iter().flatten().find(|entry| {
+        let annotations = entry["annotations"].as_object().into_iter().flatten();
+        annotations.into_iter().any(|(_, value)| value == name)
+    });
+    let digest = entry.and_then(|entry| entry["digest"].as_str()).expect("the image has a name");
+    let blobs = store.path().join("blobs");
+    (read_json(&blob(&blobs, digest)), blobs)
 }
 
 /// Every file of a context has one time, but for those to which the script gave one of the last century.
@@ -138,12 +144,17 @@ fn surround(command: &mut Command) {
     command.env("CASE_VARIABLE", "from the environment").env_remove("SOURCE_DATE_EPOCH");
 }
 
-fn blob(blobs: &Path, digest: &str) -> PathBuf {
+pub(super) fn blob(blobs: &Path, digest: &str) -> PathBuf {
     let (algorithm, hex) = digest.split_once(':').expect("a digest");
     blobs.join(algorithm).join(hex)
 }
 
-fn read_json(path: &Path) -> Value {
+/// The name of a blob in a folder of skopeo's form `dir:`.
+pub(super) fn hex(digest: &str) -> &str {
+    digest.split_once(':').map_or(digest, |(_, hex)| hex)
+}
+
+pub(super) fn read_json(path: &Path) -> Value {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).expect("JSON")
 }

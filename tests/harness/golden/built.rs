@@ -67,7 +67,7 @@ const IMPORT: &str = "keel-image import";
 
 /// The `config` object without what every image has: an empty value, the default search path, and what a
 /// builder says of itself.
-fn configuration(config: &Value) -> String {
+pub(super) fn configuration(config: &Value) -> String {
     let mut lines = Vec::new();
     for (key, value) in config.as_object().into_iter().flatten() {
         let mut value = value.clone();
@@ -146,7 +146,8 @@ fn lay_over(merged: &mut Tree, layer: Tree) {
 /// Takes away what is below a path, and the path itself if `whole`.
 fn take_away(merged: &mut Tree, path: &str, whole: bool) {
     let folder = format!("{}/", path.trim_end_matches('/'));
-    let below: Vec<String> = merged.keys().filter(|k| k.starts_with(&folder)).cloned().collect();
+    let from = merged.range(folder.clone()..).map(|(path, _)| path);
+    let below: Vec<String> = from.take_while(|path| path.starts_with(&folder)).cloned().collect();
     for path in below.iter().filter(|path| whole || **path != folder) {
         take_away_alone(merged, path);
     }

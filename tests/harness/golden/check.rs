@@ -114,7 +114,7 @@ fn check_messages(case: &Case, outcome: &Outcome, wrong: &mut Vec<String>) {
 }
 
 /// Places for its mounts that buildah leaves in the layer of a `RUN`.
-const LEFT_BY_BUILDAH: [&str; 4] =
+pub(super) const LEFT_BY_BUILDAH: [&str; 4] =
     ["/etc/hostname 755 \"\"", "/etc/hosts 755 \"\"", "/etc/resolv.conf 755 \"\"", "/run/"];
 
 fn compare_with_peer(built: &Built, other: &Built, wrong: &mut Vec<String>) {

@@ -16,12 +16,15 @@
 //! ```
 //!
 //! [`case`] reads this form, [`built`] looks at an image, [`graph`] at what was done for it, [`builder`] makes one with
-//! either program, and [`check`] compares. What each section means stands in `tests/build/cases/README.md`.
+//! either program, and [`check`] compares. What each section means stands in `tests/build/cases/README.md`. [`whole`]
+//! compares all of an image.
 
 mod builder;
 mod built;
 mod case;
 mod check;
 mod graph;
+mod whole;
 
 pub use check::check_cases;
+pub use whole::differences_from_buildah;

@@ -1,0 +1,3 @@
+#include "page.h"
+
+const char *page(void) { return "C " VERSION "\n"; }

@@ -1,0 +1,2 @@
+/* What the server says. */
+const char *page(void);
