@@ -315,6 +315,9 @@ pub(super) fn is_name_failure(line: &str) -> bool {
     NAME_FAILURES.iter().any(|text| line.contains(text))
 }
 
+/// What fails where a user namespace lacks an id.
+const CHANGE_OWNER: &str = "change owner of";
+
 /// What to do about a `RUN` that misses the network.
 pub(super) const NETWORK_HINT: &str = "this RUN has no network; give it the host's with \
      `--network=host`, on the command line or in the instruction";
@@ -359,6 +362,11 @@ impl StepError {
                     .to_owned(),
             ),
             Self::Network(error) => error.hint.clone(),
+            Self::Filesystem(error) if error.operation == CHANGE_OWNER && error.is(rustix::io::Errno::INVAL) => Some(
+                "an ordinary user has its own id and those of /etc/subuid and /etc/subgid, which `--ids single` \
+                 leaves aside"
+                    .to_owned(),
+            ),
             Self::Insecure => Some("allow it with --allow security.insecure".to_owned()),
             Self::NoSecret { id } => Some(format!("give it with --secret id={id},src=FILE")),
             Self::NoAgent { id } => Some(format!("give it with --ssh {id}=SOCKET")),

@@ -19,7 +19,7 @@ use super::failed::FailedRun;
 use super::network::{HOSTNAME, HostAddress, Link, Rights};
 use super::orphan;
 use super::progress::Step;
-use super::run_mount::Lent;
+use super::run_mount::{self, Lent};
 use super::stage::StageBuilder;
 use super::stub;
 use super::tail::Tail;
@@ -349,15 +349,21 @@ pub(super) fn bind(source: &Path, destination: &str, read_only: bool) -> Mount {
 
 /// Where things are mounted that the image may have no place for, and whether as directories.
 fn targets(mounts: &[Mount]) -> Vec<stub::Target> {
-    let own = ["/proc", "/sys", "/dev"].map(|path| (PathBuf::from(path), true));
-    let lent = mounts.iter().map(|mount| {
-        let is_directory = mount.kind != "bind" || Path::new(&mount.source).is_dir();
-        (PathBuf::from(&mount.destination), is_directory)
+    let directory = |path: &str, mode| stub::Target { path: path.into(), is_directory: true, mode };
+    let own = ["/proc", "/sys", "/dev"].map(|path| directory(path, 0o755));
+    let lent = mounts.iter().map(|mount| match mount.kind.as_str() {
+        "tmpfs" => directory(&mount.destination, run_mount::TMPFS_MODE),
+        "bind" if !Path::new(&mount.source).is_dir() => {
+            let path = PathBuf::from(&mount.destination);
+            stub::Target { path, is_directory: false, mode: 0o644 }
+        }
+        _ => directory(&mount.destination, 0o755),
     });
-    let all = own.into_iter().chain(lent);
-    all.filter(|(path, _)| !path.starts_with("/dev/") && !path.starts_with("/proc/"))
-        .map(|(path, is_directory)| stub::Target { path, is_directory })
-        .collect()
+    // What is below these is not in the image's files but in what the runtime mounts.
+    let is_below_own = |path: &Path| {
+        path.parent().is_some_and(|above| above.starts_with("/dev") || above.starts_with("/proc"))
+    };
+    own.into_iter().chain(lent).filter(|target| !is_below_own(&target.path)).collect()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), StepError> {

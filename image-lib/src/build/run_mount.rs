@@ -19,8 +19,11 @@ use super::stage::StageBuilder;
 use super::transfer::{Changes, Copier, Destination, absolute_path};
 use super::workspace::Workspace;
 use crate::bundle;
-use crate::fsroot::{FsError, Root};
+use crate::fsroot::{FileKind, FsError, Root};
 use crate::identity::Digest;
+
+/// The mode of a tmpfs, as of any temporary directory, where the image has no directory in its place.
+pub(super) const TMPFS_MODE: u32 = 0o1777;
 
 /// Everything that is lent to one command.
 pub(super) struct Lent(Vec<Loan>);
@@ -232,7 +235,11 @@ impl Lent {
                     bind(&path, &loan.target, *read_only)
                 }
                 What::Tmpfs { size } => {
-                    let mut options = vec!["nosuid".to_owned(), "nodev".to_owned()];
+                    // Without one runtimes differ: the directory's below, or that of temporary directories.
+                    let mode =
+                        directory_mode(workspace.root(), &loan.target)?.unwrap_or(TMPFS_MODE);
+                    let mode = format!("mode={mode:o}");
+                    let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), mode];
                     options.extend(size.as_ref().map(|size| format!("size={size}")));
                     bundle::Mount {
                         destination: loan.target.clone(),
@@ -275,6 +282,13 @@ impl Loan {
             What::Agent(agent) => key.part("agent", &agent.id),
         }
     }
+}
+
+/// The mode of a directory of the rootfs, if it is there.
+fn directory_mode(rootfs: &Root, target: &str) -> Result<Option<u32>, StepError> {
+    let path = rootfs.real_path(Path::new(target))?;
+    let found = rootfs.symlink_metadata(&path)?;
+    Ok(found.filter(|found| found.kind == FileKind::Directory).map(|found| found.mode & 0o7777))
 }
 
 /// Fills a new cache with what it begins with. Where two do so at once, the first wins.

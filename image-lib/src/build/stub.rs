@@ -19,6 +19,8 @@ pub struct Target {
     pub path: PathBuf,
     /// A directory, or else a file.
     pub is_directory: bool,
+    /// The mode of what is made, where something is. Some runtimes give it to a tmpfs, whatever its options say.
+    pub mode: u32,
 }
 
 /// Makes a lower directory with the places that the rootfs lacks; `None` if it lacks none.
@@ -31,7 +33,7 @@ pub fn make(workspace: &Workspace, targets: &[Target]) -> Result<Option<PathBuf>
     for target in targets {
         let path = rootfs.real_path(&target.path)?;
         if rootfs.symlink_metadata(&path)?.is_none() {
-            missing.push((path, target.is_directory));
+            missing.push((path, target));
         }
     }
     if missing.is_empty() {
@@ -40,14 +42,17 @@ pub fn make(workspace: &Workspace, targets: &[Target]) -> Result<Option<PathBuf>
     let directory = workspace.directory("stubs")?;
     let stubs = Root::open(&directory)?;
     let mut times = Vec::new();
-    for (path, is_directory) in missing {
+    for (path, target) in missing {
         for above in ancestors(&path) {
             make_directory(rootfs, &stubs, above, &mut times)?;
         }
-        if is_directory {
-            make_directory(rootfs, &stubs, &path, &mut times)?;
-        } else if stubs.symlink_metadata(&path)?.is_none() {
-            stubs.create_file(&path, 0o644)?;
+        if stubs.symlink_metadata(&path)?.is_some() {
+            // It is above another one.
+        } else if target.is_directory {
+            stubs.create_directory(&path, 0o700)?;
+            stubs.set_mode(&path, target.mode)?;
+        } else {
+            stubs.create_file(&path, target.mode)?;
         }
     }
     // Last, because making something in a directory changes its times.

@@ -56,6 +56,12 @@ impl Privilege {
         }
     }
 
+    /// Does the process have its own group among the additional ones, too, as in Docker? runc lets no ordinary user
+    /// name any, and the process has it anyway.
+    pub(super) fn names_own_group(&self) -> bool {
+        !matches!(self, Self::User { .. })
+    }
+
     /// May further groups be set? With a single id the kernel lets nobody.
     pub(super) fn has_groups(&self) -> bool {
         match self {

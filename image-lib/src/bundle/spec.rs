@@ -79,12 +79,10 @@ impl Spec {
     pub fn new(config: &Config, rootfs: &Root, options: &Options) -> Result<Self, BundleError> {
         let args = command(config, options)?;
         let mut ids = user::lookup(rootfs, options.user.as_deref().unwrap_or(&config.user))?;
-        // Who may set no groups needs not to name the one that the process has anyway.
-        let has_groups = options.privilege.has_groups();
-        if !options.privilege.is_root() {
-            let own = ids.gid;
-            ids.additional_gids.retain(|gid| has_groups && *gid != own);
-        }
+        let own = ids.gid;
+        let privilege = &options.privilege;
+        ids.additional_gids
+            .retain(|gid| privilege.has_groups() && (*gid != own || privilege.names_own_group()));
         let capabilities = capability::effective(&options.cap_add, &options.cap_drop)?;
         let seccomp = match options.seccomp {
             Seccomp::Default => seccomp::profile(&capabilities, std::env::consts::ARCH),
