@@ -165,17 +165,7 @@ impl Filters {
             let invalid = || Failure::new(format!("invalid filter '{text}'")).with_code(125);
             let (key, value) = text.split_once('=').ok_or_else(invalid)?;
             match key {
-                "type"
-                    if [
-                        Kind::Step,
-                        Kind::CacheMount,
-                        Kind::Context,
-                        Kind::Explanation,
-                        Kind::Download,
-                    ]
-                    .iter()
-                    .any(|k| k.word() == value) =>
-                {
+                "type" if Kind::ALL.iter().any(|kind| kind.word() == value) => {
                     filters.kind = Some(value.to_owned());
                 }
                 "until" | "unused-for" => {

@@ -4,6 +4,7 @@
 //! cache/steps/<key>        JSON: version, created, and the layer if the step made one
 //! cache/contexts/<digest>  what is known of a context's files, see `stat_cache`
 //! cache/explained/<digest> what a step was made of when it ran last, see `explain`
+//! cache/reads/<key>        what a command read, see `reads`
 //! cache/downloads/<digest> a file that came by its URL, see `remote::web`
 //! cache/turns/<key>        locked by whoever does the step
 //! cache/mounts/<digest>    a directory of `RUN --mount=type=cache`; with `.id` its id, with `.lock` its lock
@@ -67,6 +68,11 @@ impl BuildCache {
     /// Where it is kept what a step was made of, or which steps a stage had.
     pub(super) fn explained_file(&self, name: &Digest) -> PathBuf {
         self.directory.join("explained").join(name.hex())
+    }
+
+    /// What the command of `key` read.
+    pub(super) fn reads_file(&self, key: &CacheKey) -> PathBuf {
+        self.directory.join("reads").join(key.to_string())
     }
 
     /// The file that holds what came from `url`.

@@ -23,11 +23,23 @@ pub enum Kind {
     Context,
     /// What a step was made of when it ran last.
     Explanation,
+    /// What a command read.
+    ReadSet,
     /// A file that came by its URL.
     Download,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Step,
+        Self::CacheMount,
+        Self::Context,
+        Self::Explanation,
+        Self::ReadSet,
+        Self::Download,
+    ];
+
     /// BuildKit's word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -35,7 +47,7 @@ impl Kind {
             Self::Step => "regular",
             Self::CacheMount => "exec.cachemount",
             Self::Context => "source.local",
-            Self::Explanation => "internal",
+            Self::Explanation | Self::ReadSet => "internal",
             Self::Download => "source.http",
         }
     }
@@ -100,6 +112,7 @@ pub fn entries(store: &Store) -> Result<Vec<CacheEntry>, StoreError> {
     let plain = [
         ("contexts", Kind::Context),
         ("explained", Kind::Explanation),
+        ("reads", Kind::ReadSet),
         ("downloads", Kind::Download),
     ];
     let plain = plain.into_iter().flat_map(|(folder, kind)| {
@@ -135,9 +148,7 @@ pub fn remove(store: &Store, entries: &[CacheEntry]) -> Result<Option<u64>, Stor
     for entry in entries {
         let removed = match entry.kind {
             Kind::CacheMount => remove_mount(&entry.path),
-            Kind::Step | Kind::Context | Kind::Explanation | Kind::Download => {
-                fs::remove_file(&entry.path)
-            }
+            _ => fs::remove_file(&entry.path),
         };
         match removed {
             Ok(()) if entry.kind != Kind::Step => bytes += entry.bytes,

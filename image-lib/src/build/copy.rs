@@ -97,7 +97,7 @@ impl<'a> StageBuilder<'a, '_> {
             Files::Context(tree) => {
                 let selected = copy.select(tree)?;
                 let key = selected.add_to(self.copy_key("copy", &copy)).finish();
-                self.step(text, &key, created_by, |stage, _| {
+                self.step(text, (&key, None), created_by, |stage, _| {
                     let target = stage.target(&copy)?;
                     let part = Part { tree, selected: &selected, unpack: copy.unpack };
                     stage.carry_out(&copy, &target, &[part])?;
@@ -148,7 +148,7 @@ impl<'a> StageBuilder<'a, '_> {
             if self.build.options.dry_run {
                 return Ok(Found::Open(slow));
             }
-            self.explain_miss(step, &slow);
+            self.explain_miss(step, &slow, None);
             let target = self.target(copy)?;
             let part = Part { tree: &tree, selected: &selected, unpack: copy.unpack };
             self.carry_out(copy, &target, &[part])?;
@@ -230,7 +230,7 @@ impl<'a> StageBuilder<'a, '_> {
                 self.explain_hit(step, Some(&slow));
                 return Ok(Found::Hit(record));
             }
-            self.explain_miss(step, &slow);
+            self.explain_miss(step, &slow, None);
             let parts: Vec<Part<'_>> = selections
                 .iter()
                 .map(|(tree, selected, unpack)| Part { tree, selected, unpack: *unpack })
@@ -261,7 +261,7 @@ impl<'a> StageBuilder<'a, '_> {
                 Ok(())
             }
             Ok(Found::Open(key)) => {
-                self.would_run(step, &key, created_by);
+                self.would_run(step, &key, None, created_by);
                 Ok(())
             }
             Err(error) => {

@@ -213,19 +213,37 @@ impl StageBuilder<'_, '_> {
         }
     }
 
-    /// A step runs.
-    pub(super) fn explain_miss(&self, step: Step, key: &CacheKey) {
+    /// A step's result was found by what its command read.
+    pub(super) fn explain_hit_by_reads(&self, step: Step, key: &CacheKey, paths: usize) {
+        let change = format!("all {paths} paths that the command asked for are as they were");
+        self.tell_fate(step, Fate::Hit, vec![Reason::new("read set", "", change)]);
+        if !self.build.options.dry_run {
+            self.write(&self.own_file(), key);
+        }
+    }
+
+    /// A step runs; `more` is a reason beside its key.
+    pub(super) fn explain_miss(&self, step: Step, key: &CacheKey, more: Option<Reason>) {
         self.position.ran.set(true);
         if self.build.options.explain {
-            self.tell_fate(step, Fate::Ran, self.reasons(key));
+            let mut reasons = self.reasons(key);
+            reasons.extend(more);
+            self.tell_fate(step, Fate::Ran, reasons);
         }
     }
 
     /// A step would run: what stands on it cannot be known.
-    pub(super) fn would_run(&mut self, step: Step, key: &CacheKey, created_by: String) {
-        let reasons = self.reasons(key);
+    pub(super) fn would_run(
+        &mut self,
+        step: Step,
+        key: &CacheKey,
+        more: Option<Reason>,
+        created_by: String,
+    ) {
+        let mut reasons = self.reasons(key);
         let only_parent = |reason: &Reason| reason.component == PARENT;
         let is_unknown = self.state.lineage.pending.is_some() && reasons.iter().all(only_parent);
+        reasons.extend(more);
         let fate = if is_unknown { Fate::Unknown } else { Fate::WouldRun };
         self.leave_open(step, fate, reasons, created_by);
     }

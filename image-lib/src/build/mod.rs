@@ -70,6 +70,7 @@ pub mod form;
 mod key_parts;
 pub mod network;
 mod orphan;
+pub mod reads;
 mod run;
 mod run_mount;
 mod run_secret;

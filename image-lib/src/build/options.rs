@@ -83,6 +83,8 @@ pub struct BuildOptions {
     pub explain: bool,
     /// Whether steps are only looked up: nothing runs, and nothing is fetched or kept.
     pub dry_run: bool,
+    /// Whether a `RUN` is taken from the cache, too, where all that its command read is unchanged.
+    pub read_sets: bool,
     /// Keeps the first `RUN` that fails, to be entered.
     pub keep_failed: Option<KeepFailed>,
     /// Set it, from any thread, to end the build: what runs is killed, and nothing is left behind.
@@ -123,6 +125,7 @@ impl BuildOptions {
             shm_bytes: None,
             explain: false,
             dry_run: false,
+            read_sets: false,
             keep_failed: None,
             cancelled: Arc::default(),
         }

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::cache_key::KeyMaker;
+use super::cache_key::{CacheKey, KeyMaker};
 use super::dockerfile::expand::Variables;
 use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
@@ -19,6 +19,7 @@ use super::failed::FailedRun;
 use super::network::{HOSTNAME, HostAddress, Link, Rights};
 use super::orphan;
 use super::progress::Step;
+use super::reads::Watch;
 use super::run_mount::{self, Lent};
 use super::stage::StageBuilder;
 use super::stub;
@@ -52,22 +53,28 @@ impl StageBuilder<'_, '_> {
         let invocation = self.invocation(run);
         let lent = self.lent(run)?;
         let config = self.state.config().clone();
-        let key = lent.add_to_key(
-            self.key("run")
-                .parts("layers", self.layer_parts())
-                .parts("args", &invocation.args)
-                .parts("env", self.state.environment.entries())
-                .part("cwd", self.state.working_directory())
-                .part("user", &config.user)
-                .part("network", [network_part(network)])
-                .part("script", invocation.script.as_ref().map_or("", |(_, text)| text))
-                .part("hostname", HOSTNAME),
-        );
-        let key = if run.insecure { key.part("security", "insecure") } else { key };
-        let key = self.add_surroundings(key);
+        let on = |start: KeyMaker| {
+            let key = lent.add_to_key(
+                start
+                    .parts("args", &invocation.args)
+                    .parts("env", self.state.environment.entries())
+                    .part("cwd", self.state.working_directory())
+                    .part("user", &config.user)
+                    .part("network", [network_part(network)])
+                    .part("script", invocation.script.as_ref().map_or("", |(_, text)| text))
+                    .part("hostname", HOSTNAME),
+            );
+            let key = if run.insecure { key.part("security", "insecure") } else { key };
+            self.add_surroundings(key).finish()
+        };
+        let key = on(self.key("run").parts("layers", self.layer_parts()));
+        // An insecure command has no filter of system calls that could tell what it reads.
+        let reads = self.build.options.read_sets && !run.insecure;
+        let reads = reads.then(|| on(self.key("reads")));
         let created_by = self.run_history(&invocation);
-        self.step(text, &key.finish(), created_by, |stage, step| {
-            stage.execute(&invocation, network, &lent, step)
+        self.step(text, (&key, reads.as_ref()), created_by, |stage, step| {
+            let keys = reads.as_ref().map(|reads| (reads, &key));
+            stage.execute(&invocation, network, &lent, (step, keys))
         })
     }
 
@@ -156,7 +163,7 @@ impl StageBuilder<'_, '_> {
         invocation: &Invocation,
         network: Network,
         lent: &Lent,
-        step: Step,
+        (step, reads): (Step, Option<(&CacheKey, &CacheKey)>),
     ) -> Result<Workspace, StepError> {
         let mut workspace = Workspace::new(self.build.store, &self.state.layers)?;
         let options = self.build.options;
@@ -180,7 +187,10 @@ impl StageBuilder<'_, '_> {
         write(&file, &[])?;
         // A build argument may be what others must not see.
         set_mode(&file, 0o600)?;
-        write(&file, &spec)?;
+        let watch = reads.map(|_| Watch::start(workspace.bundle())).transpose();
+        let watch = watch.map_err(|error| FsError::new("watch from", workspace.bundle(), error))?;
+        let watched = watch.as_ref().and_then(|watch| watch.configure(&spec));
+        write(&file, watched.as_ref().unwrap_or(&spec))?;
         // Runtimes keep a copy of the configuration, or of parts of it.
         let state = workspace.bundle().join("state");
         fs::create_dir(&state).map_err(|error| FsError::new("create directory", &state, error))?;
@@ -203,6 +213,15 @@ impl StageBuilder<'_, '_> {
             if misses_network {
                 // The command may take it lightly, as apt-get update does; its result is kept.
                 self.build.reporter.warning(NETWORK_HINT);
+            }
+            if let (Some(keys), Some(watch)) = (reads, watch) {
+                let program = invocation.args.first().map_or("", String::as_str);
+                if let Some(gap) = self.keep_reads(keys, watch, program, &workspace)? {
+                    let text = format!(
+                        "what it reads cannot be told, so --read-sets does not count for it: {gap}"
+                    );
+                    self.build.reporter.warning(&text);
+                }
             }
             workspace.forget();
             return Ok(workspace);

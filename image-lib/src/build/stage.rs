@@ -16,6 +16,7 @@ use super::metadata;
 use super::owner;
 use super::plan::{Origin, PlannedStage, makes_layer, shorten, step_error};
 use super::progress::Step;
+use super::reads::Compared;
 use super::share::Turn;
 use super::solve::Build;
 use super::source_tree::{Selected, SourceTree};
@@ -274,7 +275,7 @@ impl StageBuilder<'_, '_> {
     }
 
     /// What this store's cache has.
-    fn own(&self, key: &CacheKey) -> Option<StepRecord> {
+    pub(super) fn own(&self, key: &CacheKey) -> Option<StepRecord> {
         let record = self.build.cache.get(key)?;
         let present = |layer: &Layer| {
             let blob = &layer.descriptor;
@@ -297,11 +298,11 @@ impl StageBuilder<'_, '_> {
     }
 
     /// A step whose key is known: takes it from the cache, or does `work` and keeps the workspace
-    /// that comes of it.
+    /// that comes of it. `reads` is the key by which is known what its command reads.
     pub(super) fn step(
         &mut self,
         text: &str,
-        key: &CacheKey,
+        (key, reads): (&CacheKey, Option<&CacheKey>),
         created_by: String,
         work: impl FnOnce(&Self, Step) -> Result<Workspace, StepError>,
     ) -> Result<(), StepError> {
@@ -312,8 +313,24 @@ impl StageBuilder<'_, '_> {
             self.take(record, created_by);
             return Ok(());
         }
+        let compared = reads.map_or(Ok(Compared::Unknown), |reads| self.compare_reads(reads));
+        let change = match compared {
+            Ok(Compared::Same { record, paths }) => {
+                self.explain_hit_by_reads(step, key, paths);
+                self.build.cached_step(step);
+                self.adopt(key, &record);
+                self.take(*record, created_by);
+                return Ok(());
+            }
+            Ok(Compared::Changed(reason)) => Some(reason),
+            Ok(Compared::Unknown) => None,
+            Err(error) => {
+                self.build.fail_step(step, &error);
+                return Err(error);
+            }
+        };
         if self.build.options.dry_run {
-            self.would_run(step, key, created_by);
+            self.would_run(step, key, change, created_by);
             return Ok(());
         }
         // Somebody else may be at it; then the result is there when it is this build's turn.
@@ -327,7 +344,7 @@ impl StageBuilder<'_, '_> {
             self.take(record, created_by);
             return Ok(());
         }
-        self.explain_miss(step, key);
+        self.explain_miss(step, key, change);
         let record = work(self, step).and_then(|workspace| self.commit(workspace, &[key]));
         match record {
             Ok(record) => {
@@ -340,6 +357,16 @@ impl StageBuilder<'_, '_> {
                 Err(error)
             }
         }
+    }
+
+    /// Keeps a result that was found by what was read under the key of the step, too.
+    fn adopt(&self, key: &CacheKey, record: &StepRecord) {
+        if self.build.options.dry_run {
+            return;
+        }
+        // Without the record it is found as it was now.
+        let _ = self.build.cache.put(key, record);
+        self.build.keep_step(key, record);
     }
 
     /// Makes what was done a layer and keeps it under `keys`.
@@ -375,7 +402,7 @@ impl StageBuilder<'_, '_> {
             .part("path", &path)
             .part("user", &user)
             .finish();
-        self.step(text, &key, created_by, |stage, _| {
+        self.step(text, (&key, None), created_by, |stage, _| {
             let workspace = Workspace::new(stage.build.store, &stage.state.layers)?;
             let owner = match user.as_str() {
                 "" => None,

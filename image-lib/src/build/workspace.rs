@@ -61,6 +61,12 @@ impl Workspace {
         }
     }
 
+    /// Where the changes are.
+    #[must_use]
+    pub fn upper(&self) -> PathBuf {
+        self.scratch.path().join("upper")
+    }
+
     /// The directory that holds everything.
     #[must_use]
     pub fn path(&self) -> &Path {

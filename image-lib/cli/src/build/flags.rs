@@ -119,6 +119,10 @@ pub(crate) struct Arguments {
     /// changed: the command, an argument, a file of the context, the base image, a step before it
     #[arg(long, value_name = "FORM", value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     pub(super) explain: Option<Form>,
+    /// Take a RUN from the cache, too, where all that its command asked for in the root file system is as it was, though
+    /// other files there changed. What commands read is noted while this is given
+    #[arg(long)]
+    pub(super) read_sets: bool,
     /// Run nothing, fetch no image and no source of ADD, and write none: tell as --explain which steps would come from
     /// the cache, which would run and why, and of which that cannot be known. A context that is a URL or a repository is
     /// fetched, for there are no steps without it; a file by URL only where the server has another than the cache

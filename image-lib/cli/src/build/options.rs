@@ -51,6 +51,7 @@ pub(super) fn read(
     options.no_cache_stages.clone_from(&arguments.no_cache_filter);
     options.dry_run = arguments.dry_run;
     options.explain = arguments.dry_run || arguments.explain.is_some();
+    options.read_sets = arguments.read_sets;
     options.keep_failed = arguments.shell_on_fail.as_ref().map(|_| KeepFailed::default());
     options.pull = arguments.pull;
     let mut registry = arguments.registry.options()?;
