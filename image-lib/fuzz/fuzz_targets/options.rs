@@ -29,7 +29,10 @@ fuzz_target!(|text: &str| {
     if let Ok(Some(git)) = GitSource::parse(text) {
         assert!(GitSource::is_meant(text) && !git.url.starts_with('-'), "{text:?}");
         assert!(git.reference.is_none_or(|name| !name.starts_with('-')), "{text:?}");
-        assert!(git.folder.is_none_or(|path| !path.starts_with("..") && path.is_relative()), "{text:?}");
+        assert!(
+            git.folder.is_none_or(|path| !path.starts_with("..") && path.is_relative()),
+            "{text:?}"
+        );
     }
     let _ = mount::parse(text);
     let _ = parse_trigger(text);
