@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
 use keel_tests::{ImageStore, Protection, Registry};
@@ -235,7 +236,7 @@ fn labels_and_annotations_are_put_on() {
 #[test]
 fn run_has_the_surroundings_that_are_given() {
     let store = ImageStore::with_dockerfile(
-        "FROM busybox:1\nRUN grep far /etc/hosts; ulimit -n; df /dev/shm | tail -1\n",
+        "FROM busybox:1\nRUN grep far /etc/hosts; ulimit -n; df /dev/shm | tail -1; cat /proc/self/cgroup\n",
     );
     let flags = |address: &'static str, limit: &'static str| {
         ["--progress=plain", "--shm-size", "8m", "--add-host", address, "--ulimit", limit]
@@ -247,6 +248,18 @@ fn run_has_the_surroundings_that_are_given() {
     assert!(moved.contains("CACHED"), "{moved}");
     let limited = store.build(&flags("far.away=[::9]", "nofile=78:88")).succeeds().stderr;
     assert!(!limited.contains("CACHED"), "{limited}");
+    let parent = format!("/{}", store.name());
+    let flags = [&flags("far.away=[::9]", "nofile=78:88")[..], &["--cgroup-parent", &parent]];
+    let grouped = store.build(&flags.concat()).succeeds().stderr;
+    // Where there is version 2 alone the container has a cgroup namespace of its own.
+    let is_seen = !Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    assert_eq!(grouped.contains(&format!(":{parent}/")), is_seen, "{grouped}");
+    assert!(!grouped.contains("CACHED"), "{grouped}");
+    store.tool(
+        "find",
+        &["/sys/fs/cgroup", "-depth", "-type", "d", "-name", store.name(), "-delete"],
+    );
+    store.build(&["--cgroup-parent", "/a/../b"]).exits(125).says(&["--cgroup-parent"]);
     store.build(&["--ulimit", "files=1"]).exits(125).says(&["files"]);
     store.build(&["--add-host", "a:b"]).exits(125).says(&["add-host"]);
 }

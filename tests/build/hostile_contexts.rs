@@ -80,8 +80,8 @@ fn any_name_is_copied() {
     }
 }
 
-/// DF-CONTEXT-07: a FIFO is copied as one and never opened, a socket is left out, links that lead round or out are
-/// copied as links.
+/// DF-CONTEXT-07: a FIFO is copied as one and never opened, a socket is left out and refused by its own name, links that
+/// lead round or out are copied as links.
 #[test]
 fn files_of_every_kind() {
     let (store, tree) = prepared();
@@ -96,6 +96,9 @@ fn files_of_every_kind() {
     assert_eq!(names(&seen), BTreeSet::from(kept));
     assert_eq!(fs::read_link(seen.join("out")).expect("a link"), Path::new("/etc/shadow"));
     assert_eq!(fs::read_link(seen.join("round")).expect("a link"), Path::new("round"));
+    fs::write(store.beside("context/Dockerfile"), "FROM scratch\nCOPY tree/socket /\n")
+        .expect("a file");
+    store.build(&[]).fails_naming(&["Dockerfile:2:1", "cannot copy the socket", "tree/socket"]);
 }
 
 /// DF-CONTEXT-08: a sparse file is copied with its content.

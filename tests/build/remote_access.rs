@@ -106,6 +106,14 @@ impl Site {
         self.store.tool("sh", &["-c", &script]).succeeds();
     }
 
+    /// The time of the last commit, in seconds.
+    fn time_of(&self, name: &str) -> String {
+        let folder = format!("served/{name}");
+        let outcome =
+            self.store.tool("git", &["-C", &folder, "show", "-s", "--format=%ct", "main"]);
+        outcome.stdout.trim().to_owned()
+    }
+
     fn commit_of(&self, name: &str, reference: &str) -> String {
         let folder = format!("served/{name}");
         let outcome = self.store.tool("git", &["-C", &folder, "rev-parse", reference]);
@@ -114,7 +122,8 @@ impl Site {
 }
 
 const TWO_COMMITS: &str = "mkdir -p d/e; echo one > a; echo deep > d/e/f; git add -A; git commit -qm 1; \
-    git tag -a v1 -m v1; git branch old; echo two > a; git commit -qam 2; git tag main-too";
+    git tag -a v1 -m v1; git branch old; echo two > a; \
+    GIT_COMMITTER_DATE=1500000000+0000 git commit -qam 2; git tag main-too";
 
 /// DF-REMOTE-04: what the query of a repository's URL says holds for ADD and for contexts: ref, tag, branch, subdir,
 /// checksum of a commit or a tag, keep-git-dir, fetch-by-commit; what it may not say is refused before anything is fetched.
@@ -140,12 +149,18 @@ fn a_query_says_what_of_a_repository_is_meant() {
     }
     site.build(&format!("ADD {} /r/\n", at("?subdir=d/e&keep-git-dir=1")), &[]).succeeds();
     assert_eq!(site.shell("ls -A /r"), "f\n");
+    let time = "cd /r; stat -c %Y . a d d/e/f";
+    let commit = site.time_of("r.git");
+    site.build(&format!("ADD {} /r/\n", at("")), &[]).succeeds();
+    assert!(!site.shell(time).contains(&commit), "the time of the checkout");
+    site.build(&format!("ADD {} /r/\n", at("?mtime=commit")), &[]).succeeds();
+    assert_eq!(site.shell(time).matches(&commit).count(), 3, "all but the folder that was there");
     site.build(&format!("ADD {} /r/\n", at("?keep-git-dir=1")), &[]).succeeds();
     assert_eq!(site.shell("cd /r; ls -d .git"), ".git\n");
     for (flags, query, word) in [
         ("", format!("?checksum={old}"), "expected checksum to match"),
         ("", "?reff=x".to_owned(), "unexpected query \"reff\""),
-        ("", "?mtime=commit".to_owned(), "mtime=commit is not carried out"),
+        ("", "?mtime=now".to_owned(), "invalid mtime value"),
         ("", "?ref=a#b".to_owned(), "ref conflicts"),
         ("--keep-git-dir=true ", "?keep-git-dir=0".to_owned(), "inconsistent keep-git-dir"),
         ("--checksum=0123abcd ", "?checksum=0123abce".to_owned(), "checksum mismatch"),

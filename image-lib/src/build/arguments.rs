@@ -9,6 +9,7 @@ use super::dockerfile::expand::{Quotes, expand};
 use super::dockerfile::instruction::Command;
 use super::dockerfile::word::did_you_mean;
 use super::error::{BuildError, StepError};
+use super::options::BuildOptions;
 use super::plan::step_error;
 use crate::spec::{Platform, Timestamp};
 
@@ -129,6 +130,12 @@ impl BuildArguments {
             })
             .collect()
     }
+}
+
+/// Whether an argument or the caller's environment fixes the time.
+pub(super) fn has_epoch(options: &BuildOptions) -> bool {
+    options.arguments.contains_key(SOURCE_DATE_EPOCH)
+        || std::env::var_os(SOURCE_DATE_EPOCH).is_some_and(|value| !value.is_empty())
 }
 
 /// Reads a number of seconds since 1970.

@@ -7,7 +7,7 @@ use super::dockerfile::expand::{Quotes, expand};
 use super::dockerfile::instruction::{Transfer, Verb};
 use super::error::StepError;
 use super::explain::Fate;
-use super::fetch::{check_checksum, is_remote, url_checksum};
+use super::fetch::{check_checksum, has_commit_times, is_remote, url_checksum};
 use super::file_mode::FileMode;
 use super::ignore::Ignore;
 use super::key_parts::Reason;
@@ -218,6 +218,8 @@ impl<'a> StageBuilder<'a, '_> {
                 let unpack = if here.is_some() { transfer.unpack } else { Some(copy.unpack) };
                 selections.push((tree, selected, unpack.unwrap_or(false)));
             }
+            let by_commit = copy.sources.iter().any(|source| has_commit_times(source));
+            let key = if by_commit { key.part("mtime", "commit") } else { key };
             let slow = selections.iter().fold(key, |key, (_, part, _)| part.add_to(key)).finish();
             let keys: Vec<&CacheKey> = quick.iter().chain([&slow]).collect();
             if let Some(record) = self.cached(&slow) {

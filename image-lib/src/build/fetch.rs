@@ -147,6 +147,12 @@ pub(super) fn url_checksum(source: &str) -> Option<String> {
     GitSource::parse(source).ok().flatten()?.checksum
 }
 
+/// Whether the URL of a repository asks for files with the time of the commit.
+pub(super) fn has_commit_times(source: &str) -> bool {
+    let source = GitSource::parse(source).ok().flatten();
+    source.is_some_and(|source| source.commit_times == Some(true))
+}
+
 /// Whether `.git` is kept, which the URL and the flag may both say.
 fn keeps_git_dir(source: &GitSource, transfer: &Transfer) -> Result<bool, StepError> {
     match (source.keep_git_dir, transfer.keep_git_dir) {

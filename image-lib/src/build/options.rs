@@ -75,6 +75,8 @@ pub struct BuildOptions {
     pub hosts: Vec<(String, HostAddress)>,
     /// Limits of the processes of `RUN`.
     pub rlimits: Vec<Rlimit>,
+    /// The cgroup that those of `RUN` are made in; the root of each hierarchy if not given.
+    pub cgroup_parent: Option<String>,
     /// Whether `RUN --security=insecure` may be carried out: `--allow security.insecure`.
     pub allow_insecure: bool,
     /// The size of `/dev/shm` of `RUN`.
@@ -121,6 +123,7 @@ impl BuildOptions {
             networks: None,
             hosts: Vec::new(),
             rlimits: Vec::new(),
+            cgroup_parent: None,
             allow_insecure: false,
             shm_bytes: None,
             explain: false,

@@ -88,10 +88,22 @@ impl StageBuilder<'_, '_> {
         for limit in &options.rlimits {
             key = key.part("rlimit", format!("{} {} {}", limit.kind, limit.soft, limit.hard));
         }
+        if options.cgroup_parent.is_some() {
+            key = key.part("cgroup", self.cgroup_parent());
+        }
         if self.platform == Platform::host() {
             return key;
         }
         key.part("platform", self.platform.to_string())
+    }
+
+    /// The cgroup that those of commands are made in, without a slash at the end.
+    fn cgroup_parent(&self) -> String {
+        let parent = self.build.options.cgroup_parent.as_deref().unwrap_or_default();
+        match parent.trim_matches('/') {
+            "" => String::new(),
+            parent => format!("/{parent}"),
+        }
     }
 
     fn check_emulation(&self) -> Result<(), StepError> {
@@ -272,7 +284,7 @@ impl StageBuilder<'_, '_> {
             } else {
                 bundle::Seccomp::Default
             },
-            cgroups_path: is_root.then(|| format!("/{id}")),
+            cgroups_path: is_root.then(|| format!("{}/{id}", self.cgroup_parent())),
             ..bundle::Options::default()
         };
         let spec = bundle::Spec::new(&config, workspace.root(), &options)?.to_json();

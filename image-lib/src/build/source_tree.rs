@@ -400,9 +400,12 @@ impl Scan<'_> {
             Err(errno) => return Err(FsError::new("stat", at.path, errno)),
         };
         let metadata = Metadata::from(&stat);
-        if metadata.kind == FileKind::Socket && at.depth > 0 {
-            // No layer can hold it.
-            return Ok(());
+        if metadata.kind == FileKind::Socket {
+            // No layer can hold it. Who asks for this one is told so.
+            return match at.depth {
+                0 => Err(FsError::new("copy the socket", at.path, rustix::io::Errno::OPNOTSUPP)),
+                _ => Ok(()),
+            };
         }
         if metadata.kind != FileKind::Directory {
             if !left_out {

@@ -76,6 +76,9 @@ pub(crate) struct Arguments {
     /// A limit of the processes of RUN
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(super) ulimit: Vec<keel_image::bundle::Rlimit>,
+    /// The cgroup that those of RUN are made in, by its path in each hierarchy
+    #[arg(long, value_name = "PATH")]
+    pub(super) cgroup_parent: Option<String>,
     /// The size of /dev/shm of RUN [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub(super) shm_size: Option<String>,

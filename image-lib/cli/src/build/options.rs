@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use keel_image::build::form::ImageAnnotations;
 use keel_image::build::{BuildOptions, KeepFailed, Network};
+use keel_image::bundle::Privilege;
 use keel_image::cancel::Cancellation;
 use keel_image::reference::Reference;
 use keel_image::registry::Client;
@@ -65,9 +66,22 @@ pub(super) fn read(
     options.hosts = hosts.collect::<Result<_, _>>().map_err(usage)?;
     options.rlimits.clone_from(&arguments.ulimit);
     options.shm_bytes = arguments.shm_size.as_deref().map(units::parse_bytes).transpose()?;
+    options.cgroup_parent = arguments.cgroup_parent.as_deref().map(cgroup).transpose()?;
     options.allow_insecure = allowances(&arguments.allow)?;
     options.attestations = attest::read(arguments).map_err(usage)?;
     for_platforms(options, &arguments.platform)
+}
+
+/// The path of a cgroup that there may be commands in.
+fn cgroup(path: &str) -> Result<String, Failure> {
+    let is_inside = !path.split('/').any(|name| matches!(name, "." | ".."));
+    if path.trim_matches('/').is_empty() || !is_inside {
+        return Err(usage(format!("--cgroup-parent={path}: it is no path of a cgroup")));
+    }
+    if Privilege::of_this_process() != Privilege::Root {
+        return Err(usage("--cgroup-parent: the cgroups of an ordinary user are not made here"));
+    }
+    Ok(path.to_owned())
 }
 
 fn for_platforms(

@@ -9,7 +9,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::RemoteError;
 use super::credentials::git_authorization;
 use super::git_url::{GitSource, is_commit};
+use crate::build::arguments::has_epoch;
 use crate::build::options::BuildOptions;
+use crate::fsroot::{FsError, Root, Times};
+use crate::spec::Timestamp;
 
 /// The wait for git is cut so often to see whether somebody still waits for it.
 const CANCEL_LATENCY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -32,6 +35,8 @@ pub struct Git<'a> {
     authorization: Option<String>,
     /// The socket of an agent for ssh.
     agent: Option<PathBuf>,
+    /// Whether files have the time of the commit where the URL says nothing.
+    commit_times: bool,
 }
 
 impl std::fmt::Debug for Git<'_> {
@@ -51,7 +56,8 @@ impl<'a> Git<'a> {
         cancelled: &'a dyn Fn() -> bool,
     ) -> Result<Self, RemoteError> {
         let authorization = git_authorization(&options.secrets, &source.url)?;
-        Ok(Self { cancelled, authorization, agent: options.ssh.get("default").cloned() })
+        let agent = options.ssh.get("default").cloned();
+        Ok(Self { cancelled, authorization, agent, commit_times: has_epoch(options) })
     }
 
     /// Fetches the files of `source` into the new folder `target`, with its submodules unless it says otherwise; gives
@@ -85,10 +91,17 @@ impl<'a> Git<'a> {
                 run(&update[..5])?;
             }
         }
+        let time = match source.commit_times.unwrap_or(self.commit_times) {
+            true => run(&["show", "--no-patch", "--format=%ct", "HEAD"])?.trim().parse().ok(),
+            false => None,
+        };
         let folder = source.folder_in(target).map_err(failed)?;
         if !keep_git_dir {
             let git = target.join(".git");
             std::fs::remove_dir_all(&git).map_err(|error| failed(error.to_string()))?;
+        }
+        if let Some(time) = time {
+            set_times(target, time)?;
         }
         Ok((folder, commit))
     }
@@ -195,6 +208,17 @@ impl<'a> Git<'a> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok((text(&output), text(&errors)))
     }
+}
+
+/// Gives everything below `target` one time, in seconds since 1970.
+fn set_times(target: &Path, seconds: i64) -> Result<(), FsError> {
+    let root = Root::open(target)?;
+    let times = Times::both(Timestamp { seconds, nanoseconds: 0 });
+    for entry in root.walk(Path::new("."))? {
+        let entry = entry?;
+        entry.parent.set_times(&entry.name, times)?;
+    }
+    Ok(())
 }
 
 /// Reads what is there; the end takes the pipe away.

@@ -20,6 +20,8 @@ pub struct GitSource {
     pub keep_git_dir: Option<bool>,
     /// Whether submodules are left out.
     pub skip_submodules: bool,
+    /// Whether files have the time of the commit, or else that of the checkout.
+    pub commit_times: Option<bool>,
     /// Whether the commit of the checksum is fetched, whatever the reference is at now.
     pub by_commit: bool,
 }
@@ -74,10 +76,12 @@ impl GitSource {
                 "keep-git-dir" => self.keep_git_dir = Some(switch(&key, &value)?),
                 "submodules" => self.skip_submodules = !switch(&key, &value)?,
                 "fetch-by-commit" => self.by_commit = switch(&key, &value)?,
-                // Files have the time of the checkout, which is what this asks for.
-                "mtime" if value == "checkout" => {}
                 "mtime" => {
-                    return Err(format!("mtime={value} is not carried out, only mtime=checkout"));
+                    self.commit_times = Some(match value.as_str() {
+                        "checkout" => false,
+                        "commit" => true,
+                        _ => return Err(format!("invalid mtime value: {value:?}")),
+                    });
                 }
                 _ => return Err(format!("unexpected query {key:?}")),
             }
@@ -266,7 +270,7 @@ mod tests {
             read("https://h/a.git?commit=0123abc&keep-git-dir&submodules=0&mtime=checkout");
         assert_eq!(source.checksum.as_deref(), Some("0123abc"));
         assert_eq!((source.keep_git_dir, source.skip_submodules), (Some(true), true));
-        assert_eq!(source.wanted(), "HEAD");
+        assert_eq!((source.wanted(), source.commit_times), ("HEAD", Some(false)));
         let plain = read("https://h/a.git?keep-git-dir=false&submodules=1#v1");
         assert_eq!((plain.keep_git_dir, plain.skip_submodules), (Some(false), false));
         assert_eq!((plain.wanted(), plain.checksum.clone()), ("v1", None));
@@ -288,7 +292,7 @@ mod tests {
             ("checksum=0123abc&commit=0123abd", "checksum conflicts"),
             ("checksum=xyz", "no commit"),
             ("submodules=maybe", "invalid submodules value"),
-            ("mtime=commit", "not carried out"),
+            ("mtime=now", "invalid mtime value"),
             ("fetch-by-commit=1", "whole commit"),
             ("ref=%zz", "invalid query"),
             ("subdir=..%2Fx", "below the repository"),
