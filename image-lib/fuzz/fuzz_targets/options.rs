@@ -2,7 +2,8 @@
 #![no_main]
 
 use keel_image::build::arguments::parse_epoch;
-use keel_image::build::dockerfile::{heredoc, mount, parser::parse_trigger};
+use keel_image::build::device::is_spec;
+use keel_image::build::dockerfile::{device, heredoc, mount, parser::parse_trigger};
 use keel_image::build::file_mode::FileMode;
 use keel_image::build::remote::GitSource;
 use keel_image::bundle::Volume;
@@ -35,6 +36,8 @@ fuzz_target!(|text: &str| {
         );
     }
     let _ = mount::parse(text);
+    let _ = device::parse(text);
+    let _ = is_spec(text);
     let _ = parse_trigger(text);
     let _ = heredoc::markers(text);
 });

@@ -168,6 +168,20 @@ pub enum StepError {
     /// A `RUN` wants what the caller has not allowed.
     #[error("security.insecure is not allowed")]
     Insecure,
+    /// A device must be there, and no file describes it.
+    #[error("required device {name:?} is not registered{unread}")]
+    NoDevice {
+        /// Its name.
+        name: String,
+        /// Which files could not be read, and why.
+        unread: String,
+    },
+    /// A device is there, and the caller has not allowed it.
+    #[error("device {name:?} is not allowed")]
+    DeviceForbidden {
+        /// Its name.
+        name: String,
+    },
     /// A secret must be there, and nobody gave it.
     #[error("secret {id}: not found")]
     NoSecret {
@@ -318,6 +332,10 @@ pub(super) fn is_name_failure(line: &str) -> bool {
 /// What fails where a user namespace lacks an id.
 const CHANGE_OWNER: &str = "change owner of";
 
+/// What to do about an owner that a user namespace lacks.
+const OWNER_HINT: &str = "an ordinary user has its own id and those of /etc/subuid and /etc/subgid, which \
+     `--ids single` leaves aside";
+
 /// What to do about a `RUN` that misses the network.
 pub(super) const NETWORK_HINT: &str = "this RUN has no network; give it the host's with \
      `--network=host`, on the command line or in the instruction";
@@ -338,6 +356,8 @@ impl StepError {
                 Some(path.trim_start_matches('/'))
             }
             Self::Insecure => Some("--security=insecure"),
+            Self::NoDevice { name, .. } => Some(name),
+            Self::DeviceForbidden { name } => name.split('=').next(),
             _ => None,
         }
     }
@@ -362,12 +382,18 @@ impl StepError {
                     .to_owned(),
             ),
             Self::Network(error) => error.hint.clone(),
-            Self::Filesystem(error) if error.operation == CHANGE_OWNER && error.is(rustix::io::Errno::INVAL) => Some(
-                "an ordinary user has its own id and those of /etc/subuid and /etc/subgid, which `--ids single` \
-                 leaves aside"
+            Self::Filesystem(error)
+                if error.operation == CHANGE_OWNER && error.is(rustix::io::Errno::INVAL) =>
+            {
+                Some(OWNER_HINT.to_owned())
+            }
+            Self::Insecure => Some("allow it with --allow security.insecure".to_owned()),
+            Self::NoDevice { .. } => Some(
+                "devices are described by files in /etc/cdi, /var/run/cdi, /etc/buildkit/cdi, or in the directories of \
+                 --cdi-config-dir"
                     .to_owned(),
             ),
-            Self::Insecure => Some("allow it with --allow security.insecure".to_owned()),
+            Self::DeviceForbidden { name } => Some(format!("allow it with --allow device={name}")),
             Self::NoSecret { id } => Some(format!("give it with --secret id={id},src=FILE")),
             Self::NoAgent { id } => Some(format!("give it with --ssh {id}=SOCKET")),
             Self::Fetch { source, .. } => source.hint(),

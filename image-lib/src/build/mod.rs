@@ -62,6 +62,7 @@ pub mod cache;
 pub mod cache_key;
 pub mod cache_usage;
 mod copy;
+pub mod device;
 pub mod execute;
 pub mod explain;
 mod failed;

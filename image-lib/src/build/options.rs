@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::attest::{Attestations, Material};
 use super::context::DockerfileSource;
+use super::device::{DIRECTORIES, DeviceAllowance};
 use super::dockerfile::instruction::Network;
 use super::failed::KeepFailed;
 use super::form::ImageAnnotations;
@@ -79,6 +80,10 @@ pub struct BuildOptions {
     pub cgroup_parent: Option<String>,
     /// Whether `RUN --security=insecure` may be carried out: `--allow security.insecure`.
     pub allow_insecure: bool,
+    /// Which devices `RUN --device` may name.
+    pub devices: DeviceAllowance,
+    /// Where devices are described; see [`super::device::DIRECTORIES`].
+    pub device_directories: Vec<PathBuf>,
     /// The size of `/dev/shm` of `RUN`.
     pub shm_bytes: Option<u64>,
     /// Whether it is told why each step runs: [`super::Event::Explained`].
@@ -125,6 +130,8 @@ impl BuildOptions {
             rlimits: Vec::new(),
             cgroup_parent: None,
             allow_insecure: false,
+            devices: DeviceAllowance::default(),
+            device_directories: DIRECTORIES.map(PathBuf::from).to_vec(),
             shm_bytes: None,
             explain: false,
             dry_run: false,

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::cache_key::{CacheKey, KeyMaker};
+use super::device;
 use super::dockerfile::expand::Variables;
 use super::dockerfile::heredoc;
 use super::dockerfile::instruction::{CommandLine, Network, Run};
@@ -38,6 +39,7 @@ struct Invocation {
     /// A script that is lent to the command: its name and text.
     script: Option<(String, String)>,
     is_insecure: bool,
+    devices: device::Edits,
 }
 
 impl StageBuilder<'_, '_> {
@@ -45,12 +47,9 @@ impl StageBuilder<'_, '_> {
         if run.insecure && !self.build.options.allow_insecure {
             return Err(StepError::Insecure);
         }
-        if let Some(device) = run.devices.first() {
-            return Err(StepError::Unsupported { what: format!("RUN --device={device}") });
-        }
         self.check_emulation()?;
         let network = self.network(run);
-        let invocation = self.invocation(run);
+        let invocation = Invocation { devices: self.devices(run)?, ..self.invocation(run) };
         let lent = self.lent(run)?;
         let config = self.state.config().clone();
         let on = |start: KeyMaker| {
@@ -65,6 +64,10 @@ impl StageBuilder<'_, '_> {
                     .part("hostname", HOSTNAME),
             );
             let key = if run.insecure { key.part("security", "insecure") } else { key };
+            let key = match run.devices.is_empty() {
+                true => key,
+                false => key.parts("device", run.devices.iter().map(|device| &device.name)),
+            };
             self.add_surroundings(key).finish()
         };
         let key = on(self.key("run").parts("layers", self.layer_parts()));
@@ -122,11 +125,18 @@ impl StageBuilder<'_, '_> {
         }
     }
 
+    fn devices(&self, run: &Run) -> Result<device::Edits, StepError> {
+        let options = self.build.options;
+        let warn = |text: &str| self.build.reporter.warning(text);
+        device::resolve(&run.devices, &options.device_directories, &options.devices, &warn)
+    }
+
     fn invocation(&self, run: &Run) -> Invocation {
         let text = match &run.command {
             CommandLine::Exec(words) => {
                 let (args, is_insecure) = (words.clone(), run.insecure);
-                return Invocation { args, script: None, is_insecure };
+                let devices = device::Edits::default();
+                return Invocation { args, script: None, is_insecure, devices };
             }
             CommandLine::Shell(text) => text,
         };
@@ -152,7 +162,8 @@ impl StageBuilder<'_, '_> {
         };
         let mut args = self.state.shell();
         args.push(command);
-        Invocation { args, script, is_insecure: run.insecure }
+        let devices = device::Edits::default();
+        Invocation { args, script, is_insecure: run.insecure, devices }
     }
 
     /// `RUN [|N NAME=value …] words # buildkit`.
@@ -189,6 +200,7 @@ impl StageBuilder<'_, '_> {
         // Locks of caches are held until the command has ended.
         let (lent_mounts, held) = lent.mounts(self, &mut workspace)?;
         mounts.extend(lent_mounts);
+        mounts.extend(invocation.devices.mounts());
         let mut workspace = match stub::make(&workspace, &targets(&mounts))? {
             Some(directory) => workspace.with_lower(directory)?,
             None => workspace,
@@ -288,7 +300,7 @@ impl StageBuilder<'_, '_> {
             ..bundle::Options::default()
         };
         let spec = bundle::Spec::new(&config, workspace.root(), &options)?.to_json();
-        Ok(adjusted(spec, &workspace.rootfs(), is_insecure))
+        Ok(adjusted(spec, &workspace.rootfs(), invocation))
     }
 }
 
@@ -310,7 +322,8 @@ fn is_emulated(platform: &Platform) -> bool {
 
 /// Gives the command Docker's umask: a runtime would hand on the caller's, and what a build makes must not
 /// depend on who builds. The rootfs may lie elsewhere than the bundle. An insecure one sees all of `/proc` and `/sys`.
-fn adjusted(spec: Vec<u8>, rootfs: &Path, is_insecure: bool) -> Vec<u8> {
+/// Devices change what they want.
+fn adjusted(spec: Vec<u8>, rootfs: &Path, invocation: &Invocation) -> Vec<u8> {
     const UMASK: u32 = 0o022;
     let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&spec) else { return spec };
     if let Some(user) = value.pointer_mut("/process/user") {
@@ -319,7 +332,10 @@ fn adjusted(spec: Vec<u8>, rootfs: &Path, is_insecure: bool) -> Vec<u8> {
     if let Some(root) = value.pointer_mut("/root/path") {
         *root = rootfs.to_string_lossy().into();
     }
-    if is_insecure && let Some(linux) = value.get_mut("linux").and_then(|l| l.as_object_mut()) {
+    invocation.devices.apply(&mut value);
+    if invocation.is_insecure
+        && let Some(linux) = value.get_mut("linux").and_then(|l| l.as_object_mut())
+    {
         linux.remove("maskedPaths");
         linux.remove("readonlyPaths");
     }

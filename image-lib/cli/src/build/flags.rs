@@ -76,13 +76,17 @@ pub(crate) struct Arguments {
     /// A limit of the processes of RUN
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(super) ulimit: Vec<keel_image::bundle::Rlimit>,
+    /// A directory with files of the Container Device Interface, instead of /etc/cdi, /var/run/cdi and /etc/buildkit/cdi
+    #[arg(long, value_name = "DIR")]
+    pub(super) cdi_config_dir: Vec<PathBuf>,
     /// The cgroup that those of RUN are made in, by its path in each hierarchy
     #[arg(long, value_name = "PATH")]
     pub(super) cgroup_parent: Option<String>,
     /// The size of /dev/shm of RUN [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub(super) shm_size: Option<String>,
-    /// Allow what is forbidden otherwise: network.host, security.insecure
+    /// Allow what is forbidden otherwise: network.host, security.insecure, device for all devices, device=NAME for one or
+    /// a kind of them
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(super) allow: Vec<String>,
     /// Where the result goes: type=local|tar|oci|docker|image|registry|cacheonly with dest=, name=, push=,

@@ -67,7 +67,10 @@ pub(super) fn read(
     options.rlimits.clone_from(&arguments.ulimit);
     options.shm_bytes = arguments.shm_size.as_deref().map(units::parse_bytes).transpose()?;
     options.cgroup_parent = arguments.cgroup_parent.as_deref().map(cgroup).transpose()?;
-    options.allow_insecure = allowances(&arguments.allow)?;
+    allow(&mut options, &arguments.allow)?;
+    if !arguments.cdi_config_dir.is_empty() {
+        options.device_directories.clone_from(&arguments.cdi_config_dir);
+    }
     options.attestations = attest::read(arguments).map_err(usage)?;
     for_platforms(options, &arguments.platform)
 }
@@ -158,13 +161,25 @@ fn annotations(texts: &[String]) -> Result<ImageAnnotations, Failure> {
     Ok(all)
 }
 
-/// Whether `--allow` has security.insecure. The host's network needs no leave.
-fn allowances(texts: &[String]) -> Result<bool, Failure> {
-    let unknown = |text: &&String| !matches!(text.as_str(), "network.host" | "security.insecure");
-    if let Some(text) = texts.iter().find(unknown) {
-        return Err(usage(format!(
-            "--allow {text}: it is neither network.host nor security.insecure"
-        )));
+/// What `--allow` says.
+fn allow(options: &mut BuildOptions, texts: &[String]) -> Result<(), Failure> {
+    for text in texts {
+        match text.as_str() {
+            // The host's network needs no leave.
+            "network.host" => {}
+            "security.insecure" => options.allow_insecure = true,
+            "device" => options.devices.all = true,
+            text => match text.strip_prefix("device=") {
+                Some(name) if !name.is_empty() => {
+                    options.devices.names.insert(name.to_owned());
+                }
+                _ => {
+                    return Err(usage(format!(
+                        "--allow {text}: it is none of network.host, security.insecure, device, device=NAME"
+                    )));
+                }
+            },
+        }
     }
-    Ok(texts.iter().any(|text| text == "security.insecure"))
+    Ok(())
 }

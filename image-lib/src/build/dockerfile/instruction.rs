@@ -1,6 +1,7 @@
 //! The instructions as values. Texts are as written: variables are expanded when the instruction
 //! is carried out, since only then their values are known.
 
+use super::device::Device;
 use super::heredoc::Heredoc;
 use super::mount::Mount;
 use super::place::Place;
@@ -127,7 +128,7 @@ pub struct Run {
     /// `--security=insecure`.
     pub insecure: bool,
     /// `--device`.
-    pub devices: Vec<String>,
+    pub devices: Vec<Device>,
 }
 
 /// The network of a `RUN`.

@@ -17,6 +17,7 @@ pub mod heredoc;
 pub mod lexer;
 
 // Lines to instructions.
+pub mod device;
 pub mod flag;
 pub mod healthcheck;
 pub mod instruction;

@@ -191,7 +191,7 @@ fn not_for(key: &str, kind: MountKind) -> String {
     format!("unexpected key '{key}' for mount type '{}'", kind.word())
 }
 
-fn truth(key: &str, value: Option<&str>) -> Result<bool, String> {
+pub(super) fn truth(key: &str, value: Option<&str>) -> Result<bool, String> {
     match value {
         None | Some("true" | "1") => Ok(true),
         Some("false" | "0") => Ok(false),
@@ -200,7 +200,7 @@ fn truth(key: &str, value: Option<&str>) -> Result<bool, String> {
 }
 
 /// Fields between commas; a field in double quotes may hold commas, and two of them mean one.
-fn split_csv(text: &str) -> Vec<String> {
+pub(super) fn split_csv(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut chars = text.chars().peekable();

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::checks::Checks;
+use super::device;
 use super::directive::Directives;
 use super::flag::{self, FlagError, Flags};
 use super::healthcheck;
@@ -421,8 +422,9 @@ impl<'a> Statement<'a> {
                 }
             },
         };
-        let devices = self.flags.strings("device").map_err(refuse_flag)?;
-        let devices = devices.into_iter().map(|(_, value)| value).collect();
+        let devices = self.flags.strings("device").map_err(refuse_flag)?.into_iter();
+        let devices = devices.map(|(offset, value)| device::parse(&value).map_err(at(offset)));
+        let devices = devices.collect::<Result<_, _>>()?;
         let command = self.command_line()?;
         if command == CommandLine::Exec(Vec::new()) {
             return Err(self.refuse("RUN requires at least one argument"));
