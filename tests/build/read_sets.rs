@@ -109,6 +109,10 @@ fn whatever_was_learnt_counts() {
         ("cd /in/d; cat f", "chmod 711 d", "/in/d: mode"),
         ("ln -s /in/d /own; cat /own/f", "echo 2 > d/f", "/in/d/f: content"),
         ("mkdir /jail; cd /jail; ln -s /in/a x; cat < x", "echo 2 > a", "/in/a: content"),
+        ("cat /proc/self/root/in/a", "echo 2 > a", "/in/a: content"),
+        ("cd /proc/self/root/in/d; cat f", "echo 2 > d/f", "/in/d/f: content"),
+        ("exec 3< /in; cat /dev/fd/3/a", "echo 2 > a", "/in/a: content"),
+        ("cat < /in/a > /x; cat /dev/stdin < /in/b", "echo 2 > b", "/in/b: content"),
         ("/in/first", "echo 'echo more' >> second", "/in/second: content"),
         ("/in/first", "echo 2 > a", ""),
         ("echo x >> /in/a", "echo 2 > a", "/in/a: content"),
@@ -219,6 +223,8 @@ fn what_cannot_be_followed_runs_again() {
     assert!(first.stderr.contains(words), "{}", first.report());
     case.change("echo 2 > b");
     assert_eq!(case.fate(FLAG).0, "ran");
+    let case = Case::new("sleep 10 & cat /proc/$!/root/in/a");
+    assert!(case.build(FLAG).stderr.contains("it goes through links of /proc"));
     let text = "FROM busybox:1\nCOPY in /in\nRUN --security=insecure cat /in/a\n";
     fs::write(case.store.beside("context/Dockerfile"), text).expect("a file");
     let flags = ["--read-sets", "--allow=security.insecure"];

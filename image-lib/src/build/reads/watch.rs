@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -189,7 +189,7 @@ impl Follower {
                     continue;
                 }
             };
-            self.see(path, argument.usage, argument.usage.depth(&call.arguments));
+            self.see(call.thread, path, argument.usage, argument.usage.depth(&call.arguments));
         }
     }
 
@@ -225,29 +225,80 @@ impl Follower {
             return Ok(None);
         }
         if !given.is_empty() {
-            path.push(b'/');
+            // The root's own path ends so.
+            path.truncate(path.len() - usize::from(path.ends_with(b"/")));
+            if !given.starts_with(b"/") {
+                path.push(b'/');
+            }
             path.extend(given);
         }
         Ok(Some(OsString::from_vec(path)))
     }
 
     /// Notes a path, and where it leads in the container as it is now: the command may have made links.
-    fn see(&mut self, path: OsString, usage: Usage, depth: Depth) {
+    fn see(&mut self, thread: u32, path: OsString, usage: Usage, depth: Depth) {
         let mut next = Some(path);
         for _ in 0..=INTERPRETERS_MAX {
-            let Some(path) = next.take() else { return };
-            let found = self.view.as_ref().and_then(|view| resolve(view, &path));
-            if let Some((file, real)) = found {
-                if usage == Usage::Execute {
-                    next = interpreter(&file);
+            let Some(path) = next.take().and_then(|path| beyond_procfs(thread, path)) else {
+                return;
+            };
+            match self.view.as_ref().map(|view| resolve(view, &path)) {
+                Some(Ok((file, real))) => {
+                    if usage == Usage::Execute {
+                        next = interpreter(&file);
+                    }
+                    if real != path {
+                        self.observed.add(real, depth);
+                    }
                 }
-                if real != path {
-                    self.observed.add(real, depth);
+                // Links of procfs lead anywhere, and of another process nobody knows here where.
+                Some(Err(Errno::XDEV | Errno::LOOP)) => {
+                    self.observed.miss("it goes through links of /proc")
                 }
+                _ => {}
             }
             self.observed.add(path, depth);
         }
     }
+}
+
+/// The path that a caller means by one through its own links in procfs; nothing if those lead to no file.
+fn beyond_procfs(thread: u32, mut path: OsString) -> Option<OsString> {
+    const OWN: [&[u8]; 3] = [b"/proc/self/", b"/proc/thread-self/", b"/dev/"];
+    // A descriptor may be of another link.
+    for _ in 0..4 {
+        let bytes = path.as_bytes();
+        let Some((start, rest)) =
+            OWN.iter().find_map(|own| Some((*own, bytes.strip_prefix(*own)?)))
+        else {
+            return Some(path);
+        };
+        let mut words = rest.splitn(2, |byte| *byte == b'/');
+        let (first, mut after) = (words.next()?, words.next().unwrap_or_default());
+        let link = match (start, first) {
+            (b"/dev/", b"stdin") => "fd/0".to_owned(),
+            (b"/dev/", b"stdout") => "fd/1".to_owned(),
+            (b"/dev/", b"stderr") => "fd/2".to_owned(),
+            (_, b"fd") => {
+                let mut words = after.splitn(2, |byte| *byte == b'/');
+                let number: u32 = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
+                after = words.next().unwrap_or_default();
+                format!("fd/{number}")
+            }
+            (b"/dev/", _) => return Some(path),
+            (_, b"root" | b"cwd" | b"exe") => String::from_utf8_lossy(first).into_owned(),
+            _ => return Some(path),
+        };
+        let target = readlinkat(rustix::fs::CWD, format!("/proc/{thread}/{link}"), Vec::new());
+        let mut target = target.ok()?.into_bytes();
+        if !target.starts_with(b"/") {
+            return None;
+        }
+        target.push(b'/');
+        target.extend(after);
+        path = OsString::from_vec(target);
+    }
+    Some(path)
 }
 
 /// The descriptor of an argument, which is an int; nothing if it stands for the working directory.
@@ -294,12 +345,12 @@ fn descriptor(connection: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
 }
 
 /// The file that a path leads to, and its path without links.
-fn resolve(view: &OwnedFd, path: &OsString) -> Option<(OwnedFd, OsString)> {
+fn resolve(view: &OwnedFd, path: &OsString) -> Result<(OwnedFd, OsString), Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = openat2(view, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+    let file = openat2(view, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let real = readlinkat(rustix::fs::CWD, own, Vec::new()).ok()?;
-    Some((file, OsString::from_vec(real.into_bytes())))
+    let real = readlinkat(rustix::fs::CWD, own, Vec::new())?;
+    Ok((file, OsString::from_vec(real.into_bytes())))
 }
 
 /// The program that the kernel runs in a program's place: that of a script, or the loader.
