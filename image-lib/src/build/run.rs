@@ -211,7 +211,8 @@ impl StageBuilder<'_, '_> {
         write(&file, &[])?;
         // A build argument may be what others must not see.
         set_mode(&file, 0o600)?;
-        let watch = reads.map(|_| Watch::start(workspace.bundle())).transpose();
+        let has_links = invocation.devices.mounts().next().is_some() || lent.has_trees();
+        let watch = reads.map(|_| Watch::start(workspace.bundle(), has_links)).transpose();
         let watch = watch.map_err(|error| FsError::new("watch from", workspace.bundle(), error))?;
         let watched = watch.as_ref().and_then(|watch| watch.configure(&spec));
         write(&file, watched.as_ref().unwrap_or(&spec))?;

@@ -184,6 +184,14 @@ impl StageBuilder<'_, '_> {
 }
 
 impl Lent {
+    /// Whether there are whole trees among it, which may have links.
+    pub(super) fn has_trees(&self) -> bool {
+        let is_tree = |loan: &Loan| {
+            matches!(loan.what, What::Context { .. } | What::Rootfs { .. } | What::Cache { .. })
+        };
+        self.0.iter().any(is_tree)
+    }
+
     /// What the command can see goes into its key; the contents of caches do not.
     pub(super) fn add_to_key(&self, key: KeyMaker) -> KeyMaker {
         self.0.iter().fold(key, |key, loan| loan.add_to_key(key))

@@ -13,6 +13,8 @@ pub(super) struct PathCall {
     pub(super) name: &'static str,
     number: i64,
     pub(super) paths: &'static [PathArgument],
+    /// Whether there may be a link afterwards, or one in another place.
+    pub(super) makes_links: bool,
 }
 
 /// Where among the arguments a path is.
@@ -66,9 +68,22 @@ const fn below(directory: usize, usage: Usage) -> PathArgument {
     PathArgument { directory: Some(directory), path: directory + 1, usage }
 }
 
+/// Of the calls with paths these begin so: symlink(at), link(at), rename(at)(2).
+const fn makes_links(name: &str) -> bool {
+    matches!(
+        name.as_bytes(),
+        [b's', b'y', b'm', ..] | [b'l', b'i', b'n', b'k', ..] | [b'r', b'e', b'n', ..]
+    )
+}
+
 macro_rules! calls {
     ($($name:ident $number:ident [$($path:expr),+];)*) => {
-        &[$(PathCall { name: stringify!($name), number: libc::$number, paths: &[$($path),+] },)*]
+        &[$(PathCall {
+            name: stringify!($name),
+            number: libc::$number,
+            paths: &[$($path),+],
+            makes_links: makes_links(stringify!($name)),
+        },)*]
     };
 }
 

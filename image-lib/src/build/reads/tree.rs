@@ -30,11 +30,13 @@ pub(super) struct Tree<'a> {
     root: &'a Root,
     /// Paths without links and `..`, below the root.
     found: BTreeMap<PathBuf, (Depth, Option<Metadata>)>,
+    /// Whether a link leads to where only the command knew what is there: to another link, of procfs.
+    pub(super) is_open: bool,
 }
 
 impl<'a> Tree<'a> {
     pub(super) fn new(root: &'a Root) -> Self {
-        Self { root, found: BTreeMap::new() }
+        Self { root, found: BTreeMap::new(), is_open: false }
     }
 
     /// Adds an absolute path, its last component followed where it is a link, and what lies on the way.
@@ -58,6 +60,7 @@ impl<'a> Tree<'a> {
                     if target.as_bytes().starts_with(b"/") {
                         real.clear();
                     }
+                    self.is_open |= is_magic(&real.join(&target));
                     pending.extend(reversed(Path::new(&target)));
                 }
                 Some(FileKind::Directory) => real = here,
@@ -88,6 +91,13 @@ impl<'a> Tree<'a> {
         };
         self.found.into_iter().map(read).collect()
     }
+}
+
+/// Whether a path may go through a link of procfs that leads to a process's files.
+fn is_magic(path: &Path) -> bool {
+    let names = ["root", "cwd", "exe", "fd", "task", "map_files"].map(OsStr::new);
+    let words = reversed(path);
+    words.iter().any(|word| word == "proc") && words.iter().any(|word| names.contains(&&**word))
 }
 
 /// The root itself is the empty path.

@@ -5,7 +5,7 @@
 //! `specs/decisions/read-sets.md` for why that does no harm.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IoSliceMut, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
@@ -56,7 +56,8 @@ pub(super) struct Observed {
 
 impl Watch {
     /// Waits, in `directory`, for the runtime to hand over the container's calls.
-    pub(in super::super) fn start(directory: &Path) -> io::Result<Self> {
+    /// `has_links` says that what is lent to the container may have links that lead into its root file system.
+    pub(in super::super) fn start(directory: &Path, has_links: bool) -> io::Result<Self> {
         const NAME: &str = "reads";
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(directory, flags, Mode::empty())?;
@@ -66,7 +67,7 @@ impl Watch {
         let (stopped, stop) = io::pipe()?;
         let builder = std::thread::Builder::new().name("reads".to_owned());
         let thread = builder.spawn(move || {
-            let mut follower = Follower { observed: Observed::default(), view: None };
+            let mut follower = Follower { has_links, ..Follower::default() };
             if let Err(error) = follower.follow(&listener, &stopped) {
                 follower.observed.miss(&error.to_string());
             }
@@ -132,10 +133,15 @@ impl Observed {
     }
 }
 
+#[derive(Default)]
 struct Follower {
     observed: Observed,
     /// The root of the container.
     view: Option<OwnedFd>,
+    /// Whether there may be links that were not there before the command.
+    has_links: bool,
+    /// Whether somebody may have another root.
+    has_roots: bool,
 }
 
 impl Follower {
@@ -151,6 +157,8 @@ impl Follower {
                 break calls;
             }
         };
+        // Older kernels do without.
+        let _ = sys::take_turns(&calls);
         while wait(calls.as_fd(), stopped)? {
             let call = match sys::receive(&calls) {
                 Ok(call) => call,
@@ -176,6 +184,8 @@ impl Follower {
             self.observed.miss(&format!("it makes the unknown system call {}", call.number));
             return;
         };
+        self.has_links |= known.makes_links;
+        self.has_roots |= known.name == "chroot";
         for argument in known.paths {
             let directory = argument.directory.map(|index| call.arguments[index]);
             let read = self.path(call.thread, directory, call.arguments[argument.path]);
@@ -203,18 +213,21 @@ impl Follower {
         if thread == 0 {
             return Err(Errno::PERM);
         }
-        let process = PathBuf::from(format!("/proc/{thread}"));
         let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        let memory = File::open(process.join("mem")).map_err(errno)?;
         let mut bytes = [0; PATH_BYTES_MAX];
-        let count = memory.read_at(&mut bytes, address).map_err(errno)?;
+        let count = sys::read_memory(thread, address, &mut bytes).map_err(errno)?;
         let end = bytes[..count].iter().position(|byte| *byte == 0).ok_or(Errno::FAULT)?;
         let given = &bytes[..end];
+        let process = PathBuf::from(format!("/proc/{thread}"));
         if self.view.is_none() {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             self.view = Some(rustix::fs::open(process.join("root"), flags, Mode::empty())?);
         }
         let link = match directory.map(descriptor_of) {
+            // Nobody has another root than the container's.
+            _ if given.starts_with(b"/") && !self.has_roots => {
+                return Ok(Some(OsStr::from_bytes(given).to_owned()));
+            }
             _ if given.starts_with(b"/") => process.join("root"),
             Some(Some(fd)) => process.join("fd").join(fd.to_string()),
             _ => process.join("cwd"),
@@ -242,7 +255,10 @@ impl Follower {
             let Some(path) = next.take().and_then(|path| beyond_procfs(thread, path)) else {
                 return;
             };
-            match self.view.as_ref().map(|view| resolve(view, &path)) {
+            // Without new links the tree as it was tells where a path led.
+            let view = self.view.as_ref();
+            let view = view.filter(|_| self.has_links || usage == Usage::Execute || is_odd(&path));
+            match view.map(|view| resolve(view, &path)) {
                 Some(Ok((file, real))) => {
                     if usage == Usage::Execute {
                         next = interpreter(&file);
@@ -253,13 +269,21 @@ impl Follower {
                 }
                 // Links of procfs lead anywhere, and of another process nobody knows here where.
                 Some(Err(Errno::XDEV | Errno::LOOP)) => {
-                    self.observed.miss("it goes through links of /proc")
+                    self.observed.miss("it goes through links of /proc");
                 }
                 _ => {}
             }
             self.observed.add(path, depth);
         }
     }
+}
+
+/// Whether a path may lead through procfs unseen: by `//`, `.` or `..`, or because it begins there.
+fn is_odd(path: &OsStr) -> bool {
+    let bytes = path.as_bytes();
+    bytes.starts_with(b"/proc")
+        || bytes.windows(2).any(|two| two == b"//")
+        || bytes.windows(2).any(|two| two == b"/.")
 }
 
 /// The path that a caller means by one through its own links in procfs; nothing if those lead to no file.
