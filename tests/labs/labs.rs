@@ -1,13 +1,18 @@
-//! The labs: what courses on Docker do, on a Docker Engine whose default runtime is keel. Each is a script to be read.
+//! The labs: what courses on Docker do, on a Docker Engine whose default runtime is keel, and on Podman. Each is a script to
+//! be read.
 
 use std::process::{Command, Stdio};
 
 use keel_tests::{fixture, program, project_root};
 
 fn lab(name: &str) {
+    lab_on("engine", name);
+}
+
+fn lab_on(stage: &str, name: &str) {
     // A lab takes ten seconds, that of the swarm more than a minute.
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=10", "400"]).arg(project_root().join("tests/labs/engine"));
+    command.args(["--kill-after=10", "400"]).arg(project_root().join("tests/labs").join(stage));
     command.arg(project_root().join("tests/labs").join(name).with_extension("sh"));
     command.env("KEEL", program("keel"));
     command.env("FIXTURES", fixture("busybox.tar").parent().expect("a folder"));
@@ -62,4 +67,16 @@ fn compose() {
 #[test]
 fn swarm() {
     lab("swarm");
+}
+
+/// LAB-09: Podman's containers, pods and builds.
+#[test]
+fn pods() {
+    lab_on("podman", "pods");
+}
+
+/// LAB-10: Podman of an ordinary user: containers, networks, pods and builds.
+#[test]
+fn user() {
+    lab_on("podman", "user");
 }
