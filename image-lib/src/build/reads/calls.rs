@@ -7,6 +7,9 @@ use super::tree::Depth;
 pub(super) const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 pub(super) const ARCHITECTURE: u32 = 0xc000_00b7;
+/// Elsewhere no command can be followed.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) const ARCHITECTURE: u32 = 0;
 
 /// A call by its name and number, with its paths.
 pub(super) struct PathCall {
@@ -148,7 +151,7 @@ const OLDER: &[PathCall] = calls! {
     utimes SYS_utimes [at(0, Look)];
     futimesat SYS_futimesat [below(0, Look)];
 };
-#[cfg(target_arch = "aarch64")]
+#[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[PathCall] = calls! {
     renameat SYS_renameat [below(0, Take), below(2, Look)];
 };

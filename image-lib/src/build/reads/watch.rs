@@ -28,8 +28,8 @@ use crate::sys::{self, Call};
 
 /// The longest path that the kernel takes, with its end.
 const PATH_BYTES_MAX: usize = 4096;
-/// A command that asks for more paths is not followed further.
-const PATHS_MAX: usize = 400_000;
+/// A command that asks for paths of more bytes is not followed further.
+const BYTES_MAX: usize = 32 << 20;
 /// How many programs may each be started by the next: scripts and loaders.
 const INTERPRETERS_MAX: usize = 5;
 /// What a runtime says of the container takes less.
@@ -50,6 +50,7 @@ pub(in super::super) struct Watch {
 pub(super) struct Observed {
     /// Paths as the container sees them, absolute, with links and `..` in them.
     pub(super) paths: HashMap<OsString, Depth>,
+    bytes: usize,
     /// Why there may be more.
     pub(super) gap: Option<String>,
 }
@@ -124,12 +125,16 @@ impl Observed {
         if is_foreign(&path) {
             return;
         }
-        if self.paths.len() >= PATHS_MAX {
+        if let Some(known) = self.paths.get_mut(&path) {
+            *known = depth.max(*known);
+            return;
+        }
+        self.bytes += path.len();
+        if self.bytes > BYTES_MAX {
             self.miss("it asks for too many files");
             return;
         }
-        let known = self.paths.entry(path).or_insert(depth);
-        *known = depth.max(*known);
+        self.paths.insert(path, depth);
     }
 }
 
