@@ -299,11 +299,13 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        let mut said = String::new();
         if self.state_root().join(self.id()).exists() {
             // A second panic while the first one unwinds would abort the whole test program.
-            let deleted = catch_unwind(AssertUnwindSafe(|| self.delete(&["--force"])));
-            if deleted.is_err() {
-                eprintln!("{}: delete --force did not end", self.id());
+            match catch_unwind(AssertUnwindSafe(|| self.delete(&["--force"]))) {
+                Ok(outcome) if outcome.status != 0 => said = outcome.report(),
+                Ok(_) => {}
+                Err(_) => eprintln!("{}: delete --force did not end", self.id()),
             }
         }
         let left = self.left();
@@ -312,7 +314,7 @@ impl Drop for Container {
         }
         self.sweep();
         let message =
-            format!("{} left behind after delete --force: {left:#?}", self.runtime.name());
+            format!("{} left behind after delete --force: {left:#?}\n{said}", self.runtime.name());
         if std::thread::panicking() {
             eprintln!("{message}");
         } else {
