@@ -42,16 +42,17 @@ pub(super) fn thaw(freezer: Freezer<'_>) -> Result<(), CgroupError> {
 }
 
 /// Thaws the cgroup for good, before its processes are killed: v1 delivers not even SIGKILL to one that
-/// is frozen, and a container may freeze cgroups that it made itself.
+/// is frozen, and a container may freeze cgroups that it made itself. One that is gone holds nobody: systemd
+/// removes that of a scope as soon as it is empty.
 pub(super) fn thaw_to_kill(freezer: Freezer<'_>) -> Result<(), CgroupError> {
-    let Freezer::V1(path) = freezer else { return thaw(freezer) };
-    for directory in tree(path) {
-        match thaw(Freezer::V1(&directory)) {
-            Err(CgroupError::File { source, .. }) if is_gone(source) => {}
-            other => other?,
-        }
+    let if_there = |freezer| match thaw(freezer) {
+        Err(CgroupError::File { source, .. }) if is_gone(source) => Ok(()),
+        other => other,
+    };
+    match freezer {
+        Freezer::V1(path) => tree(path).iter().try_for_each(|path| if_there(Freezer::V1(path))),
+        Freezer::V2(_) => if_there(freezer),
     }
-    Ok(())
 }
 
 pub(super) fn is_frozen(freezer: Freezer<'_>) -> Result<bool, CgroupError> {
@@ -130,4 +131,20 @@ pub(super) fn wait_for_event(
 /// Waits without anything to wait for; the callers count how often.
 pub(super) fn pause(milliseconds: i32) -> SyscallResult<()> {
     poll([Watch { fd: None, events: 0 }], milliseconds).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Freezer, thaw, thaw_to_kill};
+
+    #[test]
+    fn a_cgroup_that_is_gone_keeps_nobody_from_being_killed() {
+        let gone = Path::new("/proc/self/no such cgroup");
+        for freezer in [Freezer::V1(gone), Freezer::V2(gone)] {
+            assert!(thaw(freezer).is_err());
+            thaw_to_kill(freezer).unwrap();
+        }
+    }
 }
