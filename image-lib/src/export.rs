@@ -79,6 +79,20 @@ pub fn export_path<W: Write>(tree: &Root, path: &Path, stream: W) -> Result<W, E
     export.writer.finish().map_err(ExportError::Write)
 }
 
+/// Writes a whole tree, the attributes of its root first, to `stream`; returns it.
+///
+/// # Errors
+/// A file cannot be read; the stream's.
+pub fn export_tree<W: Write>(tree: &Root, stream: W) -> Result<W, ExportError> {
+    let mut export = Export { writer: Writer::new(stream), links: HashMap::new() };
+    let root = tree.directory().stat_self().map_err(ExportError::Read)?;
+    let mut entry = Entry::new(b"./", EntryKind::Directory, root.mode);
+    (entry.uid, entry.gid, entry.mtime) = (root.uid, root.gid, root.mtime);
+    export.writer.append(&entry).map_err(ExportError::Write)?;
+    export.below(tree, Path::new(""), Path::new(""))?;
+    export.writer.finish().map_err(ExportError::Write)
+}
+
 struct Export<W> {
     writer: Writer<W>,
     /// The first path of every file with several names.

@@ -127,3 +127,56 @@ fn the_cache_is_listed_and_given_back() {
     assert_eq!(kept(), "x\n");
     store.call(&["builder", "prune", "-f", "--filter", "color=red"]).exits(125).says(&["color"]);
 }
+
+/// DF-SOLVE-05: a cache mount goes to another store as a tar, with owners, modes, links and times, by its id or its name in
+/// the list; what was there gives way, a damaged tar changes nothing, and one that a build has for itself is refused.
+#[test]
+fn cache_mounts_are_handed_on() {
+    let mount = "--mount=type=cache,id=pip,target=/c,uid=7,gid=8,mode=0750,sharing=locked";
+    let fill = "cd /c; mkdir -p a/b; echo x > a/b/f; chown 9:10 a/b/f; chmod 4751 a/b/f; ln a/b/f hard; ln -s a link; \
+        mkfifo pipe; touch -d @1000000000 a";
+    let show = "cd /c; find . | sort | xargs stat -c '%n %a %u:%g %F'; stat -c '%Y %h' a hard; readlink link; cat hard";
+    let store = ImageStore::with_dockerfile(&format!(
+        "FROM busybox:1\nRUN {mount} {fill}\nRUN {mount} {show}\n"
+    ));
+    let shown = |store: &ImageStore| {
+        let said = store.build(&["--progress=plain", "--no-cache"]).succeeds().stderr;
+        let lines = said.lines().filter_map(|line| line.split_once(' ')?.1.split_once(' '));
+        let lines = lines.filter(|(time, _)| time.parse::<f64>().is_ok());
+        lines.map(|(_, text)| text.to_owned()).collect::<Vec<_>>()
+    };
+    let first = shown(&store);
+    assert!(first.contains(&"./a/b/f 4751 9:10 regular file".to_owned()), "{first:?}");
+    store.call(&["builder", "export", "pip", "-o", "pip.tar"]).succeeds();
+    let rows = store.call(&["builder", "du", "--json", "--filter", "id=pip"]).succeeds().json();
+    let name = rows[0]["ID"].as_str().expect("an id").to_owned();
+    store.call(&["builder", "export", &name[..12], "-o", "by-name.tar"]).succeeds();
+    assert!(
+        fs::read(store.beside("pip.tar")).expect("a tar")
+            == fs::read(store.beside("by-name.tar")).expect("a tar")
+    );
+    store
+        .call(&["builder", "export", "pop", "-o", "no.tar"])
+        .fails_naming(&["no cache mount pop", "builder du"]);
+    assert!(!store.beside("no.tar").exists());
+
+    let text = format!("FROM busybox:1\nRUN {mount} {show}\n");
+    let other = ImageStore::with_dockerfile(&text);
+    let tar = store.beside("pip.tar").display().to_string();
+    store.tool("gzip", &["-k", "pip.tar"]);
+    for input in [tar.clone(), format!("{tar}.gz")] {
+        other.call(&["builder", "import", "pip", "-i", &input]).succeeds();
+        assert_eq!(shown(&other), first);
+    }
+    fs::write(other.beside("damaged"), &fs::read(&tar).expect("a tar")[..3000]).expect("a file");
+    other.call(&["builder", "import", "pip", "-i", "damaged"]).fails_naming(&["cannot unpack"]);
+    assert_eq!(shown(&other), first);
+    let held = fs::File::open(other.path().join("cache/mounts").join(format!("{name}.lock")))
+        .expect("a lock");
+    held.lock().expect("a lock");
+    for words in [["export", "pip", "-o", "x.tar"], ["import", "pip", "-i", &tar]] {
+        other
+            .call(&[&["builder"], &words[..]].concat())
+            .fails_naming(&["pip is in use by a build"]);
+    }
+}

@@ -1,12 +1,17 @@
 //! `keel-image builder`: what the build cache holds, and how it is given back.
 
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use keel_image::build::cache_mount::{self, CacheMountError};
 use keel_image::build::cache_usage::{self, CacheEntry, Kind};
 use keel_image::spec::Timestamp;
 use keel_image::store::Store;
 use serde_json::json;
 
+use crate::export::{BUFFER, to_file};
 use crate::failure::Failure;
 use crate::{output, units};
 
@@ -49,6 +54,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write what a RUN --mount=type=cache has gathered to a tar
+    Export {
+        /// The id of the mount, which is its target where the Dockerfile gives none, or its ID in the list
+        mount: String,
+        /// Write to a file instead of the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Make the files of a tar what a RUN --mount=type=cache finds, in place of what is there
+    Import {
+        /// The id of the mount, which is its target where the Dockerfile gives none
+        mount: String,
+        /// Read from a file instead of the standard input; it may be compressed
+        #[arg(short, long, value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
 }
 
 pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
@@ -57,6 +78,41 @@ pub(crate) fn run(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
         Command::Prune { all, filter, force, keep_storage, json } => {
             let keep = keep_storage.as_deref().map(units::parse_bytes).transpose()?;
             prune(store, *all, filter, *force, keep, *json)
+        }
+        Command::Export { mount, output } => export(store, mount, output.as_deref()),
+        Command::Import { mount, input } => import(store, mount, input.as_deref()),
+    }
+}
+
+fn export(store: &Store, mount: &str, output: Option<&Path>) -> Result<(), Failure> {
+    if let Some(path) = output.filter(|path| path.as_os_str() != "-") {
+        return to_file(path, |file| Ok(cache_mount::export(store, mount, file).map(drop)?));
+    }
+    if io::stdout().is_terminal() {
+        let text = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
+        return Err(Failure::new(text));
+    }
+    let stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    cache_mount::export(store, mount, stdout)?.flush().map_err(|error| Failure::of(&error))
+}
+
+fn import(store: &Store, mount: &str, input: Option<&Path>) -> Result<(), Failure> {
+    match input.filter(|path| path.as_os_str() != "-") {
+        None => Ok(cache_mount::import(store, mount, io::stdin())?),
+        Some(path) => {
+            let file = File::open(path).map_err(|error| Failure::at("read", path, &error))?;
+            Ok(cache_mount::import(store, mount, file)?)
+        }
+    }
+}
+
+impl From<CacheMountError> for Failure {
+    fn from(error: CacheMountError) -> Self {
+        match error {
+            CacheMountError::Store(error) => error.into(),
+            CacheMountError::Unknown { .. } | CacheMountError::Ambiguous { .. } => Self::of(&error)
+                .with_hint("`keel-image builder du --filter type=exec.cachemount` lists them"),
+            error => Self::of(&error),
         }
     }
 }

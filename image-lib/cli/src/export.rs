@@ -13,7 +13,8 @@ use crate::interrupt::Undo;
 use crate::output;
 use crate::progress::Bars;
 
-const BUFFER: usize = 128 << 10;
+/// How much is written at once.
+pub(crate) const BUFFER: usize = 128 << 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

@@ -60,6 +60,7 @@ pub mod attest;
 mod base;
 pub mod cache;
 pub mod cache_key;
+pub mod cache_mount;
 pub mod cache_usage;
 mod copy;
 pub mod device;
