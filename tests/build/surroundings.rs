@@ -19,7 +19,7 @@ RUN (id; id -G; umask; ulimit -n; hostname; cat /etc/hosts; grep -c . /proc/self
 WORKDIR /srv/job
 RUN <<EOF
 #!/bin/sh
-mkdir inner && echo $0 > inner/name && mkfifo -m 600 pipe && ln -s inner link && (ls -lnR /srv | grep -v ^total) > list
+mkdir inner && echo $0 > inner/name && mkfifo -m 600 pipe && ln -s inner link && (cd /srv && find . | sort | xargs stat -c '%n %a %u:%g %h') > list
 EOF
 USER 0
 RUN chown 7:8 /srv/named; chown -h 9:10 /srv/job/link; chmod 6755 /bin/busybox; ln /srv/file /srv/hard; rm -r /home

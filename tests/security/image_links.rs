@@ -8,8 +8,16 @@ use serde_json::{Value, json};
 
 /// Takes out everything that would cover the image's own /dev.
 fn bare_dev(config: &mut Value) {
+    dev_with(&[], config);
+}
+
+/// The image's own /dev, with only these mounts in it.
+fn dev_with(kept: &[&str], config: &mut Value) {
     let mounts = config["mounts"].as_array_mut().expect("an array");
-    mounts.retain(|mount| !mount["destination"].as_str().unwrap_or("").starts_with("/dev"));
+    mounts.retain(|mount| {
+        let destination = mount["destination"].as_str().unwrap_or("");
+        !destination.starts_with("/dev") || kept.contains(&destination)
+    });
     config["root"]["readonly"] = json!(false);
 }
 
@@ -215,12 +223,7 @@ fn the_console_does_not_follow_the_image() {
 #[test]
 fn the_console_covers_what_it_is_meant_to() {
     let container = Container::new(|config| {
-        let mounts = config["mounts"].as_array_mut().expect("an array");
-        mounts.retain(|mount| {
-            let destination = mount["destination"].as_str().unwrap_or("");
-            !destination.starts_with("/dev") || destination == "/dev/pts"
-        });
-        config["root"]["readonly"] = json!(false);
+        dev_with(&["/dev/pts"], config);
         config["process"]["terminal"] = json!(true);
         config["process"]["args"] = json!(["sleep", "100000"]);
     });

@@ -13,6 +13,7 @@
 //! A record is a promise about a layer that may have been collected since; the one who reads it
 //! checks that the layer is there.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,17 @@ impl BuildCache {
     /// The file that is locked by whoever does the step of `key`.
     pub(super) fn turn_file(&self, key: &CacheKey) -> PathBuf {
         self.directory.join("turns").join(key.to_string())
+    }
+
+    /// The directory of the cache mount that is called `name`.
+    pub(super) fn mount_directory(&self, name: &str) -> PathBuf {
+        self.directory.join("mounts").join(name)
+    }
+
+    /// The file that is locked by whoever has the cache mount at `path` for himself.
+    pub(super) fn open_mount_lock(path: &Path) -> io::Result<File> {
+        path.parent().map_or(Ok(()), make_private)?;
+        File::create(path.with_extension("lock"))
     }
 
     /// The file that holds the id of the cache mount at `path`.
@@ -176,7 +188,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(format!("{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     name.push(path.file_name().ok_or_else(missing)?);
     let temporary = directory.join(name);
-    let written = std::fs::File::create(&temporary)
+    let written = File::create(&temporary)
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {

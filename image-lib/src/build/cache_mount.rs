@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::cache::{BuildCache, make_private, write_whole};
+use super::cache::{BuildCache, write_whole};
 use super::cache_usage::{self, CacheEntry, Kind};
 use super::solve::cache_directory;
 use crate::export::{ExportError, export_tree};
@@ -86,7 +86,6 @@ pub fn import(store: &Store, id: &str, tar: impl Read + Send) -> Result<(), Cach
         let path = path.to_owned();
         move |error: io::Error| FsError::new(operation, &path, error)
     };
-    path.parent().map_or(Ok(()), make_private).map_err(failed("create directory", &path))?;
     let lock = lock_file(&path)?;
     if lock.try_lock().is_err() {
         return Err(CacheMountError::Busy { id: id.to_owned() });
@@ -103,19 +102,20 @@ pub fn import(store: &Store, id: &str, tar: impl Read + Send) -> Result<(), Cach
         }
         _ => {}
     }
-    fs::rename(&new, &path).map_err(failed("rename", &new))?;
+    if let Err(error) = fs::rename(&new, &path) {
+        // What was there is not lost.
+        let _ = fs::rename(&old, &path);
+        return Err(failed("rename", &new)(error).into());
+    }
     write_whole(&BuildCache::mount_name_file(&path), id.as_bytes())
         .map_err(failed("write", &path))?;
     Ok(())
 }
 
 fn directory(store: &Store, name: &str) -> PathBuf {
-    cache_directory(store).join("mounts").join(name)
+    BuildCache::new(cache_directory(store)).mount_directory(name)
 }
 
-/// The file that is locked by whoever has the cache for himself.
 fn lock_file(path: &Path) -> Result<File, FsError> {
-    let file = path.with_extension("lock");
-    let opened = File::options().create(true).truncate(false).write(true).open(&file);
-    opened.map_err(|error| FsError::new("open", &file, error))
+    BuildCache::open_mount_lock(path).map_err(|error| FsError::new("lock", path, error))
 }

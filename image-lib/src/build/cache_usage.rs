@@ -185,7 +185,7 @@ pub fn remove(store: &Store, entries: &[CacheEntry]) -> Result<Option<u64>, Stor
 }
 
 fn remove_mount(path: &Path) -> io::Result<()> {
-    let lock = fs::File::create(path.with_extension("lock"))?;
+    let lock = BuildCache::open_mount_lock(path)?;
     if lock.try_lock().is_err() {
         return Err(io::Error::from(io::ErrorKind::ResourceBusy));
     }

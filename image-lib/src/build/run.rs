@@ -49,7 +49,7 @@ impl StageBuilder<'_, '_> {
         }
         self.check_emulation()?;
         let network = self.network(run);
-        let invocation = Invocation { devices: self.devices(run)?, ..self.invocation(run) };
+        let invocation = self.invocation(run)?;
         let lent = self.lent(run)?;
         let config = self.state.config().clone();
         let on = |start: KeyMaker| {
@@ -131,12 +131,12 @@ impl StageBuilder<'_, '_> {
         device::resolve(&run.devices, &options.device_directories, &options.devices, &warn)
     }
 
-    fn invocation(&self, run: &Run) -> Invocation {
+    fn invocation(&self, run: &Run) -> Result<Invocation, StepError> {
+        let (devices, is_insecure) = (self.devices(run)?, run.insecure);
         let text = match &run.command {
             CommandLine::Exec(words) => {
-                let (args, is_insecure) = (words.clone(), run.insecure);
-                let devices = device::Edits::default();
-                return Invocation { args, script: None, is_insecure, devices };
+                let args = words.clone();
+                return Ok(Invocation { args, script: None, is_insecure, devices });
             }
             CommandLine::Shell(text) => text,
         };
@@ -162,8 +162,7 @@ impl StageBuilder<'_, '_> {
         };
         let mut args = self.state.shell();
         args.push(command);
-        let devices = device::Edits::default();
-        Invocation { args, script, is_insecure: run.insecure, devices }
+        Ok(Invocation { args, script, is_insecure, devices })
     }
 
     /// `RUN [|N NAME=value …] words # buildkit`.
@@ -241,7 +240,9 @@ impl StageBuilder<'_, '_> {
             }
             if let (Some(keys), Some(watch)) = (reads, watch) {
                 let program = invocation.args.first().map_or("", String::as_str);
-                if let Some(gap) = self.keep_reads(keys, watch, program, &workspace)? {
+                let kept = self.keep_reads(keys, watch, program, &workspace);
+                // The command has done its work; what it read is no reason to lose that.
+                if let Some(gap) = kept.unwrap_or_else(|error| Some(error.to_string())) {
                     let text = format!(
                         "what it reads cannot be told, so --read-sets does not count for it: {gap}"
                     );

@@ -13,7 +13,6 @@ use super::ignore::Ignore;
 use super::plan::Origin;
 use super::run::bind;
 use super::run_secret::{AGENT_VARIABLE, Agent, Secret, number};
-use super::solve::cache_directory;
 use super::source_tree::{Selected, SourceTree};
 use super::stage::StageBuilder;
 use super::transfer::{Changes, Copier, Destination, absolute_path};
@@ -173,7 +172,7 @@ impl StageBuilder<'_, '_> {
         };
         Ok(What::Cache {
             first,
-            directory: cache_directory(self.build.store).join("mounts").join(name.hex()),
+            directory: self.build.cache.mount_directory(name.hex()),
             id: id.to_owned(),
             access,
             mode: number(&mount.mode, 8, 0o755)?,
@@ -372,12 +371,7 @@ fn open_cache(
         prepare(directory)?;
         return Ok((directory.to_owned(), None));
     }
-    let lock_path = directory.with_extension("lock");
-    let lock = directory
-        .parent()
-        .map_or(Ok(()), make_private)
-        .and_then(|()| File::create(&lock_path))
-        .map_err(failed("lock"))?;
+    let lock = BuildCache::open_mount_lock(directory).map_err(failed("lock"))?;
     match access {
         Access::Private => match lock.try_lock() {
             Ok(()) => {}

@@ -15,5 +15,5 @@ pub(crate) use directory::owner;
 pub use error::FsError;
 pub use metadata::{FileKind, Metadata, Times, Xattr};
 pub use root::Root;
-pub(crate) use root::with_path;
+pub(crate) use root::{components_reversed, with_path};
 pub use walk::{Walk, WalkEntry};

@@ -419,7 +419,8 @@ impl Root {
     }
 }
 
-fn components_reversed(path: &Path) -> Vec<OsString> {
+/// The names of a path and its `..`, the last one first: a stack for whoever follows links.
+pub(crate) fn components_reversed(path: &Path) -> Vec<OsString> {
     let keep = |c: Component<'_>| match c {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some(OsString::from("..")),

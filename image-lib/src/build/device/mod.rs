@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 pub(super) use self::edits::Edits;
 use super::dockerfile::device::Device;
+use super::dockerfile::word::parse_bool;
 use super::error::StepError;
 
 /// Where the files are looked for; what a later directory says of a device wins.
@@ -101,7 +102,8 @@ pub(super) fn resolve(
         let is_allowed = allowed.all
             || allowed.names.contains(name)
             || allowed.names.contains(&spec.kind)
-            || annotation(AUTOMATICALLY_ALLOWED).is_some_and(|value| is_true(value));
+            || annotation(AUTOMATICALLY_ALLOWED)
+                .is_some_and(|value| parse_bool(value) == Some(true));
         if !is_allowed {
             return Err(StepError::DeviceForbidden { name: name.clone() });
         }
@@ -172,10 +174,6 @@ impl Known {
             }
         }
     }
-}
-
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
 }
 
 fn read(path: &Path) -> Result<Spec, String> {

@@ -89,6 +89,16 @@ pub fn json_form(text: &str) -> JsonForm {
     strings.map_or(JsonForm::NotStrings, JsonForm::Strings)
 }
 
+/// A word for yes or no as Go reads it (`strconv.ParseBool`), which BuildKit does; nothing if it is neither.
+#[must_use]
+pub fn parse_bool(word: &str) -> Option<bool> {
+    match word {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// The candidate nearest to `word`, if it is near enough to be a slip of the finger.
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

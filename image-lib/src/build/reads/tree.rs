@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
-use crate::fsroot::{FileKind, FsError, Metadata, Root};
+use crate::fsroot::{FileKind, FsError, Metadata, Root, components_reversed};
+use crate::identity::{Algorithm, Digest, Hasher};
 
 /// The kernel's own limit of links in a path.
 const LINKS_MAX: usize = 40;
@@ -43,7 +42,7 @@ impl<'a> Tree<'a> {
     pub(super) fn add(&mut self, path: &Path, depth: Depth) -> Result<(), FsError> {
         let mut links = 0;
         let mut real = PathBuf::new();
-        let mut pending = reversed(path);
+        let mut pending = components_reversed(path);
         while let Some(name) = pending.pop() {
             if name == ".." {
                 real.pop();
@@ -61,7 +60,7 @@ impl<'a> Tree<'a> {
                         real.clear();
                     }
                     self.is_open |= is_magic(&real.join(&target));
-                    pending.extend(reversed(Path::new(&target)));
+                    pending.extend(components_reversed(Path::new(&target)));
                 }
                 Some(FileKind::Directory) => real = here,
                 // A file is learnt of whole where the path ends there; what would be below it is not there.
@@ -96,24 +95,13 @@ impl<'a> Tree<'a> {
 /// Whether a path may go through a link of procfs that leads to a process's files.
 fn is_magic(path: &Path) -> bool {
     let names = ["root", "cwd", "exe", "fd", "task", "map_files"].map(OsStr::new);
-    let words = reversed(path);
+    let words = components_reversed(path);
     words.iter().any(|word| word == "proc") && words.iter().any(|word| names.contains(&&**word))
 }
 
 /// The root itself is the empty path.
 fn at(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
-}
-
-fn reversed(path: &Path) -> Vec<OsString> {
-    let names = path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some(OsString::from("..")),
-        _ => None,
-    });
-    let mut names: Vec<_> = names.collect();
-    names.reverse();
-    names
 }
 
 /// What there is at a path without links: words for kind, mode, owner, and what depends on the kind.
@@ -124,7 +112,7 @@ pub(super) fn print(root: &Root, path: &Path, depth: Depth) -> Result<String, Fs
         FileKind::File if depth == Depth::Content => sum_of_file(root, path)?,
         FileKind::File => found.size.to_string(),
         FileKind::Directory if depth == Depth::Content => sum_of_names(root, path)?,
-        FileKind::Symlink => hex(Sha256::digest(root.read_link(path)?.as_bytes())),
+        FileKind::Symlink => Digest::of(root.read_link(path)?.as_bytes()).hex().to_owned(),
         FileKind::CharacterDevice | FileKind::BlockDevice => {
             format!("{}:{}", found.device.0, found.device.1)
         }
@@ -137,15 +125,15 @@ pub(super) fn print(root: &Root, path: &Path, depth: Depth) -> Result<String, Fs
     };
     if !attributes.is_empty() {
         attributes.sort();
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new(Algorithm::Sha256);
         for (name, value) in attributes {
-            hash.update((name.len() as u64).to_le_bytes());
-            hash.update(name);
-            hash.update((value.len() as u64).to_le_bytes());
-            hash.update(value);
+            hash.update(&(name.len() as u64).to_le_bytes());
+            hash.update(&name);
+            hash.update(&(value.len() as u64).to_le_bytes());
+            hash.update(&value);
         }
         rest.push('+');
-        rest.push_str(&hex(hash.finalize()));
+        rest.push_str(hash.finish().hex());
     }
     Ok(format!("{} {:o} {}:{} {rest}", word(found.kind), found.mode, found.uid, found.gid))
 }
@@ -164,11 +152,11 @@ fn word(kind: FileKind) -> &'static str {
 
 fn sum_of_file(root: &Root, path: &Path) -> Result<String, FsError> {
     let mut file = root.open_file(path)?;
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; 128 << 10];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex(hash.finalize())),
+            Ok(0) => return Ok(hash.finish().hex().to_owned()),
             Ok(count) => hash.update(&buffer[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(FsError::new("read", path, error)),
@@ -177,18 +165,14 @@ fn sum_of_file(root: &Root, path: &Path) -> Result<String, FsError> {
 }
 
 fn sum_of_names(root: &Root, path: &Path) -> Result<String, FsError> {
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new(Algorithm::Sha256);
     for (name, kind) in root.entries(path)? {
         hash.update(name.as_bytes());
-        hash.update([0]);
-        hash.update(word(kind));
-        hash.update([0]);
+        hash.update(&[0]);
+        hash.update(word(kind).as_bytes());
+        hash.update(&[0]);
     }
-    Ok(hex(hash.finalize()))
-}
-
-fn hex(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hash.finish().hex().to_owned())
 }
 
 /// What of a path is no more as it was, in words.

@@ -92,7 +92,14 @@ impl<'a> Git<'a> {
             }
         }
         let time = match source.commit_times.unwrap_or(self.commit_times) {
-            true => run(&["show", "--no-patch", "--format=%ct", "HEAD"])?.trim().parse().ok(),
+            true => {
+                let text = run(&["show", "--no-patch", "--format=%ct", "HEAD"])?;
+                Some(
+                    text.trim()
+                        .parse()
+                        .map_err(|_| failed(format!("no time of a commit: {text:?}")))?,
+                )
+            }
             false => None,
         };
         let folder = source.folder_in(target).map_err(failed)?;

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::RemoteError;
+use crate::build::dockerfile::word::parse_bool;
 
 /// What a git URL says: `URL[#REF[:FOLDER]]`, or `URL?ref=…&tag=…&branch=…&subdir=…&checksum=…&commit=…&keep-git-dir=…&
 /// submodules=…&fetch-by-commit=…`, or both where they do not contradict one another.
@@ -191,9 +192,8 @@ fn agree(what: &str, known: &mut Option<String>, value: String) -> Result<(), St
 /// A word for yes or no, as Go has them; none means yes.
 fn switch(key: &str, value: &str) -> Result<bool, String> {
     match value {
-        "" | "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(format!("invalid {key} value: {value:?}")),
+        "" => Ok(true),
+        _ => parse_bool(value).ok_or_else(|| format!("invalid {key} value: {value:?}")),
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) use git_url::is_commit;
 use super::archive::is_tar_header;
 use super::attest::Material;
 use super::context::DockerfileSource;
+use super::dockerfile::word::parse_bool;
 use super::options::BuildOptions;
 use crate::blob::{Decoder, Meter};
 use crate::fsroot::FsError;
@@ -233,8 +234,8 @@ impl Fetched {
 
 /// Whether the build argument says that `.git` is kept; a value that is neither yes nor no says nothing, as in BuildKit.
 fn keeps_git_dir(options: &BuildOptions) -> bool {
-    let value = options.arguments.get(KEEP_GIT_DIR).map(String::as_str);
-    matches!(value, Some("1" | "t" | "T" | "TRUE" | "true" | "True"))
+    let value = options.arguments.get(KEEP_GIT_DIR);
+    value.and_then(|value| parse_bool(value)).unwrap_or(false)
 }
 
 fn make(directory: &Path) -> Result<(), FsError> {
