@@ -15,6 +15,8 @@ pub enum Word {
     Version,
     /// Print what the shim is, as a message.
     Info,
+    /// Be the process of a sandbox.
+    Pause,
 }
 
 /// The flags.
@@ -44,6 +46,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Word, Args), Stri
             match next.as_str() {
                 "start" => word = Word::Start,
                 "delete" => word = Word::Delete,
+                "pause" => word = Word::Pause,
                 other => return Err(format!("{other:?} is neither start nor delete")),
             }
             // As in Go's flag package, the first word ends the flags.
@@ -74,7 +77,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<(Word, Args), Stri
             _ => return Err(format!("-{name} is no flag of a shim")),
         }
     }
-    if word != Word::Info {
+    if !matches!(word, Word::Info | Word::Pause) {
         check_id("-namespace", &args.namespace)?;
         check_id("-id", &args.id)?;
     }

@@ -107,7 +107,14 @@ pub fn start(args: &Args) -> Result<(), String> {
         Input::Parameters(it) => (&it.options, it.socket_dir.as_str()),
     };
     let options = Options::parse(any).map_err(|error| error.message)?;
-    let config = Config::load(&bundle).map_err(|error| format!("config.json: {error}"))?;
+    let config = match Config::load(&bundle) {
+        // The shim of a sandbox that it is to make begins without one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Config::default(),
+        config => config.map_err(|error| format!("config.json: {error}"))?,
+    };
+    if options != Options::default() {
+        bundle::write_options(&bundle, &options).map_err(|error| format!("options: {error}"))?;
+    }
     let socket = socket_path(folder, args, config.group().unwrap_or(&args.id));
     if let Some(listener) = listen(&socket)? {
         let begun = serve_in_background(args, &socket, listener, &bundle, &options);

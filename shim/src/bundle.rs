@@ -16,6 +16,7 @@ use crate::options::Options;
 /// The socket of the shim that looks after the bundle. containerd 1.6 finds the shim by it after a restart.
 const ADDRESS: &str = "address";
 const JOURNAL: &str = "shim.json";
+const OPTIONS: &str = "options.json";
 /// The pid of the container's process, written by the runtime.
 pub const INIT_PID: &str = "init.pid";
 
@@ -93,6 +94,17 @@ pub fn address(bundle: &Path) -> Option<String> {
 /// Notes that a runtime with these options is about to create the container.
 pub fn write_journal(bundle: &Path, options: &Options) -> io::Result<()> {
     fs::write(bundle.join(JOURNAL), serde_json::to_vec(options)?)
+}
+
+/// Keeps the options that came with `start`, for a sandbox: its creation names none.
+pub fn write_options(bundle: &Path, options: &Options) -> io::Result<()> {
+    fs::write(bundle.join(OPTIONS), serde_json::to_vec(options)?)
+}
+
+/// The options that came with `start`.
+pub fn options(bundle: &Path) -> Options {
+    let text = read_bounded(&bundle.join(OPTIONS), limits::CONFIG_BYTES).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// Notes that nothing of the container is left.

@@ -3,6 +3,7 @@
 //! containerd calls it after every task. Where the shim deleted the container itself its journal is gone, and nothing
 //! has to be asked of the runtime any more.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::SystemTime;
@@ -14,6 +15,7 @@ use crate::events::Exit;
 use crate::job::delete_answer;
 use crate::limits;
 use crate::rootfs_mounts;
+use crate::sandbox;
 use crate::socket::is_served;
 
 /// Does `delete`.
@@ -26,22 +28,18 @@ pub fn delete(args: &Args) -> Result<(), String> {
         return Err(format!("bundle {}: it is no absolute path", bundle.display()));
     }
     let pid = bundle::read_pid(&bundle::pid_file(&bundle, "")).unwrap_or(0);
-    let mut failed = None;
-    if let Some(options) = bundle::journal(&bundle) {
-        let engine = Engine::new(&options, &args.namespace, &bundle);
-        let words = ["--force".into(), args.id.clone().into()];
-        let ended = engine
-            .run("delete", &words, Streams::Captured(limits::OUTPUT_BYTES))
-            .and_then(|it| it.wait(limits::END));
-        match ended {
-            Ok(_) => bundle::remove_journal(&bundle),
-            Err(error) => failed = Some(error.message),
-        }
-    }
-    rootfs_mounts::unmount_all(&bundle.join("rootfs"));
+    // Where a sandbox's shim is gone, its containers have lost theirs, and containerd may not call for each.
+    let served = bundle::address(&bundle).is_some_and(|it| socket_of(&it).is_some_and(is_served));
+    let members = if served { BTreeMap::new() } else { sandbox::members(&bundle) };
+    let failed: Vec<String> = members
+        .iter()
+        .map(|(id, bundle)| (id.as_str(), bundle.as_path()))
+        .chain([(args.id.as_str(), bundle.as_path())])
+        .filter_map(|(id, bundle)| clean(&args.namespace, id, bundle).err())
+        .collect();
     remove_socket(&bundle);
-    if let Some(error) = failed {
-        return Err(error);
+    if !failed.is_empty() {
+        return Err(failed.join("; "));
     }
     let exit = Exit { status: 128 + 9, at: SystemTime::now() };
     io::stdout()
@@ -49,10 +47,27 @@ pub fn delete(args: &Args) -> Result<(), String> {
         .map_err(|error| format!("standard output: {error}"))
 }
 
+/// Has the runtime remove what is left of a container, and unmounts its root.
+fn clean(namespace: &str, id: &str, bundle: &Path) -> Result<(), String> {
+    let ended = match bundle::journal(bundle) {
+        Some(options) => Engine::new(&options, namespace, bundle)
+            .run("delete", &["--force".into(), id.into()], Streams::Captured(limits::OUTPUT_BYTES))
+            .and_then(|it| it.wait(limits::END))
+            .map(|_| bundle::remove_journal(bundle)),
+        None => Ok(()),
+    };
+    rootfs_mounts::unmount_all(&bundle.join("rootfs"));
+    ended.map_err(|error| error.message)
+}
+
+fn socket_of(address: &str) -> Option<&Path> {
+    address.strip_prefix("unix://").map(Path::new)
+}
+
 /// Removes the socket of a shim that was killed; the pod's other containers may still have theirs.
 fn remove_socket(bundle: &Path) {
     let Some(address) = bundle::address(bundle) else { return };
-    let Some(path) = address.strip_prefix("unix://").map(Path::new) else { return };
+    let Some(path) = socket_of(&address) else { return };
     if path.exists() && !is_served(path) {
         let _ = std::fs::remove_file(path);
     }

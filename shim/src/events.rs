@@ -51,6 +51,22 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
+    /// Of which container it tells.
+    pub fn container(&self) -> &str {
+        match *self {
+            Self::Create(create, _) => &create.id,
+            Self::Start(id, _)
+            | Self::Exit(id, ..)
+            | Self::Delete(id, ..)
+            | Self::ExecAdded(id, _)
+            | Self::ExecStarted(id, ..)
+            | Self::Paused(id)
+            | Self::Resumed(id)
+            | Self::Checkpointed(id, _)
+            | Self::Oom(id) => id,
+        }
+    }
+
     /// Topic and message.
     fn encode(&self) -> (&'static str, Any) {
         let (topic, kind, message) = match *self {

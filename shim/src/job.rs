@@ -302,7 +302,7 @@ impl Shim {
         let Some(container) = self.containers.remove(id) else { return };
         self.forget(&Key::init(id));
         self.pids.retain(|_, key| key.id != id);
-        if !container.request.rootfs.is_empty() {
+        if !container.request.rootfs.is_empty() || container.sandbox.is_some() {
             rootfs_mounts::unmount_all(&container.bundle.join("rootfs"));
         }
         let error = not_found(&Key::init(id));
@@ -399,9 +399,15 @@ impl Shim {
         container.init.exit = Some(exit);
         container.killing = false;
         container.last = Some(Instant::now());
+        let sandbox = container.sandbox.is_some();
         self.tell_end(&Key::init(id));
         self.publish(&Event::Delete(id, pid, exit));
         self.drop_container(id);
+        self.leave_sandbox(id);
+        if sandbox {
+            // Nothing fails in it: there is no container left.
+            let _ = self.shut_down();
+        }
         delete_answer(pid, exit)
     }
 

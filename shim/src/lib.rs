@@ -5,7 +5,7 @@
 //! whatever takes time is a process of its own with a deadline.
 //!
 //! In reading order: [`args`] and [`bootstrap`] (how containerd begins it), [`serve`] (the loop), `service` (a method
-//! becomes a change), [`task`] (the nouns), `job` and `exits` (what follows a command's end and a process's), [`engine`]
+//! becomes a change), `sandbox` (the pod itself, made by [`pause`]), [`task`] (the nouns), `job` and `exits` (what follows a command's end and a process's), [`engine`]
 //! (the runtime's command line), [`streams`], [`events`], [`cleanup`]. Below them [`ttrpc`], [`protobuf`], [`messages`].
 
 pub mod args;
@@ -21,16 +21,19 @@ pub mod info;
 mod job;
 pub mod limits;
 pub mod log;
+pub mod loop_device;
 pub mod messages;
 pub mod metrics;
 pub mod options;
+pub mod pause;
 pub mod protobuf;
 pub mod rootfs_mounts;
+pub mod sandbox;
 pub mod serve;
 mod service;
 pub mod socket;
 pub mod streams;
-#[expect(unsafe_code, reason = "two calls have no safe wrapper; all else of the shim is safe")]
+#[expect(unsafe_code, reason = "a few calls have no safe wrapper; all else of the shim is safe")]
 pub mod sys;
 pub mod task;
 pub mod ttrpc;

@@ -56,6 +56,9 @@ pub const CONFIG_BYTES: u64 = 16 << 20;
 /// What `start` reads from its standard input.
 pub const BOOTSTRAP_BYTES: u64 = 1 << 20;
 
+/// /etc/hosts and /etc/resolv.conf of the host.
+pub const HOST_FILE_BYTES: u64 = 1 << 20;
+
 /// Ids as containerd allows them.
 pub const ID_BYTES: usize = 76;
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use keel_shim::args::{self, Word};
-use keel_shim::{bootstrap, cleanup, info, serve};
+use keel_shim::{bootstrap, cleanup, info, pause, serve};
 
 fn main() -> ExitCode {
     let done = args::parse(std::env::args_os().skip(1)).and_then(|(word, args)| match word {
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Word::Serve => serve::serve(&args),
         Word::Version => info::version(),
         Word::Info => info::info(),
+        Word::Pause => pause::pause(),
     });
     let Err(error) = done else { return ExitCode::SUCCESS };
     // containerd shows these words to whoever asked for the container.

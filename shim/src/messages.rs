@@ -134,6 +134,40 @@ impl Create {
     }
 }
 
+/// `CreateSandbox` of the sandbox service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateSandbox {
+    /// The sandbox's id.
+    pub id: String,
+    /// A folder of its own; config.json is in it where the client has one.
+    pub bundle: String,
+    /// What is mounted on `rootfs`, with such a client.
+    pub rootfs: Vec<Mount>,
+    /// What the pod shall be.
+    pub options: Option<Any>,
+    /// Its network; empty for the host's, or a new one.
+    pub network_namespace: String,
+}
+
+impl CreateSandbox {
+    /// Reads one.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut create = Self::default();
+        let mut fields = Fields::of(bytes);
+        while let Some((field, value)) = fields.take()? {
+            match field {
+                1 => create.id = value.text()?.to_owned(),
+                2 => create.bundle = value.text()?.to_owned(),
+                3 => create.rootfs.push(Mount::parse(value.bytes()?)?),
+                4 => create.options = Some(Any::parse(value.bytes()?)?),
+                5 => create.network_namespace = value.text()?.to_owned(),
+                _ => {}
+            }
+        }
+        Ok(create)
+    }
+}
+
 /// `Exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exec {

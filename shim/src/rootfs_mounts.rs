@@ -8,6 +8,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::error::{Code, Error};
 use crate::limits;
+use crate::loop_device::LoopDevice;
 use crate::messages::Mount;
 
 /// The options of a mount, sorted: what the kernel has flags for, what makes it another kind of mount, and the rest.
@@ -16,6 +17,8 @@ struct Sorted {
     flags: u32,
     bind: bool,
     recursive: bool,
+    /// The source is a file that is to be a device.
+    looped: bool,
     propagation: Option<MountPropagationFlags>,
     data: Vec<String>,
 }
@@ -47,8 +50,8 @@ fn sort(options: &[String]) -> Result<Sorted, Error> {
                 continue;
             }
             "loop" => {
-                let text = "mount option loop: loop devices are not set up here";
-                return Err(Error::new(Code::Unimplemented, text));
+                sorted.looped = true;
+                continue;
             }
             other => match flag_of(other) {
                 0 => {
@@ -164,8 +167,18 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), Error> {
         }
         let data = std::ffi::CString::new(data)
             .map_err(|_| Error::new(Code::InvalidArgument, "a mount option with a zero byte"))?;
-        let mounted =
-            rustix::mount::mount(&*mount.source, &target, &*mount.kind, flags, data.as_c_str());
+        let device =
+            if sorted.looped {
+                let readonly = flags.contains(MountFlags::RDONLY);
+                let device = LoopDevice::attach(Path::new(&mount.source), readonly);
+                Some(device.map_err(|error| {
+                    Error::host(format!("loop device of {}", mount.source), error)
+                })?)
+            } else {
+                None
+            };
+        let source = device.as_ref().map_or(Path::new(&mount.source), |it| &it.path);
+        let mounted = rustix::mount::mount(source, &target, &*mount.kind, flags, data.as_c_str());
         if folder.is_some() {
             let _ = std::env::set_current_dir("/");
         }
@@ -217,7 +230,7 @@ mod tests {
         assert_eq!(sorted.data, ["index=off"]);
         let propagation = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         assert_eq!(sorted.propagation, Some(propagation));
-        assert_eq!(sort(&words("loop")).map_err(|e| e.code), Err(Code::Unimplemented));
+        assert!(sort(&words("ro loop")).expect("options").looped);
     }
 
     #[test]

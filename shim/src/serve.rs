@@ -18,7 +18,7 @@ use crate::events::{Event, Exit, Publisher};
 use crate::job::{AwaitedLogger, Job};
 use crate::limits;
 use crate::log::warn;
-use crate::task::{Caller, Container, Key};
+use crate::task::{Caller, Container, Form, Key};
 use crate::ttrpc::{self, Inbox};
 
 /// What a descriptor of the epoll set is.
@@ -274,7 +274,9 @@ impl Shim {
             }
             while let Some(frame) = self.connections.get_mut(&token).and_then(|it| it.inbox.take())
             {
-                let mut caller = Caller { connection: token, stream: frame.stream, until: None };
+                let stream = frame.stream;
+                let form = Form::default();
+                let mut caller = Caller { connection: token, stream, until: None, form };
                 match ttrpc::request(frame) {
                     Ok(request) => {
                         let timeout = Duration::from_nanos(request.timeout_nanos);
@@ -321,6 +323,11 @@ impl Shim {
     /// Answers a call. One whose client has gone is answered to nobody.
     pub(crate) fn answer(&mut self, caller: Caller, answer: Result<Vec<u8>, Error>) {
         let answer = answer.and_then(|payload| {
+            let payload = match caller.form {
+                Form::Task | Form::Sandbox => payload,
+                Form::Nothing => Vec::new(),
+                Form::Started => self.sandbox_started(),
+            };
             if payload.len() > limits::MESSAGE_BYTES - 64 {
                 let text = format!("an answer of {} bytes", payload.len());
                 return Err(Error::new(Code::ResourceExhausted, text));
@@ -339,7 +346,10 @@ impl Shim {
 
     /// Sends an event after all that were sent before.
     pub(crate) fn publish(&mut self, event: &Event<'_>) {
-        self.publisher.publish(event);
+        // A sandbox is no task.
+        if self.containers.get(event.container()).is_none_or(|it| it.sandbox.is_none()) {
+            self.publisher.publish(event);
+        }
     }
 
     fn pump(&mut self, key: &Key) {

@@ -21,32 +21,38 @@ use crate::metrics;
 use crate::options::Options;
 use crate::protobuf::Writer;
 use crate::rootfs_mounts;
+use crate::sandbox::{self, Sandbox};
 use crate::serve::{Shim, Source};
 use crate::streams::{self, Owner, console::ConsoleSocket};
-use crate::task::{Caller, Container, Deferred, Key, Process, Status, not_found, not_in};
+use crate::task::{Caller, Container, Form, Key, Process, Status, not_found, not_in};
 use crate::ttrpc::Request;
 
 /// An answer; `None` when a command under way will give it.
-type Answer = Result<Option<Vec<u8>>, Error>;
+pub(crate) type Answer = Result<Option<Vec<u8>>, Error>;
 
-const NOTHING: Answer = Ok(Some(Vec::new()));
+pub(crate) const NOTHING: Answer = Ok(Some(Vec::new()));
 
 impl Shim {
     /// Takes a call.
     pub(crate) fn call(&mut self, caller: Caller, request: &Request) {
-        if !matches!(
-            request.service.as_str(),
-            "containerd.task.v2.Task" | "containerd.task.v3.Task"
-        ) {
-            let text = format!("service {} is not served here", request.service);
-            return self.answer(caller, Err(Error::new(Code::Unimplemented, text)));
-        }
-        self.dispatch(caller, &request.method, &request.payload);
+        let form = match request.service.as_str() {
+            "containerd.task.v2.Task" | "containerd.task.v3.Task" => Form::Task,
+            sandbox::SERVICE => Form::Sandbox,
+            other => {
+                let text = format!("service {other} is not served here");
+                return self.answer(caller, Err(Error::new(Code::Unimplemented, text)));
+            }
+        };
+        self.dispatch(Caller { form, ..caller }, &request.method, &request.payload);
     }
 
     /// Does a method, or notes that it has to wait for its process.
     pub(crate) fn dispatch(&mut self, caller: Caller, method: &str, payload: &[u8]) {
-        match self.method(caller, method, payload) {
+        let answer = match caller.form {
+            Form::Task => self.method(caller, method, payload),
+            _ => self.sandbox_method(caller, method, payload),
+        };
+        match answer {
             Ok(None) => {}
             Ok(Some(answer)) => self.answer(caller, Ok(answer)),
             Err(error) => self.answer(caller, Err(error)),
@@ -68,7 +74,10 @@ impl Shim {
         };
         let exec = if method == "Checkpoint" { "" } else { call.second.as_str() };
         let key = Key::of(&call.id, exec);
-        let process = self.containers.get_mut(&key.id).and_then(|it| it.process(&key.exec));
+        let container = self.containers.get_mut(&key.id);
+        // After a restart containerd asks of every shim by its id whether it is there.
+        let container = container.filter(|it| it.sandbox.is_none() || method == "Connect");
+        let process = container.and_then(|it| it.process(&key.exec));
         let process = process.ok_or_else(|| not_found(&key))?;
         let waits = match method {
             "Start" | "Delete" | "Pause" | "Resume" | "Checkpoint" | "Update" => process.busy,
@@ -77,15 +86,7 @@ impl Shim {
             _ => false,
         };
         if waits {
-            if process.deferred.len() >= limits::DEFERRED {
-                return Err(Error::new(
-                    Code::ResourceExhausted,
-                    format!("{key}: too many calls wait"),
-                ));
-            }
-            let (method, payload) = (method.to_owned(), payload.to_vec());
-            process.deferred.push_back(Deferred { caller, method, payload });
-            return Ok(None);
+            return process.defer(&key, caller, method, payload);
         }
         match method {
             "State" => self.container(&key)?.state(&key.id, &key.exec).map(Some),
@@ -141,6 +142,18 @@ impl Shim {
     }
 
     fn create(&mut self, caller: Caller, request: Create) -> Answer {
+        let options = request.options.as_ref().map(Options::parse).transpose()?.unwrap_or_default();
+        self.create_as(caller, request, &options, None)
+    }
+
+    /// Creates a container, which may be a sandbox.
+    pub(crate) fn create_as(
+        &mut self,
+        caller: Caller,
+        request: Create,
+        options: &Options,
+        sandbox: Option<Sandbox>,
+    ) -> Answer {
         let invalid = |why: String| Error::new(Code::InvalidArgument, why);
         check_id("id", &request.id).map_err(invalid)?;
         let key = Key::init(&request.id);
@@ -154,15 +167,15 @@ impl Shim {
         if !bundle.is_absolute() {
             return Err(invalid(format!("bundle {:?} is no absolute path", request.bundle)));
         }
-        let options = request.options.as_ref().map(Options::parse).transpose()?.unwrap_or_default();
         let config =
             Config::load(&bundle).map_err(|error| invalid(format!("config.json: {error}")))?;
+        self.join_sandbox(&key.id, &bundle, config.group())?;
         rootfs_mounts::mount_all(&request.rootfs, &bundle.join("rootfs"))?;
         let _ = std::fs::remove_file(bundle::pid_file(&bundle, ""));
         let mut init = Process::new(request.streams.clone(), Status::Fresh, Vec::new());
         init.busy = true;
         let container = Container {
-            engine: Engine::new(&options, &self.namespace, &bundle),
+            engine: Engine::new(options, &self.namespace, &bundle),
             bundle,
             request,
             init,
@@ -172,12 +185,13 @@ impl Shim {
             oom: None,
             last: None,
             killing: false,
+            sandbox,
         };
-        let written = bundle::write_journal(&container.bundle, &options);
+        let written = bundle::write_journal(&container.bundle, options);
         self.containers.insert(key.id.clone(), container);
         let begun = written
             .map_err(|error| Error::file("shim.json", &error))
-            .and_then(|()| self.open_streams(&key, &options));
+            .and_then(|()| self.open_streams(&key, options));
         match begun {
             Ok(()) => self.go_on_when_logged(&key, caller),
             Err(error) => self.not_begun(&key, caller, error),
@@ -297,7 +311,7 @@ impl Shim {
         Ok(())
     }
 
-    fn start(&mut self, caller: Caller, key: &Key) -> Answer {
+    pub(crate) fn start(&mut self, caller: Caller, key: &Key) -> Answer {
         let container = self.container(key)?;
         let init = container.init.status;
         let process = container.process(&key.exec).ok_or_else(|| not_found(key))?;
@@ -379,7 +393,7 @@ impl Shim {
         Ok(Some(delete_answer(pid, exit)))
     }
 
-    fn wait(&mut self, caller: Caller, key: &Key) -> Answer {
+    pub(crate) fn wait(&mut self, caller: Caller, key: &Key) -> Answer {
         let process = self.container(key)?.process(&key.exec).ok_or_else(|| not_found(key))?;
         match process.exit {
             Some(exit) if process.status == Status::Stopped => Ok(Some(wait_answer(exit))),
@@ -423,7 +437,7 @@ impl Shim {
     }
 
     /// A command with flags and the container's id.
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         caller: Caller,
         key: &Key,
@@ -445,6 +459,9 @@ impl Shim {
             .map_err(|why| Error::new(Code::InvalidArgument, why))?;
         let key = Key::of(&request.id, &request.exec_id);
         let container = self.container(&Key::init(&request.id))?;
+        if container.sandbox.is_some() {
+            return Err(not_found(&Key::init(&request.id)));
+        }
         if container.init.exit.is_some() || container.init.status == Status::Stopped {
             return Err(not_in(&Key::init(&key.id), Status::Stopped, "begin a process in"));
         }
@@ -530,7 +547,7 @@ impl Shim {
     }
 
     /// Goes, when nothing is left to look after.
-    fn shut_down(&mut self) -> Answer {
+    pub(crate) fn shut_down(&mut self) -> Answer {
         if self.containers.is_empty() && self.leaving.is_none() {
             self.leaving = Some(Instant::now() + limits::FAREWELL);
             // A new shim for the same pod must be able to take the name.

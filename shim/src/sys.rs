@@ -1,7 +1,7 @@
-//! The only unsafe code of the shim: two calls for which no crate of the tree has a safe wrapper.
+//! The only unsafe code of the shim: calls for which no crate of the tree has a safe wrapper.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -15,6 +15,66 @@ pub fn kill(pid: u32, signal: u32) -> io::Result<()> {
     }
     // SAFETY: kill takes two numbers and touches no memory of this process.
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The user namespace that another namespace belongs to (ioctl_nsfs(2)).
+pub fn owner_of_namespace(namespace: &std::fs::File) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: this request takes no argument; the descriptor is open, and the kernel checks what it is.
+    let number = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS) };
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has made the descriptor for this process, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The number of a loop device that nobody uses, which the kernel makes if there is none (loop(4)).
+pub fn free_loop_device(control: &std::fs::File) -> io::Result<u32> {
+    const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
+    // SAFETY: this request takes no argument; the descriptor is open.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+    u32::try_from(number).map_err(|_| io::Error::last_os_error())
+}
+
+/// `struct loop_config` of linux/loop.h, as far as it is not zero.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    /// Here begins `struct loop_info64`: device, inode, rdevice, offset, sizelimit.
+    numbers: [u64; 5],
+    /// Number, encrypt type, key size.
+    more_numbers: [u32; 3],
+    flags: u32,
+    /// Its names, its key and two numbers; then what is reserved.
+    rest: [u64; (64 + 64 + 32 + 16 + 64) / 8],
+}
+
+const _: () = assert!(size_of::<LoopConfig>() == 304);
+
+/// Has a loop device stand for a file, until it is used no more.
+pub fn configure_loop_device(
+    device: &std::fs::File,
+    file: &std::fs::File,
+    readonly: bool,
+) -> io::Result<()> {
+    const LOOP_CONFIGURE: libc::Ioctl = 0x4c0a;
+    const READ_ONLY: u32 = 1;
+    const AUTOCLEAR: u32 = 4;
+    let config = LoopConfig {
+        fd: file.as_raw_fd().unsigned_abs(),
+        block_size: 0,
+        numbers: [0; 5],
+        more_numbers: [0; 3],
+        flags: AUTOCLEAR | if readonly { READ_ONLY } else { 0 },
+        rest: [0; 30],
+    };
+    // SAFETY: the request reads a `struct loop_config`, as large as this one, and keeps no pointer to it.
+    match unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Has the command's process find these descriptors as 3, 4 and so on.

@@ -8,8 +8,10 @@ use crate::cgroup::{Cgroup, OomWatch};
 use crate::engine::Engine;
 use crate::error::{Code, Error};
 use crate::events::Exit;
+use crate::limits;
 use crate::messages::{Create, StreamNames};
 use crate::protobuf::Writer;
+use crate::sandbox::Sandbox;
 use crate::streams::{Ends, Streams};
 
 /// Who waits for an answer: a connection and a stream of it.
@@ -21,6 +23,22 @@ pub struct Caller {
     pub stream: u32,
     /// Until when the caller itself waits.
     pub until: Option<Instant>,
+    /// By which service it asked, and what it takes for an answer.
+    pub form: Form,
+}
+
+/// What is made of an answer on its way out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A call of the task service.
+    #[default]
+    Task,
+    /// One of the sandbox service; the answers are the same.
+    Sandbox,
+    /// One of the sandbox service that is answered without words.
+    Nothing,
+    /// `StartSandbox`.
+    Started,
 }
 
 /// A process by container and id; the container's own has an empty id.
@@ -151,6 +169,23 @@ impl Process {
         }
     }
 
+    /// Has a call wait until the process is free.
+    pub fn defer(
+        &mut self,
+        key: &Key,
+        caller: Caller,
+        method: &str,
+        payload: &[u8],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        if self.deferred.len() >= limits::DEFERRED {
+            let text = format!("{key}: too many calls wait");
+            return Err(Error::new(Code::ResourceExhausted, text));
+        }
+        let (method, payload) = (method.to_owned(), payload.to_vec());
+        self.deferred.push_back(Deferred { caller, method, payload });
+        Ok(None)
+    }
+
     /// Whether it has a process that has not ended.
     pub fn lives(&self) -> bool {
         self.pid != 0 && self.exit.is_none()
@@ -180,6 +215,8 @@ pub struct Container {
     pub last: Option<Instant>,
     /// What it is doing to end the others.
     pub killing: bool,
+    /// It is the pod, not one of its containers.
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 impl Container {

@@ -12,21 +12,45 @@ use crate::{Child, Outcome, Scratch, eventually, output_within, path_with_binari
 pub struct Containerd {
     child: Option<Child>,
     scratch: Scratch,
+    /// In a network namespace of its own, for the pods' networks.
+    apart: bool,
 }
 
 impl Containerd {
     /// Starts it.
     #[track_caller]
     pub fn start() -> Self {
-        let scratch = Scratch::new();
-        fs::create_dir(scratch.join("io")).expect("a folder for streams");
         // The second would make a folder in /opt.
         let text = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \
                     \"io.containerd.internal.v1.opt\"]\n";
-        fs::write(scratch.join("config.toml"), text).expect("a file");
-        let mut containerd = Self { child: None, scratch };
+        Self::begun(false, |_| text.to_owned())
+    }
+
+    /// Starts it with CRI and this configuration, in a network namespace of its own.
+    #[track_caller]
+    pub fn with_pods(config: impl FnOnce(&Path) -> String) -> Self {
+        Self::begun(true, config)
+    }
+
+    #[track_caller]
+    fn begun(apart: bool, config: impl FnOnce(&Path) -> String) -> Self {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.join("io")).expect("a folder for streams");
+        fs::write(scratch.join("config.toml"), config(&scratch)).expect("a file");
+        let mut containerd = Self { child: None, scratch, apart };
         containerd.begin();
         containerd
+    }
+
+    /// 1 or 2.
+    ///
+    /// # Panics
+    /// There is no containerd.
+    pub fn major_version(&self) -> u32 {
+        let output = Command::new("containerd").arg("--version").output().expect("containerd");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = said.split_whitespace().find_map(|word| word.split_once('.')?.0.parse().ok());
+        number.unwrap_or_else(|| panic!("no version in {said:?}"))
     }
 
     #[track_caller]
@@ -34,7 +58,11 @@ impl Containerd {
         let folder = &self.scratch;
         let log = fs::OpenOptions::new().append(true).create(true).open(folder.join("log"));
         let log = log.expect("a log");
-        let mut command = Command::new("containerd");
+        let mut command = Command::new(if self.apart { "unshare" } else { "containerd" });
+        if self.apart {
+            let script = "ip link set lo up && exec containerd \"$@\"";
+            command.args(["--net", "sh", "-c", script, "sh"]);
+        }
         command.arg("--config").arg(folder.join("config.toml")).env("PATH", path_with_binaries());
         command.arg("--root").arg(folder.join("root")).arg("--state").arg(folder.join("state"));
         command.arg("--address").arg(self.address()).stdin(Stdio::null());

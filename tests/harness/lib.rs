@@ -15,6 +15,7 @@ mod container;
 mod containerd;
 mod containerd_of_shims;
 pub mod counter;
+mod cri;
 mod daemon;
 mod deadline;
 mod distribution;
@@ -44,6 +45,7 @@ pub mod sys;
 mod systemd;
 mod tarball;
 mod tree;
+mod websocket;
 
 pub use agent::Agent;
 pub use cgroup::{cgroup_value, controller_folder, freeze, version_1};
@@ -51,6 +53,7 @@ pub use console::ConsoleSocket;
 pub use container::{Container, base_config};
 pub use containerd::Containerd;
 pub use containerd_of_shims::{ContainerdOfShims, IMAGE};
+pub use cri::{Kubelet, Pod, sandbox_bundles};
 pub use daemon::Child;
 pub use deadline::{eventually, executes, output_within, within_a_while};
 pub use distribution::Distribution;
@@ -71,10 +74,12 @@ pub use rootfs::fill_rootfs;
 pub use runtime::Runtime;
 pub use scratch::Scratch;
 pub use shim::{
-    CallError, SeenEvent, ShimUnderTest, TaskClient, path_with_binaries, shim_is_peer, shim_program,
+    CallError, SANDBOXES, SeenEvent, ShimUnderTest, TaskClient, path_with_binaries, shim_is_peer,
+    shim_program,
 };
 pub use source::{SourceFile, files, folders, rust_files};
 pub use store::ImageStore;
 pub use systemd::{systemd, unit_property, version_2};
 pub use tarball::{TarEntry, pax_record, seal, tarball};
 pub use tree::listing;
+pub use websocket::WebSocket;

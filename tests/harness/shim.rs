@@ -35,6 +35,9 @@ pub fn path_with_binaries() -> String {
     format!("{folder}:{}", std::env::var("PATH").unwrap_or_default())
 }
 
+/// The service by which a shim makes sandboxes.
+pub const SANDBOXES: &str = "containerd.runtime.sandbox.v1.Sandbox";
+
 /// An error of a call: gRPC's code and the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallError {
@@ -116,13 +119,26 @@ impl ShimUnderTest {
         config["process"]["args"] = serde_json::json!(["sleep", "100000"]);
         delta(&mut config);
         fs::write(bundle.join("config.json"), config.to_string()).expect("config.json");
+        self.note_bundle(id);
+        bundle
+    }
+
+    /// The bundle of a sandbox that the shim is to make: there is no configuration in it.
+    pub fn bundle_of_sandbox(&self, id: &str) -> PathBuf {
+        let bundle = self.bundle_of(id);
+        fs::create_dir_all(bundle.join("rootfs")).expect("a bundle");
+        self.note_bundle(id);
+        bundle
+    }
+
+    fn note_bundle(&self, id: &str) {
+        let bundle = self.bundle_of(id);
         // containerd's end of the shim's log; open for both, so that nobody waits.
         let log = bundle.join("log");
         assert!(Command::new("mkfifo").arg(&log).status().expect("mkfifo").success());
         let log = fs::OpenOptions::new().read(true).write(true).open(log).expect("a FIFO");
         self.logs.lock().expect("logs").push(log);
         self.ids.lock().expect("ids").push(id.to_owned());
-        bundle
     }
 
     /// Where a container's bundle is.
@@ -203,12 +219,26 @@ impl ShimUnderTest {
             .message(10, Message::any("containerd.runc.v1.Options", options.0))
     }
 
+    /// A call of the sandbox service.
+    ///
+    /// # Errors
+    /// What the shim answered.
+    pub fn sandbox(&self, method: &str, message: Message) -> Result<Fields, CallError> {
+        self.client().with_service(SANDBOXES).call(method, message)
+    }
+
     /// `Create` and `Start`; the pid.
     #[track_caller]
     pub fn up(&self, id: &str) -> i32 {
         self.call("Create", self.creation(id)).expect("created");
         let started = self.call("Start", Message::new().bytes(1, id)).expect("started");
         started.number(1) as i32
+    }
+
+    /// The topics and containers of all events by now.
+    pub fn events(&self) -> Vec<(String, String)> {
+        let seen = self.events.lock().expect("events");
+        seen.iter().map(|it| (it.topic.clone(), it.fields.text(1))).collect()
     }
 
     /// Waits for an event that answers the question, and gives all that were seen by then.
@@ -228,9 +258,9 @@ impl ShimUnderTest {
     }
 
     fn clean_up(&self) {
+        let ids = self.ids.lock().expect("ids").clone();
         if let Ok(stream) = UnixStream::connect(&self.socket) {
             let mut client = TaskClient::of(stream);
-            let ids = self.ids.lock().expect("ids").clone();
             let calls = ids.iter().flat_map(|id| {
                 let of = || Message::new().bytes(1, id);
                 let kill = of().number(3, 9).number(4, 1);
@@ -242,6 +272,12 @@ impl ShimUnderTest {
                 if !client.asks(method, message) {
                     break;
                 }
+            }
+        }
+        if let Ok(stream) = UnixStream::connect(&self.socket) {
+            let mut client = TaskClient::of(stream).with_service(SANDBOXES);
+            for id in ids {
+                client.asks("ShutdownSandbox", Message::new().bytes(1, id));
             }
         }
         for folder in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {

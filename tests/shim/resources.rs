@@ -270,3 +270,46 @@ fn tells_what_it_is() {
     fs::set_permissions(&hanging, fs::Permissions::from_mode(0o755)).expect("chmod");
     assert_eq!(info(&hanging.display().to_string()).text(4), "");
 }
+
+/// SHIM-MOUNT-01: a root that is a file with a file system is mounted by a loop device, which goes with the container.
+#[test]
+fn mounts_a_file() {
+    if !requires(!shim_is_peer(), "the shim of containerd 1.6 knows no loop devices") {
+        return;
+    }
+    let shim = ShimUnderTest::start("c1", |config| config["root"] = json!({"path": "rootfs"}));
+    let image = shim.folder().join("image.ext4");
+    let mut mkfs = Command::new("mkfs.ext4");
+    mkfs.stdout(std::process::Stdio::null())
+        .args(["-q", "-d"])
+        .arg(shim.folder().join("rootfs"))
+        .arg(&image)
+        .arg("64m");
+    assert!(mkfs.status().expect("mkfs.ext4").success());
+    let mount = |options: &[&str]| {
+        let mount = Message::new().bytes(1, "ext4").bytes(2, image.display().to_string());
+        options.iter().fold(mount, |mount, option| mount.bytes(4, option))
+    };
+    let devices = || -> Vec<String> {
+        let blocks = fs::read_dir("/sys/block").expect("devices").flatten();
+        let files =
+            blocks.filter_map(|it| fs::read_to_string(it.path().join("loop/backing_file")).ok());
+        files.filter(|it| it.trim() == image.to_string_lossy()).collect()
+    };
+    for options in [&["loop"][..], &["loop", "ro"]] {
+        let create = || shim.creation("c1").message(3, mount(options));
+        shim.call("Create", create()).expect("created");
+        let started = shim.call("Start", id("c1")).expect("started");
+        assert_eq!(devices().len(), 1, "{options:?}");
+        let inside = format!("/proc/{}/root/made", started.number(1));
+        assert_eq!(fs::write(inside, "x").is_ok(), options.len() == 1, "{options:?}");
+        shim.call("Kill", id("c1").number(3, 9)).expect("killed");
+        shim.call("Wait", id("c1")).expect("its end");
+        shim.call("Delete", id("c1")).expect("deleted");
+        eventually("the device is free", || devices().is_empty().then_some(()));
+    }
+    let missing = mount(&["loop"]).bytes(2, "/no/such/image");
+    let refused =
+        shim.call("Create", shim.creation("c1").message(3, missing)).expect_err("refused");
+    assert!(refused.message.contains("loop device of /no/such/image: No such file"), "{refused:?}");
+}
