@@ -1,10 +1,11 @@
 # An engine that is killed: its containers go on, and are those of the next one (`live-restore`).
 sed -i 's/^{/{"live-restore": true, /' "$LAB_FOLDER/daemon.json" && kill -HUP "$(cat /run/docker.pid)"
 soon sh -c 'docker info --format "{{.LiveRestoreEnabled}}" | grep true'
-docker run -d --name ticker -p 8080:80 -v "$PWD:/data" busybox sh -c 'while :; do date +%s%N >/data/now; echo tick; sleep 0.2; done' >/dev/null
+docker run -d --name ticker -p 8080:80 -v "$PWD:/data" busybox sh -c 'while :; do date +%s%N >/data/next; mv /data/next /data/now; echo tick; sleep 0.2; done' >/dev/null
 docker run -d --name brief -v "$PWD:/data" busybox sh -c 'while ! test -e /data/end; do sleep 0.2; done; exit 7' >/dev/null
 docker run -d --name policy --restart always busybox sleep 1000 >/dev/null
 process=$(docker inspect --format '{{.State.Pid}}' ticker)
+soon test -s now
 
 kill -9 "$(cat /run/docker.pid)" && soon sh -c '! docker version && ! pgrep -x containerd'
 before=$(cat now) && touch end

@@ -1,4 +1,5 @@
 # The ways to name a shim: by its type in the engine's configuration and on the command line, by its path, and with options.
+
 # What a container's shim is: the process that its process is the child of.
 shim_of() { readlink "/proc/$(ps -o ppid= "$(docker inspect --format '{{.State.Pid}}' "$1")" | tr -d ' ')/exe"; }
 of_keel() {
