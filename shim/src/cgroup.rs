@@ -164,6 +164,8 @@ pub struct OomWatch {
     counts: PathBuf,
     /// How many had been ended when it was last looked.
     seen: u64,
+    /// Whether one was told that was not counted yet.
+    ahead: bool,
     version_2: bool,
 }
 
@@ -190,13 +192,13 @@ impl OomWatch {
             fs::write(folder.join("cgroup.event_control"), line)?;
             event
         };
-        let mut watch = Self { descriptor, counts, seen: 0, version_2 };
-        watch.seen = watch.count();
+        let mut watch = Self { descriptor, counts, seen: 0, ahead: false, version_2 };
+        watch.seen = watch.count().unwrap_or(0);
         Ok(Some(watch))
     }
 
-    fn count(&self) -> u64 {
-        table(read(&self.counts).as_deref()).get("oom_kill").copied().unwrap_or(0)
+    fn count(&self) -> Option<u64> {
+        Some(table(Some(&read(&self.counts)?)).get("oom_kill").copied().unwrap_or(0))
     }
 
     /// Whether memory ran out since it was last asked.
@@ -206,16 +208,17 @@ impl OomWatch {
         while let Ok(1..) = rustix::io::read(&self.descriptor, &mut buffer) {
             signalled = true;
         }
-        // Version 1 signals the removal of the cgroup too, and version 2 any change of the file.
-        let now = self.count();
+        // Version 2 signals any change of the file, and version 1 the removal of the cgroup, too.
+        let Some(now) = self.count() else { return false };
         let more = now > self.seen;
         self.seen = self.seen.max(now);
-        let under = || {
-            !self.version_2
-                && signalled
-                && table(read(&self.counts).as_deref()).get("under_oom") == Some(&1)
-        };
-        more || under()
+        if self.version_2 {
+            return more;
+        }
+        // Version 1 signals before it kills: then the count says nothing yet, and when it does, it is told already.
+        let told = self.ahead;
+        self.ahead = if signalled { told || !more } else { told && !more };
+        signalled || (more && !told)
     }
 }
 

@@ -109,6 +109,8 @@ impl Engine {
         match streams {
             Streams::Process(ends) => {
                 command.stdin(ends.stdin).stdout(ends.stdout).stderr(ends.stderr);
+                // The log has the runtime's error: keel does not tell it to the container's client, too.
+                command.env("KEEL_ERRORS", "log");
             }
             Streams::Captured(bytes) => {
                 command.stdin(Stdio::null());

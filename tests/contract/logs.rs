@@ -39,6 +39,29 @@ fn a_log_file_does_not_silence_stderr() {
     container.call(&words).fails_naming(&["executable file not found in $PATH"]);
 }
 
+/// CLI-LOG-13: with `KEEL_ERRORS=log` the error stands in the log alone, and on stderr where there is no log.
+#[test]
+fn the_log_alone_is_told() {
+    let container = broken();
+    if !requires(container.runtime().is("keel"), "the variable is keel's") {
+        return;
+    }
+    let told = |log: &str| {
+        let words = ["--log", log, "--log-format", "json", "create", container.id()];
+        let mut command = container.command(&words);
+        command.env("KEEL_ERRORS", "log");
+        container.finish(command).exits(1).stderr.clone()
+    };
+    let log = container.path("log.json");
+    assert_eq!(told(&log.display().to_string()), "");
+    let text = fs::read_to_string(&log).expect("a log");
+    assert!(text.contains("executable file not found"), "{text}");
+    assert!(told("/dev/full").contains("executable file not found"), "a log that is full");
+    let mut command = container.command(&["create", container.id()]);
+    command.env("KEEL_ERRORS", "log");
+    container.finish(command).fails_naming(&["executable file not found"]);
+}
+
 /// CLI-LOG-03: the log is appended to, so that two commands may share it.
 #[test]
 fn the_log_is_appended_to() {

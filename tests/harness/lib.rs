@@ -66,7 +66,7 @@ pub use moved::Moved;
 pub use ordinary_user::OrdinaryUser;
 pub use outcome::Outcome;
 pub use portrait::{differences, portrait, portrait_as};
-pub use programs::{criu_folder, example, fixture, program, project_root};
+pub use programs::{criu_folder, example, fixture, program, project_root, tool};
 pub use proxy::Proxy;
 pub use registry::{Protection, Registry, free_port};
 pub use requires::requires;

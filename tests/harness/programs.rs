@@ -40,24 +40,27 @@ pub fn example(name: &str) -> PathBuf {
 
 /// A file that `tests/setup` makes: `debian.tar`, `busybox.tar`, `busybox`.
 pub fn fixture(name: &str) -> PathBuf {
+    made_by_setup(&format!("fixtures/{name}"))
+}
+
+/// What `tests/setup` unpacks of newer programs: `criu/bin` for a PATH, `engine` for the labs.
+pub fn tool(name: &str) -> PathBuf {
+    made_by_setup(&format!("tools/{name}"))
+}
+
+fn made_by_setup(name: &str) -> PathBuf {
     let build = build_folder();
-    let path = [Some(build.as_path()), build.parent()]
+    [Some(build.as_path()), build.parent()]
         .into_iter()
         .flatten()
-        .map(|folder| folder.join("fixtures").join(name))
-        .find(|path| path.is_file());
-    path.unwrap_or_else(|| panic!("the fixture {name} is missing: `tests/setup` makes it"))
+        .map(|folder| folder.join(name))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("{name} is missing: `tests/setup` makes it"))
 }
 
 /// The folder of the criu that `tests/setup` unpacks, for a PATH.
 pub fn criu_folder() -> PathBuf {
-    let build = build_folder();
-    let path = [Some(build.as_path()), build.parent()]
-        .into_iter()
-        .flatten()
-        .map(|folder| folder.join("tools/criu/bin"))
-        .find(|path| path.join("criu").is_file());
-    path.unwrap_or_else(|| panic!("criu is missing: `tests/setup` unpacks it"))
+    tool("criu/bin")
 }
 
 /// The folder with `debug/` and `release/` in it: the target folder, or the host tuple's below it.

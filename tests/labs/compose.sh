@@ -1,6 +1,5 @@
 # Compose: two services that know each other by name, scaled, looked at, and taken down.
 cat >docker-compose.yml <<'Y'
-version: "3"
 services:
   web:
     image: busybox
@@ -14,7 +13,7 @@ services:
 volumes: {shelf: {}}
 Y
 export COMPOSE_PROJECT_NAME=lab
-says 'Creating lab_web_1.*done|done' docker-compose up -d
+says 'lab.web.1' docker-compose up -d
 soon curl -fsS http://127.0.0.1:8081/
 says 'Up' docker-compose ps web
 soon sh -c 'docker-compose logs worker | grep "Address.*172\."'

@@ -4,6 +4,7 @@ says '^hello$' docker run --rm busybox echo hello
 fails 42 '' docker run --rm busybox sh -c 'exit 42'
 fails 127 'no such file or directory' docker run --rm busybox /no/such
 fails 126 'permission denied' docker run --rm busybox /etc/hosts
+says '^1$' sh -c 'docker run --rm busybox /no/such 2>&1 | grep -c "/no/such"'
 
 docker run -d --name ticker busybox sh -c 'while :; do echo tick; sleep 1; done' >/dev/null
 says ticker docker ps --format '{{.Names}}'

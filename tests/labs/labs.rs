@@ -1,24 +1,29 @@
-//! The labs: what courses on Docker do, on a Docker Engine whose default runtime is keel, and on Podman. Each is a script to
+//! The labs: what courses on Docker do, on Docker Engines whose default runtime is keel, and on Podman. Each is a script to
 //! be read.
 
 use std::process::{Command, Stdio};
 
-use keel_tests::{fixture, program, project_root};
+use keel_tests::{fixture, program, project_root, tool};
 
+/// On Debian 12's engine.
 fn lab(name: &str) {
-    lab_on("engine", name);
+    lab_on("engine", "", name);
 }
 
-fn lab_on(stage: &str, name: &str) {
+fn lab_on(stage: &str, engine: &str, name: &str) {
     // A lab takes ten seconds, that of the swarm more than a minute.
     let mut command = Command::new("timeout");
     command.args(["--kill-after=10", "400"]).arg(project_root().join("tests/labs").join(stage));
     command.arg(project_root().join("tests/labs").join(name).with_extension("sh"));
-    command.env("KEEL", program("keel"));
+    command.env("ENGINE", engine).env("KEEL", program("keel"));
     command.env("FIXTURES", fixture("busybox.tar").parent().expect("a folder"));
+    if !engine.is_empty() {
+        command.env("TOOLS", tool("engine").parent().expect("a folder"));
+        command.env("KEEL_SHIM", program("containerd-shim-keel-v2"));
+    }
     let output = command.stdin(Stdio::null()).output().expect("timeout");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}:\n{said}", output.status);
+    assert!(output.status.success(), "{name} on {stage} {engine}: {}:\n{said}", output.status);
 }
 
 /// LAB-01: containers are run, looked at, entered, stopped and removed, with Docker's exit codes.
@@ -72,11 +77,56 @@ fn swarm() {
 /// LAB-09: Podman's containers, pods and builds.
 #[test]
 fn pods() {
-    lab_on("podman", "pods");
+    lab_on("podman", "", "pods");
 }
 
 /// LAB-10: Podman of an ordinary user: containers, networks, pods and builds.
 #[test]
 fn user() {
-    lab_on("podman", "user");
+    lab_on("podman", "", "user");
+}
+
+const LESSONS: [&str; 7] =
+    ["first", "terminal", "networks", "volumes", "images", "operation", "compose"];
+
+/// LAB-11: all of LAB-01 to LAB-07 on the newest engine.
+#[test]
+fn newest_engine() {
+    for name in LESSONS {
+        lab_on("engine", "newest", name);
+    }
+}
+
+/// LAB-12: and on that engine with keel's shim.
+#[test]
+fn newest_engine_by_shim() {
+    for name in LESSONS {
+        lab_on("engine", "shim", name);
+    }
+}
+
+/// LAB-13: and so does the swarm.
+#[test]
+fn swarm_by_shim() {
+    lab_on("engine", "shim", "swarm");
+}
+
+/// LAB-14: the engine's own BuildKit finds keel as `runc`: mounts, networks, cache, faults, a build that is given up.
+#[test]
+fn builds() {
+    lab_on("engine", "newest", "builds");
+}
+
+/// LAB-15: keel's shim is taken by its type, its path and with options, beside containerd's own.
+#[test]
+fn shims() {
+    lab_on("engine", "shim", "shims");
+}
+
+/// LAB-16: containers outlive an engine that is killed, and are those of the next one.
+#[test]
+fn outlive() {
+    for engine in ["", "newest", "shim"] {
+        lab_on("engine", engine, "outlive");
+    }
 }

@@ -11,6 +11,10 @@ says '^running$' docker inspect --format '{{.State.Status}}' work
 
 fails 137 '' docker run --name hungry -m 16m --memory-swap 16m busybox sh -c 'a=x; while :; do a=$a$a; done'
 says '^true$' docker inspect --format '{{.State.OOMKilled}}' hungry
+# A process beside the first one, which goes on.
+fails 137 '' docker exec work sh -c 'a=x; while :; do a=$a$a; done'
+soon sh -c 'docker events --since 1h --until 0s --filter container=work --filter event=oom | grep oom'
+says '^running$' docker inspect --format '{{.State.Status}}' work
 says '^0000000000000000$' docker run --rm --cap-drop ALL busybox sh -c "grep CapEff /proc/self/status | cut -f2"
 fails 1 'not permitted' docker run --rm busybox unshare -U true
 

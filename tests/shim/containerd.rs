@@ -31,12 +31,18 @@ fn hands_input_over() {
     assert!(outcome.stdout == text, "{} of {} bytes came back", outcome.stdout.len(), text.len());
 }
 
-/// SHIM-CTR-03: a program that is not there is told in the runtime's words, and nothing stays.
+/// SHIM-CTR-03: a program that is not there is told in the runtime's words, once, and nothing stays.
 #[test]
 fn tells_what_cannot_be_run() {
     let containerd = ContainerdOfShims::start();
     let outcome = containerd.run(&["--rm"], "bad1", &["/no/such"]).exits(1);
+    let said = format!("{}{}", outcome.stdout, outcome.stderr);
     outcome.says(&["exec: \"/no/such\": stat /no/such: no such file or directory"]);
+    assert_eq!(
+        said.matches("stat /no/such").count(),
+        1,
+        "the container's stream is no place for it: {said}"
+    );
     assert_eq!(containerd.ctr(&["task", "ls", "-q"]).succeeds().stdout, "");
 }
 

@@ -94,6 +94,20 @@ fn tells_of_want_of_memory() {
     assert_eq!(oom.fields.text(1), "c1");
 }
 
+/// SHIM-RES-04: want of memory is told when it ends another process than the first, and the container runs on.
+#[test]
+fn tells_of_want_of_memory_beside_the_first() {
+    let shim = ShimUnderTest::start("c1", |config| {
+        let script = "(a=x; while :; do a=$a$a; done); exec sleep 100000";
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        config["linux"]["resources"]["memory"] = json!({"limit": 16_777_216, "swap": 16_777_216});
+    });
+    shim.up("c1");
+    let events = shim.events_until("want of memory", |it| it.topic == "/tasks/oom");
+    assert_eq!(events.last().expect("told").fields.text(1), "c1");
+    assert_eq!(shim.call("State", id("c1")).expect("its state").number(4), 2, "it runs");
+}
+
 /// SHIM-CKPT-01: `Checkpoint` saves a container that runs on, and `Create` and `Start` begin one out of the images,
 /// which goes on with its memory.
 #[test]

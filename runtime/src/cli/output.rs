@@ -26,6 +26,8 @@ struct Log {
     /// Whether lines tell their place.
     places: bool,
     stderr: Box<dyn Write>,
+    /// Whether standard error is only the container's.
+    log_alone: bool,
     /// Asked only when a line is written, which most commands never do.
     stderr_is_terminal: fn() -> bool,
     started: Instant,
@@ -41,7 +43,11 @@ impl Output {
     /// The streams of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), || io::stderr().is_terminal())
+        let (stdout, stderr) = (Box::new(io::stdout()), Box::new(io::stderr()));
+        let output = Self::new(stdout, stderr, || io::stderr().is_terminal());
+        output.log.borrow_mut().log_alone =
+            std::env::var_os("KEEL_ERRORS").is_some_and(|it| it == "log");
+        output
     }
 
     /// Other streams, for who embeds the command line.
@@ -53,7 +59,8 @@ impl Output {
     ) -> Self {
         let (file, format, started) = (None, LogFormat::default(), Instant::now());
         let places = false;
-        let log = Log { file, format, places, stderr, stderr_is_terminal, started };
+        let log_alone = false;
+        let log = Log { file, format, places, stderr, log_alone, stderr_is_terminal, started };
         Self { stdout, log: Rc::new(RefCell::new(log)) }
     }
 
@@ -101,14 +108,14 @@ impl Output {
     }
 
     /// Logs why the command failed. Where the log is a file, the message also goes to standard error,
-    /// where callers without the file look for it.
+    /// where callers without the file look for it; a shim has none such (`KEEL_ERRORS=log`).
     pub fn fail(&mut self, error: &CommandError) {
         if error.message.is_empty() {
             return;
         }
         let mut log = self.log.borrow_mut();
-        log.write(Level::Error, &error.message, &error.details, place!());
-        if log.file.is_some() {
+        let logged = log.write(Level::Error, &error.message, &error.details, place!());
+        if log.file.is_some() && !(logged && log.log_alone) {
             log.complain(&error.message);
         }
     }
@@ -121,7 +128,8 @@ impl Log {
         let _ = self.stderr.write_all(line.as_bytes());
     }
 
-    fn write(&mut self, level: Level, message: &str, details: &Details, place: Place) {
+    /// Whether it is written.
+    fn write(&mut self, level: Level, message: &str, details: &Details, place: Place) -> bool {
         let form = match (self.format, &self.file) {
             (LogFormat::Json, _) => Form::Json,
             (LogFormat::Text, None) if (self.stderr_is_terminal)() => Form::Terminal,
@@ -132,10 +140,11 @@ impl Log {
         let line = Line { level, message, details, time, elapsed, place }.render(form);
         // One write per line, so that lines of several processes do not mix. A log on a full disk
         // must not keep a container from being killed or removed, so an error here is passed over.
-        let _ = match &mut self.file {
+        let written = match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),
             None => self.stderr.write_all(line.as_bytes()),
         };
+        written.is_ok()
     }
 }
 
