@@ -21,7 +21,7 @@ from machine import Failed, Machine  # noqa: E402
 
 PROJECT = os.path.realpath(os.path.dirname(os.path.abspath(__file__)) + "/../..")
 CHOSEN = ["cgroup_v2", "update_v2", "systemd", "systemd_user", "apparmor", "cgroups", "features", "kill", "pause", "ps",
-          "events"]
+          "events", "shim_version_2"]
 LIMIT_SECONDS = {False: 900, True: 5400}
 HANDED_ON = ("RUNTIME", "KEEL_WITHOUT", "KEEL_TESTS_RACE_ROUNDS", "RUST_BACKTRACE")
 
@@ -53,7 +53,7 @@ def stage(folder, programs):
         os.makedirs(f"{folder}/{name}")
     for name, path in programs.items():
         subprocess.run(["strip", "-o", f"{folder}/target/debug/deps/{name}", path], check=True)
-    for name in ("keel", "keel-probe", "greeter"):
+    for name in ("keel", "keel-probe", "greeter", "containerd-shim-keel-v2"):
         shutil.copy(f"{release}/{name}", folder + "/target/release/")
     for name in ("busybox", "busybox.tar"):
         shutil.copy(f"{target}/fixtures/{name}", folder + "/target/fixtures/")

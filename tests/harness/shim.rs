@@ -284,6 +284,7 @@ impl ShimUnderTest {
             // The parent of the containers' cgroups is the test's.
             let _ = fs::remove_dir(folder.path().join(self.namespace()));
         }
+        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(self.namespace()));
         let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(self.namespace()));
     }
 }
