@@ -23,7 +23,8 @@ says '^typed$' sh -c 'echo typed | kubectl exec -i deploy/web -c server -- cat'
 says '^/dev/pts/0.$' sh -c 'script -qec "kubectl exec -it deploy/web -c server -- tty" /dev/null <>/run/lab/silence'
 fails 7 'exit code 7' $web sh -c 'exit 7'
 fails 1 '"nothing": executable file not found in \$PATH' $web nothing
-kubectl cp web.yaml mortal:/copied && says "^$(wc -c <web.yaml) /copied$" kubectl exec mortal -- wc -c /copied
+kubectl cp web.yaml mortal:/copied
+says "^$(wc -c <web.yaml) /copied$" kubectl exec mortal -- wc -c /copied
 says 'response:200' kubectl logs deploy/web -c server --tail 1
 says '^typed$' sh -c 'echo typed | kubectl attach -i typist; kubectl logs typist'
 says 'condition met' kubectl wait job/job --for condition=Complete --timeout 60s
