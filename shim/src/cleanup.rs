@@ -56,7 +56,7 @@ fn clean(namespace: &str, id: &str, bundle: &Path) -> Result<(), String> {
             .map(|_| bundle::remove_journal(bundle)),
         None => Ok(()),
     };
-    rootfs_mounts::unmount_all(&bundle.join("rootfs"));
+    rootfs_mounts::unmount_root(bundle);
     ended.map_err(|error| error.message)
 }
 

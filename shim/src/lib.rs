@@ -17,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod events;
 mod exits;
+pub mod id_mapping;
 pub mod info;
 mod job;
 pub mod limits;

@@ -7,9 +7,13 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use crate::error::{Code, Error};
+use crate::id_mapping::IdMapping;
 use crate::limits;
 use crate::loop_device::LoopDevice;
 use crate::messages::Mount;
+
+/// Beside `rootfs`: the layers as a user namespace sees them, while they are mounted.
+const LAYERS: &str = "layers";
 
 /// The options of a mount, sorted: what the kernel has flags for, what makes it another kind of mount, and the rest.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,9 @@ struct Sorted {
     recursive: bool,
     /// The source is a file that is to be a device.
     looped: bool,
+    /// Mappings of a user namespace.
+    uid_map: Option<String>,
+    gid_map: Option<String>,
     propagation: Option<MountPropagationFlags>,
     data: Vec<String>,
 }
@@ -54,6 +61,14 @@ fn sort(options: &[String]) -> Result<Sorted, Error> {
                 continue;
             }
             other => match flag_of(other) {
+                0 if other.starts_with("uidmap=") => {
+                    sorted.uid_map = other.strip_prefix("uidmap=").map(str::to_owned);
+                    continue;
+                }
+                0 if other.starts_with("gidmap=") => {
+                    sorted.gid_map = other.strip_prefix("gidmap=").map(str::to_owned);
+                    continue;
+                }
                 0 => {
                     sorted.data.push(option.clone());
                     continue;
@@ -91,19 +106,17 @@ fn data(options: &[String]) -> Result<(Option<PathBuf>, String), Error> {
     }
     let shorter = || -> Option<(PathBuf, String)> {
         let lower = options.iter().find_map(|option| option.strip_prefix("lowerdir="))?;
-        let layers: Vec<&Path> = lower.split(':').map(Path::new).collect();
-        let mut common = layers.first()?.parent()?;
-        while !layers.iter().all(|layer| layer.starts_with(common)) {
-            common = common.parent()?;
-        }
+        let layers: Vec<PathBuf> = lower.split(':').map(PathBuf::from).collect();
+        let common = common_folder(&layers)?;
         let short: Option<Vec<&str>> =
-            layers.iter().map(|layer| layer.strip_prefix(common).ok()?.to_str()).collect();
+            layers.iter().map(|layer| layer.strip_prefix(&common).ok()?.to_str()).collect();
         let short = format!("lowerdir={}", short?.join(":"));
         let all: Vec<&str> = options
             .iter()
             .map(|option| if option.starts_with("lowerdir=") { short.as_str() } else { option })
             .collect();
-        Some((common.to_owned(), all.join(",")))
+        let all = all.join(",");
+        Some((common, all))
     };
     match shorter() {
         Some((folder, data)) if data.len() <= limits::MOUNT_OPTIONS => Ok((Some(folder), data)),
@@ -134,7 +147,7 @@ pub fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), Error> {
 }
 
 fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), Error> {
-    let sorted = sort(&mount.options)?;
+    let mut sorted = sort(&mount.options)?;
     let target = match mount.target.trim_start_matches('/') {
         "" => rootfs.to_owned(),
         inner if inner.split('/').any(|part| part == "..") => {
@@ -147,6 +160,16 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), Error> {
     };
     let step = || format!("mount {} ({}) at {}", mount.source, mount.kind, target.display());
     let tell = |error: Errno| Error::host(step(), error);
+    let mapping = match (&sorted.uid_map, &sorted.gid_map) {
+        (Some(uids), Some(gids)) => {
+            let mapping = IdMapping::new(uids, gids);
+            Some(
+                mapping
+                    .map_err(|error| Error::host(format!("{}: user namespace", step()), error))?,
+            )
+        }
+        _ => None,
+    };
     let flags = MountFlags::from_bits_retain(sorted.flags);
     if sorted.bind || mount.kind == "bind" {
         let how = if sorted.recursive {
@@ -159,6 +182,9 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), Error> {
             rustix::mount::mount_remount(&target, flags | MountFlags::BIND, "").map_err(tell)?;
         }
     } else {
+        // An overlay cannot be mapped itself; its layers can.
+        let lower = mapping.as_ref().filter(|_| mount.kind == "overlay");
+        let lower = lower.map(|it| map_layers(it, &mut sorted.data, rootfs)).transpose()?;
         let (folder, data) = data(&sorted.data)?;
         // The shim has one thread, so its working directory can be lent for the length of a call.
         if let Some(folder) = &folder {
@@ -182,12 +208,76 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), Error> {
         if folder.is_some() {
             let _ = std::env::set_current_dir("/");
         }
+        drop(lower);
         mounted.map_err(tell)?;
+    }
+    if let Some(mapping) = mapping.filter(|_| mount.kind != "overlay") {
+        let mapped = mapping.map(&target, &target, false);
+        mapped.map_err(|error| Error::host(format!("{}: map ids", step()), error))?;
     }
     if let Some(propagation) = sorted.propagation {
         rustix::mount::mount_change(&target, propagation).map_err(tell)?;
     }
     Ok(())
+}
+
+/// A mapped copy of the folder that an overlay's layers are in, which the overlay does not need once it is mounted.
+struct MappedLayers(PathBuf);
+
+impl Drop for MappedLayers {
+    fn drop(&mut self) {
+        unmount_all(&self.0);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Has an overlay's `lowerdir` lead through a mapped copy beside `rootfs`.
+fn map_layers(
+    mapping: &IdMapping,
+    options: &mut [String],
+    rootfs: &Path,
+) -> Result<MappedLayers, Error> {
+    let invalid = |why: &str| Error::new(Code::InvalidArgument, format!("overlay: {why}"));
+    let mut lower = options.iter_mut().filter(|option| option.starts_with("lowerdir="));
+    let lower = lower.next().ok_or_else(|| invalid("no lowerdir to be mapped"))?;
+    let layers: Vec<PathBuf> =
+        lower.trim_start_matches("lowerdir=").split(':').map(PathBuf::from).collect();
+    let common =
+        common_folder(&layers).ok_or_else(|| invalid("its layers have no folder in common"))?;
+    let copy = MappedLayers(rootfs.with_file_name(LAYERS));
+    let tell = |error: std::io::Error| {
+        Error::host(format!("mapped layers of {}", common.display()), error)
+    };
+    // One that a killed shim has left is replaced.
+    unmount_all(&copy.0);
+    if let Err(error) = std::fs::create_dir(&copy.0)
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(tell(error));
+    }
+    mapping.map(&common, &copy.0, true).map_err(tell)?;
+    let inside: Option<Vec<String>> = layers
+        .iter()
+        .map(|layer| Some(copy.0.join(layer.strip_prefix(&common).ok()?).to_str()?.to_owned()))
+        .collect();
+    let inside = inside.ok_or_else(|| invalid("a layer's path is not UTF-8"))?;
+    *lower = format!("lowerdir={}", inside.join(":"));
+    Ok(copy)
+}
+
+/// The folder that all layers are in; the root is none.
+fn common_folder(layers: &[PathBuf]) -> Option<PathBuf> {
+    let mut common = layers.first()?.parent()?;
+    while !layers.iter().all(|layer| layer.starts_with(common)) {
+        common = common.parent()?;
+    }
+    (common.is_absolute() && common.parent().is_some()).then(|| common.to_owned())
+}
+
+/// Unmounts the root, and what a shim that was killed may have left of its making.
+pub fn unmount_root(bundle: &Path) {
+    unmount_all(&bundle.join("rootfs"));
+    unmount_all(&bundle.join(LAYERS));
 }
 
 /// Unmounts whatever lies on `rootfs`, layer by layer; what is busy goes when its last user goes.
@@ -231,6 +321,12 @@ mod tests {
         let propagation = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         assert_eq!(sorted.propagation, Some(propagation));
         assert!(sort(&words("ro loop")).expect("options").looped);
+        let mapped = sort(&words("uidmap=0:7:1 gidmap=0:8:1 index=off")).expect("options");
+        assert_eq!(
+            (mapped.uid_map.as_deref(), mapped.gid_map.as_deref()),
+            (Some("0:7:1"), Some("0:8:1"))
+        );
+        assert_eq!(mapped.data, ["index=off"]);
     }
 
     #[test]

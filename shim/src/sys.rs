@@ -29,6 +29,42 @@ pub fn owner_of_namespace(namespace: &std::fs::File) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Has the command's process begin in a user namespace of its own, in which it has no ids yet.
+pub fn begin_in_user_namespace(command: &mut Command) {
+    let enter = || {
+        // SAFETY: unshare takes a number; the process is between fork and exec and has one thread.
+        match unsafe { libc::unshare(libc::CLONE_NEWUSER) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec `enter` makes one system call; it neither allocates nor locks.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// Has a mount that nobody sees yet show ids as a user namespace maps them (mount_setattr(2)).
+pub fn map_mount(tree: &OwnedFd, users: &OwnedFd, readonly: bool) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP | if readonly { libc::MOUNT_ATTR_RDONLY } else { 0 },
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(users.as_raw_fd().unsigned_abs()),
+    };
+    // SAFETY: the call reads an empty text and a `struct mount_attr` of the length that it is told; both
+    // descriptors are open.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The number of a loop device that nobody uses, which the kernel makes if there is none (loop(4)).
 pub fn free_loop_device(control: &std::fs::File) -> io::Result<u32> {
     const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;

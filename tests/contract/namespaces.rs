@@ -263,12 +263,7 @@ fn joins_all_at_once() {
             set(config, kind, Some(&format!("/proc/{pid}/ns/{file}")));
         }
         config.as_object_mut().expect("an object").remove("hostname");
-        for mount in config["mounts"].as_array_mut().expect("an array") {
-            // The one group that is mapped is root's.
-            if let Some(options) = mount["options"].as_array_mut() {
-                options.retain(|option| option != "gid=5");
-            }
-        }
+        without_the_group_of_terminals(config);
     });
     if !requires(
         container.runtime().is("keel"),
@@ -301,8 +296,28 @@ fn refuses_every_path_of_the_wrong_type() {
     }
 }
 
-/// RT-USERNS-04: mappings without a user namespace, or for one that is joined, and a new one without any are
-/// errors that name the field.
+/// RT-USERNS-05: beside the path of a user namespace may stand the mappings that it has, as containerd writes them.
+#[test]
+fn joins_with_the_mappings_of_the_namespace() {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--fork", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let sleeper = Sleeper(first_child(holder.pid()));
+    let path = format!("/proc/{}/ns/user", sleeper.0);
+    let container = Container::new(|config| {
+        set(config, "user", Some(&path));
+        for name in ["uidMappings", "gidMappings"] {
+            config["linux"][name] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+        }
+        without_the_group_of_terminals(config);
+    });
+    let seen = container.observe();
+    let wanted = fs::read_link(&path).expect("a namespace");
+    assert_eq!(seen["namespaces"]["user"], wanted.display().to_string());
+}
+
+/// RT-USERNS-04: mappings without a user namespace, others than those of one that is joined, and a new one without
+/// any are errors that name the field.
 #[test]
 fn refuses_mappings_that_map_nothing() {
     let mut unshare = Command::new("unshare");
@@ -324,8 +339,18 @@ fn refuses_mappings_that_map_nothing() {
     refused(&|config| {
         mapped(config);
         set(config, "user", Some(&joined));
+        without_the_group_of_terminals(config);
     });
     refused(&|config| set(config, "user", None));
+}
+
+/// Where the one group that is mapped is root's.
+fn without_the_group_of_terminals(config: &mut Value) {
+    for mount in config["mounts"].as_array_mut().expect("an array") {
+        if let Some(options) = mount["options"].as_array_mut() {
+            options.retain(|option| option != "gid=5");
+        }
+    }
 }
 
 fn mapped(config: &mut Value) {
@@ -360,12 +385,7 @@ fn new_namespaces_belong_to_the_joined_user_namespace() {
     let path = format!("/proc/{}/ns/user", sleeper.0);
     let container = Container::new(|config| {
         set(config, "user", Some(&path));
-        for mount in config["mounts"].as_array_mut().expect("an array") {
-            // The one group that is mapped is root's.
-            if let Some(options) = mount["options"].as_array_mut() {
-                options.retain(|option| option != "gid=5");
-            }
-        }
+        without_the_group_of_terminals(config);
     });
     if !requires(!container.runtime().is("runc"), "the packaged runc wants mappings too") {
         return;

@@ -67,6 +67,11 @@ impl Kubelet {
         if self.sandboxes { vec!["pods", "sandboxer"] } else { vec!["pods"] }
     }
 
+    /// containerd's version: 1 or 2.
+    pub fn major_version(&self) -> u32 {
+        self.containerd.major_version()
+    }
+
     /// Whether this containerd lets shims make sandboxes.
     pub fn has_sandboxer(&self) -> bool {
         self.sandboxes && !shim_is_peer()

@@ -255,3 +255,33 @@ fn the_shim_makes_the_sandbox() {
     kubelet.remove(&pod);
     assert!(!bundle.exists(), "nothing of the sandbox is left");
 }
+
+/// SHIM-CRI-08: a pod with a user namespace has its root's ids on the host; its root, its layers and what its pod
+/// shares are seen by them.
+#[test]
+fn a_pod_has_users_of_its_own() {
+    let kubelet = Kubelet::start();
+    if !requires(kubelet.major_version() >= 2, "containerd 1.6 knows no user namespaces of pods") {
+        return;
+    }
+    for handler in kubelet.handlers() {
+        let mapping = || Message::new().number(1, 200_000).number(3, 65_536);
+        let options = || {
+            Message::new().message(5, Message::new().message(2, mapping()).message(3, mapping()))
+        };
+        let pod = kubelet.pod(handler, "users", namespaces(options()));
+        let security = Message::new().message(3, options());
+        let one = sleeper(&kubelet, &pod, "one", linux(Message::new(), security));
+        let of = |script: &str| kubelet.exec(&one, &["sh", "-c", script]);
+        assert_eq!(
+            of("id -u; cat /proc/self/uid_map").0.split_whitespace().collect::<Vec<_>>(),
+            ["0", "0", "200000", "65536"],
+            "{handler}"
+        );
+        let script = "touch /dev/shm/x /x && chown 7:7 /dev/shm/x /x && cat /etc/resolv.conf";
+        let (said, errors, status) = of(script);
+        assert_eq!((errors.as_str(), status), ("", 0), "{handler}");
+        assert!(said.contains("192.0.2.53"), "{handler}: {said}");
+        kubelet.remove(&pod);
+    }
+}

@@ -46,9 +46,6 @@ fn mappings(spec: &Spec, linux: &Field<'_>) {
             None if !mappings.is_empty() => {
                 field.refuse(Kind::Conflict, "there is no user namespace to map into");
             }
-            Some(user) if user.path.is_some() && !mappings.is_empty() => {
-                field.refuse(Kind::Conflict, "a user namespace that is joined has its mappings");
-            }
             Some(user) if user.path.is_none() && mappings.is_empty() => {
                 field.refuse(Kind::Missing, "a new user namespace needs at least one");
             }

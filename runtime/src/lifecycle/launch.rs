@@ -9,7 +9,7 @@ use super::filter::{self, Filtered, tell_agent};
 use super::host::{Host, check_label, plan_cgroups};
 use super::request::{Loaded, Request, load_config};
 use super::systemd::{self, Scope};
-use super::{hooks, host_mounts, intel_rdt, mounts, notify};
+use super::{hooks, host_mounts, intel_rdt, joined_mappings, mounts, notify};
 use crate::config::hooks::Hooks;
 use crate::config::linux::NamespaceKind;
 use crate::config::spec::Spec;
@@ -264,6 +264,7 @@ impl Draft<'_> {
             .await_ready(plan, run, tell)
             .and_then(|()| started.set_oom_score(plan, self.host.rootless))
             .map_err(RuntimeError::Init)?;
+        joined_mappings::check(&self.spec.linux, started.pid())?;
         intel_rdt::note(self.groups, state, true);
         record(self.request, state, self.directory, started)
     }

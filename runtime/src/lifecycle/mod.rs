@@ -18,6 +18,7 @@ mod hooks;
 mod host;
 mod host_mounts;
 mod intel_rdt;
+mod joined_mappings;
 pub mod kill;
 pub mod launch;
 mod mount_points;
