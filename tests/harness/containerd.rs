@@ -42,15 +42,19 @@ impl Containerd {
         containerd
     }
 
-    /// 1 or 2.
+    /// (1, 6) or (2, 1).
     ///
     /// # Panics
     /// There is no containerd.
-    pub fn major_version(&self) -> u32 {
+    pub fn version(&self) -> (u32, u32) {
         let output = Command::new("containerd").arg("--version").output().expect("containerd");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let number = said.split_whitespace().find_map(|word| word.split_once('.')?.0.parse().ok());
-        number.unwrap_or_else(|| panic!("no version in {said:?}"))
+        let numbers = |word: &str| {
+            let mut parts = word.split('.').map(|part| part.parse().ok());
+            Some((parts.next()??, parts.next()??))
+        };
+        let version = said.split_whitespace().find_map(numbers);
+        version.unwrap_or_else(|| panic!("no version in {said:?}"))
     }
 
     #[track_caller]

@@ -39,7 +39,7 @@ impl Kubelet {
         let program =
             if shim_is_peer() { "io.containerd.runc.v2" } else { "io.containerd.keel.v2" };
         let containerd = Containerd::with_pods(|folder| config(folder, program));
-        let kubelet = Self { sandboxes: containerd.major_version() >= 2, containerd };
+        let kubelet = Self { sandboxes: containerd.version() >= (2, 0), containerd };
         let store = ImageStore::new();
         store.import(&fixture("busybox.tar"), IMAGE).succeeds();
         let pause = ["import", "-c", "CMD [\"/bin/sleep\", \"100000\"]"];
@@ -67,9 +67,14 @@ impl Kubelet {
         if self.sandboxes { vec!["pods", "sandboxer"] } else { vec!["pods"] }
     }
 
-    /// containerd's version: 1 or 2.
-    pub fn major_version(&self) -> u32 {
-        self.containerd.major_version()
+    /// containerd's pid.
+    pub fn pid(&self) -> i32 {
+        self.containerd.pid()
+    }
+
+    /// containerd's version.
+    pub fn version(&self) -> (u32, u32) {
+        self.containerd.version()
     }
 
     /// Whether this containerd lets shims make sandboxes.
@@ -129,13 +134,19 @@ impl Kubelet {
     /// Runs a pod with `linux`, a `LinuxPodSandboxConfig`, and a name server.
     #[track_caller]
     pub fn pod(&self, handler: &str, name: &str, linux: Message) -> Pod {
+        self.pod_called(handler, name, &format!("{name}-host"), linux)
+    }
+
+    /// The same with a host name, which is empty where the host's is the pod's.
+    #[track_caller]
+    pub fn pod_called(&self, handler: &str, name: &str, hostname: &str, linux: Message) -> Pod {
         let metadata = Message::new().bytes(1, name).bytes(2, name).bytes(3, "tests");
         let dns = Message::new().bytes(1, "192.0.2.53").bytes(2, "cluster.example");
         let logs = self.containerd.folder().join("logs").join(name);
         let parent = format!("/{}", self.cgroup());
         let config = Message::new()
             .message(1, metadata)
-            .bytes(2, format!("{name}-host"))
+            .bytes(2, hostname)
             .bytes(3, text(&logs))
             .message(4, dns)
             .message(8, linux.bytes(1, parent));
@@ -204,8 +215,16 @@ impl Kubelet {
     /// Whether a pod's sandbox is ready.
     #[track_caller]
     pub fn is_ready(&self, pod: &Pod) -> bool {
-        let answer = self.call("PodSandboxStatus", Message::new().bytes(1, &pod.id));
-        answer.expect("an answer").message(1).number(3) == 0
+        self.asks_whether_ready(pod).expect("an answer")
+    }
+
+    /// The same, while containerd may have nobody to ask.
+    ///
+    /// # Errors
+    /// What it answered.
+    pub fn asks_whether_ready(&self, pod: &Pod) -> Result<bool, CallError> {
+        let answer = self.call("PodSandboxStatus", Message::new().bytes(1, &pod.id))?;
+        Ok(answer.message(1).number(3) == 0)
     }
 
     /// A container's log: each line with its stream.
