@@ -297,13 +297,17 @@ impl Shim {
         }
     }
 
-    /// Forgets a container: its mounts, its streams, and those who still wait for it.
+    /// Forgets a container: its place in its pod, its mounts, its streams, and those who still wait for it.
     pub(crate) fn drop_container(&mut self, id: &str) {
         let Some(container) = self.containers.remove(id) else { return };
+        self.leave_sandbox(id);
         self.forget(&Key::init(id));
         self.pids.retain(|_, key| key.id != id);
-        if !container.request.rootfs.is_empty() || container.sandbox.is_some() {
+        if !container.request.rootfs.is_empty() {
             rootfs_mounts::unmount_all(&container.bundle.join("rootfs"));
+        }
+        if let Some(sandbox) = &container.sandbox {
+            sandbox.unmake(&container.bundle);
         }
         let error = not_found(&Key::init(id));
         for process in std::iter::once(container.init).chain(container.execs.into_values()) {
@@ -403,7 +407,6 @@ impl Shim {
         self.tell_end(&Key::init(id));
         self.publish(&Event::Delete(id, pid, exit));
         self.drop_container(id);
-        self.leave_sandbox(id);
         if sandbox {
             // Nothing fails in it: there is no container left.
             let _ = self.shut_down();

@@ -3,7 +3,7 @@
 //! A method answers at once, or it hands its caller to a command of the runtime and answers when that has ended.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::args::check_id;
@@ -146,6 +146,26 @@ impl Shim {
         self.create_as(caller, request, &options, None)
     }
 
+    /// What every new container has to have; its bundle.
+    pub(crate) fn check_new(&self, id: &str, bundle: &str) -> Result<PathBuf, Error> {
+        let invalid = |why: String| Error::new(Code::InvalidArgument, why);
+        check_id("id", id).map_err(invalid)?;
+        if self.leaving.is_some() {
+            return Err(Error::new(Code::FailedPrecondition, "the shim is about to go"));
+        }
+        if self.containers.contains_key(id) {
+            return Err(Error::new(
+                Code::AlreadyExists,
+                format!("{}: there is one", Key::init(id)),
+            ));
+        }
+        let path = PathBuf::from(bundle);
+        if !path.is_absolute() {
+            return Err(invalid(format!("bundle {bundle:?} is no absolute path")));
+        }
+        Ok(path)
+    }
+
     /// Creates a container, which may be a sandbox.
     pub(crate) fn create_as(
         &mut self,
@@ -154,21 +174,10 @@ impl Shim {
         options: &Options,
         sandbox: Option<Sandbox>,
     ) -> Answer {
-        let invalid = |why: String| Error::new(Code::InvalidArgument, why);
-        check_id("id", &request.id).map_err(invalid)?;
+        let bundle = self.check_new(&request.id, &request.bundle)?;
         let key = Key::init(&request.id);
-        if self.leaving.is_some() {
-            return Err(Error::new(Code::FailedPrecondition, "the shim is about to go"));
-        }
-        if self.containers.contains_key(&key.id) {
-            return Err(Error::new(Code::AlreadyExists, format!("{key}: there is one")));
-        }
-        let bundle = Path::new(&request.bundle).to_owned();
-        if !bundle.is_absolute() {
-            return Err(invalid(format!("bundle {:?} is no absolute path", request.bundle)));
-        }
-        let config =
-            Config::load(&bundle).map_err(|error| invalid(format!("config.json: {error}")))?;
+        let config = Config::load(&bundle)
+            .map_err(|error| Error::new(Code::InvalidArgument, format!("config.json: {error}")))?;
         self.join_sandbox(&key.id, &bundle, config.group())?;
         rootfs_mounts::mount_all(&request.rootfs, &bundle.join("rootfs"))?;
         let _ = std::fs::remove_file(bundle::pid_file(&bundle, ""));

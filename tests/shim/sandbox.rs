@@ -185,6 +185,7 @@ fn a_sandbox_that_cannot_be_made() {
     let Some(shim) = shim_for_a_sandbox(Message::new().bytes(6, "/bin/false")) else { return };
     let error = shim.sandbox("CreateSandbox", creation(&shim, pod_config())).expect_err("refused");
     assert!(error.message.contains("create"), "{error:?}");
+    assert!(!shim.bundle_of(POD).join("config.json").exists());
     assert_eq!(fs::read_dir(shim.bundle_of(POD).join("rootfs")).expect("a folder").count(), 0);
     shim.sandbox("ShutdownSandbox", id(POD)).expect("it goes");
     gone(&shim);

@@ -44,6 +44,16 @@ pub(crate) struct Sandbox {
     _users: Option<OwnedFd>,
 }
 
+impl Sandbox {
+    /// Removes what the shim has put into the bundle; the next sandbox there begins anew.
+    pub(crate) fn unmake(&self, bundle: &Path) {
+        if self.made_here {
+            rootfs_mounts::unmount_all(&bundle.join("rootfs"));
+            let _ = fs::remove_file(bundle.join("config.json"));
+        }
+    }
+}
+
 impl Shim {
     /// Does a method of the sandbox service.
     pub(crate) fn sandbox_method(
@@ -86,16 +96,10 @@ impl Shim {
     }
 
     fn create_sandbox(&mut self, caller: Caller, request: &CreateSandbox) -> Answer {
-        crate::args::check_id("sandbox id", &request.id)
-            .map_err(|why| Error::new(Code::InvalidArgument, why))?;
+        let bundle = self.check_new(&request.id, &request.bundle)?;
         if let Some(id) = self.sandbox_id() {
             let text = format!("sandbox {}: the shim has {id}", request.id);
             return Err(Error::new(Code::AlreadyExists, text));
-        }
-        let bundle = Path::new(&request.bundle).to_owned();
-        if !bundle.is_absolute() {
-            let text = format!("bundle {:?} is no absolute path", request.bundle);
-            return Err(Error::new(Code::InvalidArgument, text));
         }
         let given = bundle.join("config.json").exists();
         let users = if given { None } else { self.write_bundle(request, &bundle)? };
@@ -108,11 +112,7 @@ impl Shim {
         let options = bundle::options(&bundle);
         let sandbox = Sandbox { created: SystemTime::now(), made_here: !given, _users: users };
         let caller = Caller { form: Form::Nothing, ..caller };
-        let answer = self.create_as(caller, create, &options, Some(sandbox));
-        if answer.is_err() && !given {
-            rootfs_mounts::unmount_all(&bundle.join("rootfs"));
-        }
-        answer
+        self.create_as(caller, create, &options, Some(sandbox))
     }
 
     /// Root and configuration of a sandbox that has none.
