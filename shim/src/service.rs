@@ -477,7 +477,8 @@ impl Shim {
         if container.execs.contains_key(&key.exec) || key.exec == key.id {
             return Err(Error::new(Code::AlreadyExists, format!("{key}: there is one")));
         }
-        let process = Process::new(request.streams, Status::Created, request.spec.value);
+        let spec = with_terminal(request.spec.value, request.streams.terminal);
+        let process = Process::new(request.streams, Status::Created, spec);
         container.execs.insert(key.exec.clone(), process);
         self.publish(&Event::ExecAdded(&key.id, &key.exec));
         NOTHING
@@ -590,4 +591,14 @@ impl Container {
             .map_err(|error| Error::file(format!("criu's folder {}", path.display()), &error))?;
         Ok(path)
     }
+}
+
+/// The process as it is given to the runtime: whether it has a terminal is what the call says, as in runc's shim. What
+/// is no process is left for the runtime to refuse.
+fn with_terminal(spec: Vec<u8>, terminal: bool) -> Vec<u8> {
+    let Ok(mut process) = serde_json::from_slice::<serde_json::Map<_, _>>(&spec) else {
+        return spec;
+    };
+    process.insert("terminal".to_owned(), serde_json::Value::Bool(terminal));
+    serde_json::to_vec(&process).unwrap_or(spec)
 }

@@ -244,6 +244,34 @@ fn stands_at_a_terminal() {
     assert_eq!(shim.call("Wait", id("c1")).expect("its end").number(1), 0);
 }
 
+/// SHIM-IO-08: whether a process beside the first has a terminal is what the call says, whatever its specification has.
+#[test]
+fn the_call_decides_on_a_terminal() {
+    let shim = ShimUnderTest::start("c1", |_| ());
+    shim.up("c1");
+    for (called, written) in [(true, false), (false, true)] {
+        let name = format!("terminal-{called}");
+        let stdout = fifo(&shim.folder().join(&name));
+        let process = json!({"cwd": "/", "args": sh("test -t 1"), "env": ["PATH=/bin"], "terminal": written,
+            "user": {"uid": 0, "gid": 0}});
+        let spec = Message::any(
+            "types.containerd.io/opencontainers/runtime-spec/1/Process",
+            process.to_string(),
+        );
+        let _reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&stdout)
+            .expect("a reader");
+        let exec = id("c1").bytes(2, &name);
+        let words = exec.clone().number(3, called.into()).bytes(5, &stdout).message(7, spec);
+        shim.call("Exec", words).expect("announced");
+        shim.call("Start", exec.clone()).expect("begun");
+        let status = shim.call("Wait", exec).expect("its end").number(1);
+        assert_eq!(status == 0, called, "{name}: {status}");
+    }
+}
+
 /// SHIM-BOOT-01: `start` prints the address alone, notes it in the bundle, and its process listens there.
 #[test]
 fn start_prints_an_address() {
