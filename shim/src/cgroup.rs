@@ -10,7 +10,6 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::inotify;
 
 use crate::bundle::read_bounded;
 
@@ -156,7 +155,7 @@ pub fn enter(path: &str, pid: u32) -> io::Result<()> {
     if entered { Ok(()) } else { Err(io::Error::other("no hierarchy has it")) }
 }
 
-/// A descriptor that becomes readable when the kernel ended a process of the cgroup for want of memory.
+/// A descriptor of which poll(2) says something when the kernel ended a process of the cgroup for want of memory.
 #[derive(Debug)]
 pub struct OomWatch {
     /// What to poll.
@@ -181,10 +180,8 @@ impl OomWatch {
             return Ok(None);
         }
         let descriptor = if version_2 {
-            let watch =
-                inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-            inotify::add_watch(&watch, &counts, inotify::WatchFlags::MODIFY)?;
-            watch
+            // The kernel wakes who polls the file itself when it changes; of inotify's instances a user has few.
+            fs::File::open(&counts)?.into()
         } else {
             let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             let control = fs::File::open(&counts)?;
@@ -198,14 +195,22 @@ impl OomWatch {
     }
 
     fn count(&self) -> Option<u64> {
-        Some(table(Some(&read(&self.counts)?)).get("oom_kill").copied().unwrap_or(0))
+        let text = if self.version_2 { self.read_anew()? } else { read(&self.counts)? };
+        Some(table(Some(&text)).get("oom_kill").copied().unwrap_or(0))
+    }
+
+    /// The polled file from its beginning; by that the kernel knows that what it has told of was seen.
+    fn read_anew(&self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        let length = rustix::io::pread(&self.descriptor, &mut buffer, 0).ok()?;
+        Some(String::from_utf8_lossy(buffer.get(..length)?).into_owned())
     }
 
     /// Whether memory ran out since it was last asked.
     pub fn happened(&mut self) -> bool {
-        let mut buffer = [0; 512];
         let mut signalled = false;
-        while let Ok(1..) = rustix::io::read(&self.descriptor, &mut buffer) {
+        while !self.version_2 && matches!(rustix::io::read(&self.descriptor, &mut [0; 8]), Ok(1..))
+        {
             signalled = true;
         }
         // Version 2 signals any change of the file, and version 1 the removal of the cgroup, too.
