@@ -264,7 +264,8 @@ fn the_call_decides_on_a_terminal() {
             .open(&stdout)
             .expect("a reader");
         let exec = id("c1").bytes(2, &name);
-        let words = exec.clone().number(3, called.into()).bytes(5, &stdout).message(7, spec);
+        let streams = if called { exec.clone().bytes(5, &stdout) } else { exec.clone() };
+        let words = streams.number(3, called.into()).message(7, spec);
         shim.call("Exec", words).expect("announced");
         shim.call("Start", exec.clone()).expect("begun");
         let status = shim.call("Wait", exec).expect("its end").number(1);
