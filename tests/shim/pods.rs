@@ -80,11 +80,16 @@ fn streams_reach_into_a_pod() {
         let mut plain = exec(0, "read line; echo got $line; echo oh >&2");
         plain.send(0, b"typed\n");
         assert_eq!(plain.receive_until(1, "typed\n"), "got typed\n", "{handler}");
-        let mut terminal = exec(1, "tty; read line; stty size; exit 4");
+        // The size comes on another way than what is typed.
+        let script =
+            "tty; read line; until stty size 2>/dev/null | grep '33 90'; do sleep 0.1; done";
+        let mut terminal = exec(1, script);
         terminal.send(4, b"{\"Width\":90,\"Height\":33}");
-        assert!(terminal.receive_until(1, "\n").starts_with("/dev/pts/"), "{handler}");
+        let said = terminal.receive_until(1, "\n");
+        assert!(said.starts_with("/dev/pts/"), "{handler}: {said:?}");
         terminal.send(0, b"\n");
-        assert!(terminal.receive_until(1, "33 90").contains("33 90"), "{handler}");
+        let said = terminal.receive_until(1, "33 90");
+        assert!(said.contains("33 90"), "{handler}: {said:?}");
         let attach = Message::new().bytes(1, &cat).number(2, 1).number(4, 1).number(5, 1);
         let mut attached = kubelet.stream("Attach", attach, "");
         attached.send(0, b"to the container\n");
