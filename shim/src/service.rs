@@ -96,14 +96,7 @@ impl Shim {
             "Kill" => self.kill(caller, &key, &call),
             "CloseIO" => self.close_io(&key, call.number != 0),
             "ResizePty" => self.resize(&key, &call),
-            "Pids" => self.ask(
-                caller,
-                &key,
-                What::Pids,
-                "ps",
-                &["--format", "json"],
-                Streams::Captured(limits::PIDS_BYTES),
-            ),
+            "Pids" => self.pids(caller, &key),
             "Pause" => self.ask(
                 caller,
                 &key,
@@ -443,6 +436,17 @@ impl Shim {
         let running = engine.run("kill", &words, Streams::Captured(limits::OUTPUT_BYTES))?;
         self.begin(What::Kill, key.clone(), Some(caller), running, limits::ASK);
         Ok(None)
+    }
+
+    fn pids(&mut self, caller: Caller, key: &Key) -> Answer {
+        let init = &self.container(key)?.init;
+        if init.status == Status::Stopped {
+            // A containerd that has just begun takes a task without any for a leak, and deletes it with its status.
+            let own = Writer::new().number32(1, init.pid);
+            return Ok(Some(Writer::new().message(1, own).done()));
+        }
+        let streams = Streams::Captured(limits::PIDS_BYTES);
+        self.ask(caller, key, What::Pids, "ps", &["--format", "json"], streams)
     }
 
     /// A command with flags and the container's id.

@@ -92,6 +92,13 @@ impl ContainerdOfShims {
         self.ctr(&args)
     }
 
+    /// The pid of a container's own process.
+    #[track_caller]
+    pub fn pid_of(&self, id: &str) -> i32 {
+        let text = fs::read_to_string(self.bundle(id).join("init.pid")).expect("a pid");
+        text.trim().parse().expect("a number")
+    }
+
     /// The status of a task as `ctr task ls` has it; empty when there is none.
     pub fn status(&self, id: &str) -> String {
         let list = self.ctr(&["task", "ls"]).succeeds().stdout;

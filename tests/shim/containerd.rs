@@ -146,6 +146,22 @@ fn outlives_containerd() {
     containerd.ctr(&["task", "delete", "again1"]).succeeds().says(&["exit code 137"]);
 }
 
+/// SHIM-CTR-10: a task that ends while there is no containerd is a stopped one of the next, and its status is known.
+#[test]
+fn ends_without_containerd() {
+    let mut containerd = ContainerdOfShims::start();
+    let script = "while ! test -e /end; do sleep 0.05; done; exit 7";
+    containerd.run(&["-d"], "alone1", &["/bin/sh", "-c", script]).succeeds();
+    let pid = containerd.pid_of("alone1");
+    containerd.restart_after(|| {
+        fs::write(format!("/proc/{pid}/root/end"), "").expect("a file");
+        let gone = || (!fs::exists(format!("/proc/{pid}/exe")).unwrap_or(true)).then_some(());
+        eventually("it ends", gone);
+    });
+    assert_eq!(containerd.status("alone1"), "STOPPED");
+    containerd.ctr(&["task", "delete", "alone1"]).succeeds().says(&["exit code 7"]);
+}
+
 /// SHIM-CTR-09: a shim that is killed takes its container along, and all of it is cleaned up.
 #[test]
 fn is_cleaned_up_after_it_was_killed() {
@@ -153,11 +169,7 @@ fn is_cleaned_up_after_it_was_killed() {
     containerd.run(&["-d"], "dead1", &["/bin/sleep", "100000"]).succeeds();
     let shims = containerd.shims();
     assert_eq!(shims.len(), 1, "one shim");
-    let pid: i32 = fs::read_to_string(containerd.bundle("dead1").join("init.pid"))
-        .expect("a pid")
-        .trim()
-        .parse()
-        .expect("a number");
+    let pid = containerd.pid_of("dead1");
     kill(shims[0]);
     eventually("the task is gone", || {
         (containerd.status("dead1").as_str() != "RUNNING").then_some(())
