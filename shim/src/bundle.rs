@@ -101,10 +101,12 @@ pub fn write_options(bundle: &Path, options: &Options) -> io::Result<()> {
     fs::write(bundle.join(OPTIONS), serde_json::to_vec(options)?)
 }
 
-/// The options that came with `start`.
-pub fn options(bundle: &Path) -> Options {
-    let text = read_bounded(&bundle.join(OPTIONS), limits::CONFIG_BYTES).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+/// The options that came with `start`, which writes none that say nothing.
+pub fn options(bundle: &Path) -> io::Result<Options> {
+    match read_bounded(&bundle.join(OPTIONS), limits::CONFIG_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Options::default()),
+        text => Ok(serde_json::from_slice(&text?)?),
+    }
 }
 
 /// Notes that nothing of the container is left.

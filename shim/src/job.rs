@@ -408,8 +408,7 @@ impl Shim {
         self.publish(&Event::Delete(id, pid, exit));
         self.drop_container(id);
         if sandbox {
-            // Nothing fails in it: there is no container left.
-            let _ = self.shut_down();
+            self.leave();
         }
         delete_answer(pid, exit)
     }

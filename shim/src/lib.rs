@@ -5,13 +5,15 @@
 //! whatever takes time is a process of its own with a deadline.
 //!
 //! In reading order: [`args`] and [`bootstrap`] (how containerd begins it), [`serve`] (the loop), `service` (a method
-//! becomes a change), `sandbox` (the pod itself, made by [`pause`]), [`task`] (the nouns), `job` and `exits` (what follows a command's end and a process's), [`engine`]
-//! (the runtime's command line), [`streams`], [`events`], [`cleanup`]. Below them [`ttrpc`], [`protobuf`], [`messages`].
+//! becomes a change), `checkpoint`, [`sandbox`] (the pod itself, held by [`pause`]), [`task`] (the nouns), `job` and
+//! `exits` (what follows a command's end and a process's), [`engine`] (the runtime's command line), [`streams`],
+//! [`events`], [`cleanup`], [`rootfs_mounts`]. Below them [`ttrpc`], [`protobuf`], [`messages`].
 
 pub mod args;
 pub mod bootstrap;
 pub mod bundle;
 pub mod cgroup;
+mod checkpoint;
 pub mod cleanup;
 pub mod engine;
 pub mod error;

@@ -33,6 +33,14 @@ struct Sorted {
 fn sort(options: &[String]) -> Result<Sorted, Error> {
     let mut sorted = Sorted::default();
     for option in options {
+        if let Some(map) = option.strip_prefix("uidmap=") {
+            sorted.uid_map = Some(map.to_owned());
+            continue;
+        }
+        if let Some(map) = option.strip_prefix("gidmap=") {
+            sorted.gid_map = Some(map.to_owned());
+            continue;
+        }
         let (set, flag) = match option.as_str() {
             "" | "defaults" | "rw" | "suid" | "dev" | "exec" | "async" | "atime" => {
                 (false, flag_of(option))
@@ -61,14 +69,6 @@ fn sort(options: &[String]) -> Result<Sorted, Error> {
                 continue;
             }
             other => match flag_of(other) {
-                0 if other.starts_with("uidmap=") => {
-                    sorted.uid_map = other.strip_prefix("uidmap=").map(str::to_owned);
-                    continue;
-                }
-                0 if other.starts_with("gidmap=") => {
-                    sorted.gid_map = other.strip_prefix("gidmap=").map(str::to_owned);
-                    continue;
-                }
                 0 => {
                     sorted.data.push(option.clone());
                     continue;
@@ -161,64 +161,71 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), Error> {
     let step = || format!("mount {} ({}) at {}", mount.source, mount.kind, target.display());
     let tell = |error: Errno| Error::host(step(), error);
     let mapping = match (&sorted.uid_map, &sorted.gid_map) {
-        (Some(uids), Some(gids)) => {
-            let mapping = IdMapping::new(uids, gids);
-            Some(
-                mapping
-                    .map_err(|error| Error::host(format!("{}: user namespace", step()), error))?,
-            )
-        }
+        (Some(uids), Some(gids)) => Some(
+            IdMapping::new(uids, gids)
+                .map_err(|error| Error::host(format!("{}: user namespace", step()), error))?,
+        ),
         _ => None,
     };
-    let flags = MountFlags::from_bits_retain(sorted.flags);
+    // An overlay cannot be mapped itself; its layers can, for the time of the mount.
+    let is_overlay = mount.kind == "overlay";
+    let layers = mapping.as_ref().filter(|_| is_overlay);
+    let _layers = layers.map(|it| map_layers(it, &mut sorted.data, rootfs)).transpose()?;
     if sorted.bind || mount.kind == "bind" {
-        let how = if sorted.recursive {
-            rustix::mount::mount_bind_recursive(&*mount.source, &target)
-        } else {
-            rustix::mount::mount_bind(&*mount.source, &target)
-        };
-        how.map_err(tell)?;
-        if sorted.flags != 0 {
-            rustix::mount::mount_remount(&target, flags | MountFlags::BIND, "").map_err(tell)?;
-        }
+        bind(&sorted, &mount.source, &target).map_err(tell)?;
     } else {
-        // An overlay cannot be mapped itself; its layers can.
-        let lower = mapping.as_ref().filter(|_| mount.kind == "overlay");
-        let lower = lower.map(|it| map_layers(it, &mut sorted.data, rootfs)).transpose()?;
-        let (folder, data) = data(&sorted.data)?;
-        // The shim has one thread, so its working directory can be lent for the length of a call.
-        if let Some(folder) = &folder {
-            std::env::set_current_dir(folder)
-                .map_err(|error| Error::host(folder.display(), error))?;
-        }
-        let data = std::ffi::CString::new(data)
-            .map_err(|_| Error::new(Code::InvalidArgument, "a mount option with a zero byte"))?;
-        let device =
-            if sorted.looped {
-                let readonly = flags.contains(MountFlags::RDONLY);
-                let device = LoopDevice::attach(Path::new(&mount.source), readonly);
-                Some(device.map_err(|error| {
-                    Error::host(format!("loop device of {}", mount.source), error)
-                })?)
-            } else {
-                None
-            };
-        let source = device.as_ref().map_or(Path::new(&mount.source), |it| &it.path);
-        let mounted = rustix::mount::mount(source, &target, &*mount.kind, flags, data.as_c_str());
-        if folder.is_some() {
-            let _ = std::env::set_current_dir("/");
-        }
-        drop(lower);
-        mounted.map_err(tell)?;
+        new(mount, &sorted, &target, step)?;
     }
-    if let Some(mapping) = mapping.filter(|_| mount.kind != "overlay") {
+    if let Some(mapping) = mapping.filter(|_| !is_overlay) {
         let mapped = mapping.map(&target, &target, false);
         mapped.map_err(|error| Error::host(format!("{}: map ids", step()), error))?;
     }
-    if let Some(propagation) = sorted.propagation {
-        rustix::mount::mount_change(&target, propagation).map_err(tell)?;
+    let Some(propagation) = sorted.propagation else { return Ok(()) };
+    rustix::mount::mount_change(&target, propagation).map_err(tell)
+}
+
+fn bind(sorted: &Sorted, source: &str, target: &Path) -> Result<(), Errno> {
+    if sorted.recursive {
+        rustix::mount::mount_bind_recursive(source, target)?;
+    } else {
+        rustix::mount::mount_bind(source, target)?;
     }
-    Ok(())
+    match sorted.flags {
+        0 => Ok(()),
+        flags => {
+            let flags = MountFlags::from_bits_retain(flags) | MountFlags::BIND;
+            rustix::mount::mount_remount(target, flags, "")
+        }
+    }
+}
+
+/// A file system that is not mounted yet.
+fn new(
+    mount: &Mount,
+    sorted: &Sorted,
+    target: &Path,
+    step: impl Fn() -> String,
+) -> Result<(), Error> {
+    let flags = MountFlags::from_bits_retain(sorted.flags);
+    let (folder, data) = data(&sorted.data)?;
+    let data = std::ffi::CString::new(data)
+        .map_err(|_| Error::new(Code::InvalidArgument, "a mount option with a zero byte"))?;
+    let file = Path::new(&mount.source);
+    let device = sorted
+        .looped
+        .then(|| LoopDevice::attach(file, flags.contains(MountFlags::RDONLY)))
+        .transpose()
+        .map_err(|error| Error::host(format!("loop device of {}", mount.source), error))?;
+    let source = device.as_ref().map_or(file, |it| &it.path);
+    // The shim has one thread, so its working directory can be lent for the length of a call.
+    if let Some(folder) = &folder {
+        std::env::set_current_dir(folder).map_err(|error| Error::host(folder.display(), error))?;
+    }
+    let mounted = rustix::mount::mount(source, target, &*mount.kind, flags, data.as_c_str());
+    if folder.is_some() {
+        let _ = std::env::set_current_dir("/");
+    }
+    mounted.map_err(|error| Error::host(step(), error))
 }
 
 /// A mapped copy of the folder that an overlay's layers are in, which the overlay does not need once it is mounted.

@@ -16,7 +16,7 @@ use crate::exits::wait_answer;
 use crate::job::{AwaitedLogger, What, delete_answer};
 use crate::limits;
 use crate::log::warn;
-use crate::messages::{Call, CheckpointOptions, Create, Exec};
+use crate::messages::{Call, Create, Exec};
 use crate::metrics;
 use crate::options::Options;
 use crate::protobuf::Writer;
@@ -69,7 +69,10 @@ impl Shim {
             "State" | "Start" | "Delete" | "Wait" | "Kill" | "CloseIO" | "ResizePty" => {
                 Call::of_process(payload)?
             }
-            "Shutdown" => return self.shut_down(),
+            "Shutdown" => {
+                self.leave();
+                return NOTHING;
+            }
             _ => return Err(Error::new(Code::Unimplemented, format!("method {method}"))),
         };
         let exec = if method == "Checkpoint" { "" } else { call.second.as_str() };
@@ -130,7 +133,7 @@ impl Shim {
         }
     }
 
-    fn container(&mut self, key: &Key) -> Result<&mut Container, Error> {
+    pub(crate) fn container(&mut self, key: &Key) -> Result<&mut Container, Error> {
         self.containers.get_mut(&key.id).ok_or_else(|| not_found(key))
     }
 
@@ -343,28 +346,6 @@ impl Shim {
         Ok(None)
     }
 
-    fn restore(&mut self, caller: Caller, key: &Key) -> Answer {
-        let container = self.container(key)?;
-        let work = container.criu_work()?;
-        let mut words: Vec<OsString> = vec![
-            "--image-path".into(),
-            container.request.checkpoint.clone().into(),
-            "--work-path".into(),
-            work.into(),
-            "--bundle".into(),
-            container.bundle.clone().into(),
-            "--detach".into(),
-        ];
-        words.extend(container.beginning_words(""));
-        words.extend(container.engine.creation_flags());
-        words.push(key.id.clone().into());
-        let ends = container.init.ends.take();
-        let ends = ends.ok_or_else(|| not_in(key, Status::Stopped, "restore"))?;
-        let running = container.engine.run("restore", &words, Streams::Process(ends))?;
-        self.begin(What::Restore, key.clone(), Some(caller), running, limits::SAVE);
-        Ok(None)
-    }
-
     fn delete(&mut self, caller: Caller, key: &Key) -> Answer {
         let container = self.container(key)?;
         if container.init.status == Status::Paused && key.exec.is_empty() {
@@ -523,45 +504,8 @@ impl Shim {
         Ok(Some(Writer::new().number32(1, std::process::id()).number32(2, pid).done()))
     }
 
-    fn checkpoint(&mut self, caller: Caller, key: &Key, call: &Call) -> Answer {
-        let options =
-            call.any.as_ref().map(|any| CheckpointOptions::parse(&any.value)).transpose()?;
-        let options = options.unwrap_or_default();
-        let container = self.container(key)?;
-        let or = |first: &str, second: &str| {
-            if first.is_empty() { second.to_owned() } else { first.to_owned() }
-        };
-        let path =
-            or(&options.image_path, &or(&call.second, &container.engine.options().criu_image_path));
-        if path.is_empty() {
-            return Err(Error::new(Code::InvalidArgument, "a checkpoint without a path"));
-        }
-        let work = if options.work_path.is_empty() {
-            container.criu_work()?
-        } else {
-            options.work_path.into()
-        };
-        let mut words: Vec<OsString> =
-            vec!["--image-path".into(), path.clone().into(), "--work-path".into(), work.into()];
-        if !options.exit {
-            words.push("--leave-running".into());
-        }
-        words.extend(options.switches.iter().map(OsString::from));
-        for namespace in &options.empty_namespaces {
-            words.extend(["--empty-ns".into(), namespace.into()]);
-        }
-        if !options.cgroups_mode.is_empty() {
-            words.extend(["--manage-cgroups-mode".into(), options.cgroups_mode.into()]);
-        }
-        words.push(key.id.clone().into());
-        let running =
-            container.engine.run("checkpoint", &words, Streams::Captured(limits::OUTPUT_BYTES))?;
-        self.begin(What::Checkpoint(path), key.clone(), Some(caller), running, limits::SAVE);
-        Ok(None)
-    }
-
     /// Goes, when nothing is left to look after.
-    pub(crate) fn shut_down(&mut self) -> Answer {
+    pub(crate) fn leave(&mut self) {
         if self.containers.is_empty() && self.leaving.is_none() {
             self.leaving = Some(Instant::now() + limits::FAREWELL);
             // A new shim for the same pod must be able to take the name.
@@ -569,13 +513,12 @@ impl Shim {
                 warn(&format!("{}: {error}", self.socket.display()));
             }
         }
-        NOTHING
     }
 }
 
 impl Container {
     /// The flags that all commands have which begin a process.
-    fn beginning_words(&mut self, exec: &str) -> Vec<OsString> {
+    pub(crate) fn beginning_words(&mut self, exec: &str) -> Vec<OsString> {
         let file = bundle::pid_file(&self.bundle, exec);
         let mut words: Vec<OsString> = vec!["--pid-file".into(), file.into()];
         let console = self.process(exec).and_then(|it| it.streams.console.as_ref());
@@ -583,17 +526,6 @@ impl Container {
             words.extend(["--console-socket".into(), console.path().into()]);
         }
         words
-    }
-
-    /// Where criu works, which is made: its logs are no part of the images.
-    fn criu_work(&self) -> Result<std::path::PathBuf, Error> {
-        let path = match self.engine.options().criu_work_path.as_str() {
-            "" => self.bundle.join("work/criu-work"),
-            path => path.into(),
-        };
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Error::file(format!("criu's folder {}", path.display()), &error))?;
-        Ok(path)
     }
 }
 

@@ -62,10 +62,7 @@ fn unlisted_namespaces_are_the_callers() {
 /// RT-NS-03: a namespace with a path is joined.
 #[test]
 fn joins_by_path() {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--net", "--ipc", "--uts", "--pid", "--cgroup", "--fork", "sleep", "100000"]);
-    let holder = Child::start(unshare);
-    let sleeper = Sleeper(first_child(holder.pid()));
+    let (_holder, sleeper) = held(&["--net", "--ipc", "--uts", "--pid", "--cgroup"]);
     let pid = sleeper.0;
     for (kind, file) in
         [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid"), ("cgroup", "cgroup")]
@@ -81,6 +78,15 @@ fn joins_by_path() {
         });
         assert_eq!(container.observe()["namespaces"][file], wanted, "{kind}");
     }
+}
+
+/// A sleeper in namespaces of its own, with the `unshare` that it is below.
+fn held(flags: &[&str]) -> (Child, Sleeper) {
+    let mut unshare = Command::new("unshare");
+    unshare.args(flags).args(["--fork", "sleep", "100000"]);
+    let holder = Child::start(unshare);
+    let sleeper = Sleeper(first_child(holder.pid()));
+    (holder, sleeper)
 }
 
 /// The sleeper below `unshare --fork`, once it runs: in a pid namespace of its own the fork comes first.
@@ -251,11 +257,8 @@ fn joins_a_time_namespace() {
 /// RT-NS-10: all namespaces of another process are joined at once, its user namespace among them.
 #[test]
 fn joins_all_at_once() {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--net", "--ipc", "--uts", "--pid", "--cgroup"]);
-    unshare.args(["--fork", "sleep", "100000"]);
-    let holder = Child::start(unshare);
-    let sleeper = Sleeper(first_child(holder.pid()));
+    let (_holder, sleeper) =
+        held(&["--user", "--map-root-user", "--net", "--ipc", "--uts", "--pid", "--cgroup"]);
     let pid = sleeper.0;
     let kinds = ["user", "network", "ipc", "uts", "pid", "cgroup"];
     let container = Container::new(|config| {
@@ -299,10 +302,7 @@ fn refuses_every_path_of_the_wrong_type() {
 /// RT-USERNS-05: beside the path of a user namespace may stand the mappings that it has, as containerd writes them.
 #[test]
 fn joins_with_the_mappings_of_the_namespace() {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--fork", "sleep", "100000"]);
-    let holder = Child::start(unshare);
-    let sleeper = Sleeper(first_child(holder.pid()));
+    let (_holder, sleeper) = held(&["--user", "--map-root-user"]);
     let path = format!("/proc/{}/ns/user", sleeper.0);
     let container = Container::new(|config| {
         set(config, "user", Some(&path));
@@ -378,10 +378,7 @@ fn chown_all(container: &Container) {
 /// systems can be mounted there.
 #[test]
 fn new_namespaces_belong_to_the_joined_user_namespace() {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--fork", "sleep", "100000"]);
-    let holder = Child::start(unshare);
-    let sleeper = Sleeper(first_child(holder.pid()));
+    let (_holder, sleeper) = held(&["--user", "--map-root-user"]);
     let path = format!("/proc/{}/ns/user", sleeper.0);
     let container = Container::new(|config| {
         set(config, "user", Some(&path));
@@ -423,10 +420,7 @@ fn new_namespaces_belong_to_the_joined_user_namespace() {
 /// that it owns.
 #[test]
 fn joins_namespaces_of_another_owner() {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--uts", "--ipc", "--fork", "sleep", "100000"]);
-    let holder = Child::start(unshare);
-    let owner = Sleeper(first_child(holder.pid()));
+    let (_holder, owner) = held(&["--user", "--map-root-user", "--uts", "--ipc"]);
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--pid", "--fork", "sleep", "100000"]);
     let stranger = Child::start(unshare);
@@ -469,10 +463,7 @@ fn joins_namespaces_of_another_owner() {
 /// RT-NS-14: what is new belongs to the user namespace that is joined also where the pid namespace is joined.
 #[test]
 fn new_namespaces_beside_a_joined_pid_namespace_belong_to_the_joined_owner() {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--pid", "--fork", "sleep", "100000"]);
-    let holder = Child::start(unshare);
-    let sleeper = Sleeper(first_child(holder.pid()));
+    let (_holder, sleeper) = held(&["--user", "--map-root-user", "--pid"]);
     let container = Container::sleeping(|config| {
         for kind in ["user", "pid"] {
             set(config, kind, Some(&format!("/proc/{}/ns/{kind}", sleeper.0)));

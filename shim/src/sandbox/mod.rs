@@ -70,7 +70,8 @@ impl Shim {
         let Some(container) = self.containers.get_mut(&id).filter(|it| it.sandbox.is_some()) else {
             // After a creation that failed, containerd asks the shim to go in this way.
             if method == "ShutdownSandbox" && self.containers.is_empty() {
-                return self.shut_down();
+                self.leave();
+                return NOTHING;
             }
             return Err(Error::new(Code::NotFound, format!("sandbox {id}: there is none")));
         };
@@ -101,6 +102,8 @@ impl Shim {
             let text = format!("sandbox {}: the shim has {id}", request.id);
             return Err(Error::new(Code::AlreadyExists, text));
         }
+        let options =
+            bundle::options(&bundle).map_err(|error| Error::file("options.json", &error))?;
         let given = bundle.join("config.json").exists();
         let users = if given { None } else { self.write_bundle(request, &bundle)? };
         let create = Create {
@@ -109,7 +112,6 @@ impl Shim {
             rootfs: if given { request.rootfs.clone() } else { Vec::new() },
             ..Create::default()
         };
-        let options = bundle::options(&bundle);
         let sandbox = Sandbox { created: SystemTime::now(), made_here: !given, _users: users };
         let caller = Caller { form: Form::Nothing, ..caller };
         self.create_as(caller, create, &options, Some(sandbox))
