@@ -21,7 +21,8 @@ pub(super) fn check(linux: &Linux, pid: i32) -> Result<(), RuntimeError> {
         if sorted(wanted.iter().map(of_config)) != sorted(text.lines().filter_map(of_kernel)) {
             let has: Vec<String> = text.lines().map(in_words).collect();
             return Err(RuntimeError::Refused(format!(
-                "{field}: conflict: the user namespace that is joined has others: {}",
+                "{field}: conflict: the user namespace that is joined has other mappings \
+                 (container:host:size): {}; write these, or none",
                 has.join(", ")
             )));
         }
