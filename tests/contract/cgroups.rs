@@ -244,7 +244,8 @@ fn says_how_much_memory_is_needed() {
         return;
     }
     container.run().succeeds();
-    for limit in [4096, 16_384, 32_768] {
+    // Well below it: what of the kernel's memory is charged differs a little from run to run.
+    for limit in [4096, 8192, 16_384] {
         container.change(|config| {
             config["linux"]["resources"]["memory"] = json!({"limit": limit, "swap": limit});
         });

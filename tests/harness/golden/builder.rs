@@ -35,7 +35,12 @@ impl Builders {
         store.import(&fixture("busybox.tar"), "busybox").succeeds();
         fs::create_dir(store.beside("base")).expect("a folder");
         fs::write(store.beside("base/Dockerfile"), BASE).expect("a Dockerfile");
-        store.call(&["build", "-q", "-t", "base", "base"]).succeeds();
+        let mut ids = (0..100).map(|_| {
+            store.call(&["build", "-q", "--no-cache", "-t", "base", "base"]).succeeds().stdout
+        });
+        // Buildah would take a stage's number for the beginning of the id of an image.
+        let letter = |id: &str| hex(id).starts_with(|first: char| first.is_ascii_alphabetic());
+        assert!(ids.any(|id| letter(&id)), "an id that begins with a letter");
         store.call(&["save", "-o", "base.tar", "base"]).succeeds();
         let mut builders = Self { store, base: Tree::new() };
         builders.finish(builders.buildah(&["pull", "-q", "docker-archive:base.tar"])).succeeds();
