@@ -368,7 +368,7 @@ impl Shim {
         let mut watches = Vec::new();
         for kept in &mut process.streams.kept {
             if kept.look() {
-                watches.extend(kept.watch.as_ref().and_then(|it| it.try_clone().ok()));
+                watches.extend(kept.watch.instance().and_then(|it| it.try_clone().ok()));
             }
         }
         for watch in &watches {

@@ -218,7 +218,7 @@ impl Shim {
             streams.console = Some(ConsoleSocket::listen(console.into())?);
         }
         let watches: Vec<_> =
-            streams.kept.iter().filter_map(|kept| kept.watch.as_ref()?.try_clone().ok()).collect();
+            streams.kept.iter().filter_map(|it| it.watch.instance()?.try_clone().ok()).collect();
         let outputs: Vec<_> =
             streams.kept.iter().filter_map(|kept| kept.hangs_up()?.try_clone().ok()).collect();
         let ready = streams.logger.as_ref().and_then(|it| it.ready.as_ref()?.try_clone().ok());

@@ -24,10 +24,40 @@ pub struct Kept {
     /// In place of a client that has not come: input does not end before it began, and output that has ended waits
     /// to be read.
     writer: Option<OwnedFd>,
-    /// Becomes readable when the writer is not needed any more; `None` where the host gives no more watches.
-    pub watch: Option<OwnedFd>,
+    /// Becomes readable when the writer is not needed any more.
+    pub watch: Watch,
     /// Whether it is standard input, whose writer closes with `CloseIO`.
     pub input: bool,
+}
+
+/// An instance of inotify with one watch; without one where there is nothing to wait for, or the host gives no more.
+#[derive(Debug, Default)]
+pub struct Watch(Option<OwnedFd>);
+
+impl Watch {
+    fn new(path: &str, what: inotify::WatchFlags) -> Self {
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let instance = inotify::init(flags).ok();
+        Self(instance.filter(|it| inotify::add_watch(it, path, what).is_ok()))
+    }
+
+    /// What is polled.
+    pub fn instance(&self) -> Option<&OwnedFd> {
+        self.0.as_ref()
+    }
+}
+
+impl Drop for Watch {
+    /// Has a thread close it: the kernel takes 15 to 40 ms over the end of an instance, because it waits until nobody
+    /// looks at its watches any more, and no call shall wait for that.
+    fn drop(&mut self) {
+        const STACK_BYTES: usize = 32 << 10;
+        if let Some(instance) = self.0.take() {
+            // Where there is no thread to be had it is closed here.
+            let _ =
+                std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || drop(instance));
+        }
+    }
 }
 
 impl Kept {
@@ -38,18 +68,18 @@ impl Kept {
 
     /// Looks what has happened. Whether there is a new watch to be polled.
     pub fn look(&mut self) -> bool {
-        if let Some(watch) = &self.watch
-            && matches!(rustix::io::read(watch, &mut [0; 512]), Ok(1..))
+        if let Some(instance) = self.watch.instance()
+            && matches!(rustix::io::read(instance, &mut [0; 512]), Ok(1..))
         {
             // The client is there, or it was.
             self.writer = None;
-            self.watch = None;
+            self.watch = Watch::default();
         }
         let ended = self.reader.as_ref().is_some_and(|it| is(it, PollFlags::HUP));
         if ended {
             self.settle();
         }
-        ended && self.watch.is_some()
+        ended && self.watch.instance().is_some()
     }
 
     /// Nobody writes any more: a client that reads shall see the end, and one that is late all that was written.
@@ -58,12 +88,12 @@ impl Kept {
     /// shim's own reader gone, the kernel says of a writer whether anybody reads.
     fn settle(&mut self) {
         self.writer = open(&self.path, false, true).ok().map(OwnedFd::from);
-        self.watch = watch(&self.path, inotify::WatchFlags::OPEN);
+        self.watch = Watch::new(&self.path, inotify::WatchFlags::OPEN);
         self.reader = None;
         let unread = self.writer.as_ref().is_some_and(|it| is(it, PollFlags::ERR));
         if !unread {
             self.writer = None;
-            self.watch = None;
+            self.watch = Watch::default();
         }
     }
 }
@@ -93,13 +123,6 @@ pub fn set_blocking(fd: impl AsFd, blocking: bool) -> Result<(), Error> {
     fcntl_setfl(&fd, flags).map_err(tell)
 }
 
-fn watch(path: &str, what: inotify::WatchFlags) -> Option<OwnedFd> {
-    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-    let watch = inotify::init(flags).ok()?;
-    inotify::add_watch(&watch, path, what).ok()?;
-    Some(watch)
-}
-
 /// The end that a container writes to.
 ///
 /// The shim is a reader until the last writer has closed, so opening succeeds at once.
@@ -112,7 +135,8 @@ pub fn open_output(path: &str) -> Result<(OwnedFd, Option<Kept>), Error> {
     let reader = Some(open(path, true, false).map_err(tell)?.into());
     let writer = open(path, false, true).map_err(tell)?;
     set_blocking(&writer, true)?;
-    let kept = Kept { path: path.to_owned(), reader, writer: None, watch: None, input: false };
+    let kept =
+        Kept { path: path.to_owned(), reader, writer: None, watch: Watch::default(), input: false };
     Ok((writer.into(), Some(kept)))
 }
 
@@ -123,7 +147,7 @@ pub fn open_input(path: &str) -> Result<(OwnedFd, Option<Kept>), Error> {
         return Ok((File::open(path).map_err(tell)?.into(), None));
     }
     // Before the reader, which is what a client may be waiting for in open(2).
-    let watch = watch(path, inotify::WatchFlags::CLOSE_WRITE);
+    let watch = Watch::new(path, inotify::WatchFlags::CLOSE_WRITE);
     let reader = open(path, true, false).map_err(tell)?;
     let writer = open(path, false, true).map_err(tell)?;
     set_blocking(&reader, true)?;
