@@ -46,6 +46,7 @@ pub mod arena;
 pub mod causes;
 pub mod decimal;
 pub mod failure;
+pub mod json;
 pub mod limits;
 pub mod procfs;
 pub mod root;

@@ -2,7 +2,8 @@
 //! programs compare byte by byte with the output of runc.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+
+use crate::json::write_text;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,25 +116,6 @@ fn write_hundredths(out: &mut String, number: u64) {
         (tenths, 0) => out.push_str(&format!(".{tenths}")),
         (tenths, hundredths) => out.push_str(&format!(".{tenths}{hundredths}")),
     }
-}
-
-fn write_text(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            // Go escapes what a browser might take for markup or for the end of a script's line.
-            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            _ => out.push(c),
-        }
-    }
-    out.push('"');
 }
 
 #[cfg(test)]

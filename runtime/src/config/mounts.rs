@@ -210,6 +210,21 @@ impl Mount {
         self.destination_names().eq([name])
     }
 
+    /// Whether the destination lies directly in that directory, as it is written, and is written to its last name.
+    #[must_use]
+    pub fn is_in(&self, name: &str) -> bool {
+        let last = self.destination.rsplit('/').next().unwrap_or_default();
+        last != ".." && self.destination_names().eq([name, last])
+    }
+
+    /// Whether the destination is that directory of the root or lies somewhere in it, as it is written. What goes
+    /// up again counts as everywhere.
+    #[must_use]
+    pub fn is_below(&self, name: &str) -> bool {
+        let mut names = self.destination_names();
+        names.next() == Some(name) || self.destination_names().any(|it| it == "..")
+    }
+
     fn check(&self, field: &Field<'_>) {
         let Self { kind, source, options, .. } = self;
         if !self.destination.is_empty() && self.destination_names().next().is_none() {

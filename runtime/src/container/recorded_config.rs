@@ -2,141 +2,189 @@
 //! Nothing of it is read back by keel, whose own source is the copy of `config.json`. Empty members are left out, as
 //! newer runc does.
 
+use std::fmt::Display;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::config::linux::{IdMapping, NamespaceKind};
+use crate::config::linux::{IdMapping, Linux, Namespace, NamespaceKind};
 use crate::config::mounts::{Bind, Mount};
 use crate::config::process::{Capabilities, Process, capability_name};
 use crate::config::resources::Resources;
 use crate::config::spec::Spec;
+use crate::json::{self, Object};
 
-/// The members of a new container's config.
+/// What stands there until the container is made.
 #[must_use]
-pub fn members(spec: &Spec, id: &str, bundle: &Path) -> Map<String, Value> {
-    let linux = &spec.linux;
-    let mut all = Map::new();
-    let mut put = |name: &str, value: Value| {
-        if !is_empty(&value) {
-            all.insert(name.to_owned(), value);
+pub fn begun(rootfs: &str) -> String {
+    json::object(|all| all.text("rootfs", rootfs))
+}
+
+/// What a new container is made of.
+#[must_use]
+pub fn whole(spec: &Spec, id: &str, bundle: &str, rootfs: &str) -> String {
+    json::object(|all| {
+        all.text("rootfs", rootfs);
+        let labels = spec.annotations.iter().map(|(key, value)| format!("{key}={value}"));
+        all.texts("labels", labels.chain([format!("bundle={bundle}")]));
+        text(all, "version", &spec.oci_version);
+        flag(all, "readonlyfs", spec.root_readonly);
+        optional_text(all, "hostname", spec.hostname.as_deref());
+        optional_text(all, "domainname", spec.domainname.as_deref());
+        list(all, "mounts", &spec.mounts, |one, of| write_mount(one, of, Path::new(bundle)));
+        of_linux(all, &spec.linux);
+        let (path, none) = (spec.linux.cgroups_path.as_deref(), Resources::default());
+        let resources = spec.linux.resources.as_ref().unwrap_or(&none);
+        all.object("cgroups", |shown| write_cgroups(shown, path, id, resources));
+        if let Some(process) = &spec.process {
+            of_process(all, process);
         }
-    };
-    put("version", json!(spec.oci_version));
-    put("readonlyfs", json!(spec.root_readonly));
-    put("hostname", json!(spec.hostname));
-    put("domainname", json!(spec.domainname));
-    put("rootPropagation", json!(linux.rootfs_propagation.unwrap_or(0)));
-    put("mounts", spec.mounts.iter().map(|one| mount(one, bundle)).collect());
-    put("namespaces", linux.namespaces.iter().map(|one| namespace(one.kind, &one.path)).collect());
-    put("uid_mappings", linux.uid_mappings.iter().map(mapping).collect());
-    put("gid_mappings", linux.gid_mappings.iter().map(mapping).collect());
-    put("mask_paths", json!(linux.masked_paths));
-    put("readonly_paths", json!(linux.readonly_paths));
-    put("mount_label", json!(linux.mount_label));
-    put("sysctl", linux.sysctl.iter().map(|(key, value)| (key.clone(), json!(value))).collect());
-    let resources = linux.resources.clone().unwrap_or_default();
-    put("cgroups", cgroups(linux.cgroups_path.as_deref(), id, &resources));
-    for (name, value) in spec.process.iter().flat_map(of_process) {
-        put(name, value);
-    }
-    all
+    })
 }
 
-/// The member `cgroups`: where the container's cgroup is, and its most usual limits.
+/// A recorded config with other limits.
 #[must_use]
-pub fn cgroups(path: Option<&str>, id: &str, resources: &Resources) -> Value {
+pub fn with_limits(
+    config: &str,
+    cgroups_path: Option<&str>,
+    id: &str,
+    resources: &Resources,
+) -> String {
+    // What was recorded is an object.
+    let mut members: Map<String, Value> = serde_json::from_str(config).unwrap_or_default();
+    let shown = json::object(|shown| write_cgroups(shown, cgroups_path, id, resources));
+    members.insert("cgroups".to_owned(), serde_json::from_str(&shown).unwrap_or_default());
+    Value::Object(members).to_string()
+}
+
+fn write_cgroups(members: &mut Object<'_>, path: Option<&str>, id: &str, resources: &Resources) {
     let (memory, cpu) = (&resources.memory, &resources.cpu);
-    let place = match path {
-        Some(path) => ("path", json!(path)),
-        None => ("name", json!(id)),
-    };
-    present([
-        place,
-        ("memory", json!(memory.limit)),
-        ("memory_reservation", json!(memory.reservation)),
-        ("memory_swap", json!(memory.swap)),
-        ("cpu_shares", json!(cpu.shares)),
-        ("cpu_quota", json!(cpu.quota)),
-        ("cpu_period", json!(cpu.period)),
-        ("cpuset_cpus", json!(cpu.cpus)),
-        ("cpuset_mems", json!(cpu.mems)),
-        ("pids_limit", json!(resources.pids_limit)),
-    ])
+    match path {
+        Some(path) => text(members, "path", path),
+        None => text(members, "name", id),
+    }
+    number(members, "memory", memory.limit);
+    number(members, "memory_reservation", memory.reservation);
+    number(members, "memory_swap", memory.swap);
+    number(members, "cpu_shares", cpu.shares);
+    number(members, "cpu_quota", cpu.quota);
+    number(members, "cpu_period", cpu.period);
+    optional_text(members, "cpuset_cpus", cpu.cpus.as_deref());
+    optional_text(members, "cpuset_mems", cpu.mems.as_deref());
+    number(members, "pids_limit", resources.pids_limit);
 }
 
-/// A kind of namespace as runc's file has it, such as `NEWNS`.
+/// A kind of namespace as runc's file has it.
 #[must_use]
-pub fn namespace_name(kind: NamespaceKind) -> String {
-    let name = kind.proc_name();
-    format!("NEW{}", if kind == NamespaceKind::Mount { "NS" } else { name }).to_uppercase()
+pub fn namespace_name(kind: NamespaceKind) -> &'static str {
+    match kind {
+        NamespaceKind::User => "NEWUSER",
+        NamespaceKind::Cgroup => "NEWCGROUP",
+        NamespaceKind::Ipc => "NEWIPC",
+        NamespaceKind::Uts => "NEWUTS",
+        NamespaceKind::Network => "NEWNET",
+        NamespaceKind::Pid => "NEWPID",
+        NamespaceKind::Time => "NEWTIME",
+        NamespaceKind::Mount => "NEWNS",
+    }
 }
 
-fn of_process(process: &Process) -> [(&'static str, Value); 5] {
-    [
-        ("capabilities", process.capabilities.as_ref().map_or(Value::Null, capabilities)),
-        ("no_new_privileges", json!(process.no_new_privileges)),
-        ("process_label", json!(process.selinux_label)),
-        ("apparmor_profile", json!(process.apparmor_profile)),
-        ("oom_score_adj", json!(process.oom_score_adj)),
-    ]
+fn of_linux(all: &mut Object<'_>, linux: &Linux) {
+    number(all, "rootPropagation", linux.rootfs_propagation);
+    list(all, "namespaces", &linux.namespaces, |one, of: &Namespace| {
+        one.text("type", namespace_name(of.kind));
+        optional_text(one, "path", of.path.as_deref());
+    });
+    list(all, "uid_mappings", &linux.uid_mappings, write_mapping);
+    list(all, "gid_mappings", &linux.gid_mappings, write_mapping);
+    texts(all, "mask_paths", &linux.masked_paths);
+    texts(all, "readonly_paths", &linux.readonly_paths);
+    optional_text(all, "mount_label", linux.mount_label.as_deref());
+    if !linux.sysctl.is_empty() {
+        all.map("sysctl", &linux.sysctl);
+    }
 }
 
-fn mount(mount: &Mount, bundle: &Path) -> Value {
+fn of_process(all: &mut Object<'_>, process: &Process) {
+    if let Some(sets) = &process.capabilities {
+        all.object("capabilities", |members| write_capabilities(members, sets));
+    }
+    flag(all, "no_new_privileges", process.no_new_privileges);
+    optional_text(all, "process_label", process.selinux_label.as_deref());
+    optional_text(all, "apparmor_profile", process.apparmor_profile.as_deref());
+    number(all, "oom_score_adj", process.oom_score_adj);
+}
+
+fn write_mount(members: &mut Object<'_>, mount: &Mount, bundle: &Path) {
     let options = &mount.options;
     let (kind, bind) = match options.bind {
         None => (mount.kind.as_str(), 0),
         Some(Bind::Single) => ("bind", libc::MS_BIND),
         Some(Bind::Recursive) => ("bind", libc::MS_BIND | libc::MS_REC),
     };
-    let source = match bind {
-        0 => mount.source.clone(),
-        _ => bundle.join(&mount.source).to_string_lossy().into_owned(),
-    };
-    present([
-        ("source", json!(source)),
-        ("destination", json!(mount.destination)),
-        ("device", json!(kind)),
-        ("flags", json!(options.set | bind)),
-        ("propagation_flags", json!(options.propagation)),
-        ("data", json!(options.data)),
-    ])
+    match bind {
+        0 => text(members, "source", &mount.source),
+        _ => text(members, "source", &bundle.join(&mount.source).to_string_lossy()),
+    }
+    text(members, "destination", &mount.destination);
+    text(members, "device", kind);
+    number(members, "flags", Some(options.set | bind));
+    if !options.propagation.is_empty() {
+        members.plain("propagation_flags", format_args!("{:?}", options.propagation));
+    }
+    text(members, "data", &options.data);
 }
 
-fn namespace(kind: NamespaceKind, path: &Option<String>) -> Value {
-    present([("type", json!(namespace_name(kind))), ("path", json!(path))])
+fn write_mapping(members: &mut Object<'_>, map: &IdMapping) {
+    members.plain("container_id", map.container);
+    members.plain("host_id", map.host);
+    members.plain("size", map.size);
 }
 
-fn mapping(map: &IdMapping) -> Value {
-    json!({"container_id": map.container, "host_id": map.host, "size": map.size})
-}
-
-fn capabilities(sets: &Capabilities) -> Value {
-    let set = |mask: u64| -> Value {
+fn write_capabilities(members: &mut Object<'_>, sets: &Capabilities) {
+    let named = [
+        ("Bounding", sets.bounding),
+        ("Effective", sets.effective),
+        ("Inheritable", sets.inheritable),
+        ("Permitted", sets.permitted),
+        ("Ambient", sets.ambient),
+    ];
+    for (name, mask) in named.into_iter().filter(|(_, mask)| *mask != 0) {
         let listed = (0..64_u8).filter(|number| mask & 1 << number != 0);
-        listed.filter_map(capability_name).map(Value::String).collect()
-    };
-    present([
-        ("Bounding", set(sets.bounding)),
-        ("Effective", set(sets.effective)),
-        ("Inheritable", set(sets.inheritable)),
-        ("Permitted", set(sets.permitted)),
-        ("Ambient", set(sets.ambient)),
-    ])
+        members.texts(name, listed.filter_map(capability_name));
+    }
 }
 
-fn present<const N: usize>(members: [(&str, Value); N]) -> Value {
-    let kept = members.into_iter().filter(|(_, value)| !is_empty(value));
-    kept.map(|(name, value)| (name.to_owned(), value)).collect()
+fn text(all: &mut Object<'_>, name: &str, value: &str) {
+    if !value.is_empty() {
+        all.text(name, value);
+    }
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => false,
-        Value::Number(number) => number.as_u64() == Some(0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
+fn optional_text(all: &mut Object<'_>, name: &str, value: Option<&str>) {
+    text(all, name, value.unwrap_or_default());
+}
+
+fn flag(all: &mut Object<'_>, name: &str, value: bool) {
+    if value {
+        all.plain(name, value);
+    }
+}
+
+fn number<T: Default + PartialEq + Display>(all: &mut Object<'_>, name: &str, value: Option<T>) {
+    if let Some(value) = value.filter(|it| *it != T::default()) {
+        all.plain(name, value);
+    }
+}
+
+fn texts(all: &mut Object<'_>, name: &str, values: &[String]) {
+    if !values.is_empty() {
+        all.texts(name, values);
+    }
+}
+
+fn list<T>(all: &mut Object<'_>, name: &str, items: &[T], fill: impl FnMut(&mut Object<'_>, &T)) {
+    if !items.is_empty() {
+        all.objects(name, items, fill);
     }
 }

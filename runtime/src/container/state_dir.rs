@@ -9,8 +9,8 @@ use super::state_file::{InvalidState, State};
 use crate::limits::{CONFIG_BYTES_MAX, STATE_BYTES_MAX};
 use crate::sys::error::SyscallError;
 use crate::sys::open::{
-    self, CWD, Node, OpenFlags, flock, mkdirat, mknodat, openat, read_to_limit, renameat, rmdirat,
-    unlinkat, write_all,
+    self, CWD, Node, OpenFlags, exchange, flock, mkdirat, mknodat, openat, read_to_limit, renameat,
+    rmdirat, unlinkat, write_all,
 };
 
 /// Why the directory of a container cannot be used.
@@ -91,6 +91,8 @@ const NOTIFY: &std::ffi::CStr = c"notify";
 pub struct StateDir {
     fd: OwnedFd,
     root: PathBuf,
+    /// The same as a descriptor.
+    root_fd: OwnedFd,
     id: ContainerId,
 }
 
@@ -118,22 +120,18 @@ impl StateDir {
                 Err(error) if error.errno == libc::EEXIST => return Err(StateError::Exists),
                 other => other.map_err(failed)?,
             }
-            let made = match open_below(&root_fd, &name) {
-                Err(error) if error.errno == libc::ENOENT => continue,
-                other => other.map_err(failed),
-            };
-            let locked = made.and_then(|fd| {
-                let directory = Self { fd, root: root.to_owned(), id: id.clone() };
-                directory.lock(true).map(|()| directory)
-            });
-            match locked {
+            let made = open_below(&root_fd, &name);
+            match made.and_then(|fd| Ok(is_locked(&fd, true)?.then_some(fd))) {
+                Ok(Some(fd)) => {
+                    return Ok(Self { fd, root: root.to_owned(), root_fd, id: id.clone() });
+                }
                 // Whoever tidies up may have taken the new directory for one that was left behind.
-                Err(StateError::NotFound) => {}
-                Ok(directory) => return Ok(directory),
+                Ok(None) => {}
+                Err(error) if error.errno == libc::ENOENT => {}
                 Err(error) => {
                     // It is empty, if it is still this one.
                     let _ = rmdirat(&root_fd, &name);
-                    return Err(error);
+                    return Err(failed(error));
                 }
             }
         }
@@ -147,9 +145,10 @@ impl StateDir {
     pub fn open(root: &Path, id: &ContainerId) -> Result<Self, StateError> {
         let path = root.join(id.as_str());
         let failed = |source| StateError::Syscall { path: path.clone(), source };
-        let opened =
-            open_directory(root).and_then(|root_fd| open_below(&root_fd, &c_string(id.as_str())));
-        let fd = match opened {
+        let opened = open_directory(root).and_then(|root_fd| {
+            open_below(&root_fd, &c_string(id.as_str())).map(|fd| (root_fd, fd))
+        });
+        let (root_fd, fd) = match opened {
             Err(error) if error.errno == libc::ENOENT => return Err(StateError::NotFound),
             other => other.map_err(failed)?,
         };
@@ -157,7 +156,7 @@ impl StateDir {
         if owner != crate::sys::process::geteuid() && owner != 0 {
             return Err(StateError::Stranger { path, owner });
         }
-        Ok(Self { fd, root: root.to_owned(), id: id.clone() })
+        Ok(Self { fd, root: root.to_owned(), root_fd, id: id.clone() })
     }
 
     /// The folder that all containers of this kind are in.
@@ -191,9 +190,10 @@ impl StateDir {
     /// # Errors
     /// The errno of flock(2); [`StateError::NotFound`] when the container was deleted meanwhile.
     pub fn lock(&self, exclusive: bool) -> Result<(), StateError> {
-        flock(&self.fd, exclusive).map_err(|source| self.failed(None, source))?;
-        let links = open::fstat(&self.fd).map_err(|source| self.failed(None, source))?.st_nlink;
-        if links == 0 { Err(StateError::NotFound) } else { Ok(()) }
+        match is_locked(&self.fd, exclusive).map_err(|source| self.failed(None, source))? {
+            true => Ok(()),
+            false => Err(StateError::NotFound),
+        }
     }
 
     /// Takes the lock if nobody has it; false when somebody does, or the container is gone.
@@ -215,21 +215,35 @@ impl StateDir {
         open::unlock(&self.fd).map_err(|source| self.failed(None, source))
     }
 
-    /// Writes the state: readers see the old one or the new one, never a part.
+    /// Writes the first state, before anything is made that it tells of.
+    ///
+    /// # Errors
+    /// The errno of a call.
+    pub fn begin_state(&self, state: &State) -> Result<(), StateError> {
+        let written = self.write_new(state).and_then(|()| renameat(&self.fd, STATE_NEW, STATE));
+        written.map_err(|source| self.failed(Some(STATE), source))
+    }
+
+    /// Writes the state anew: readers see the old one or the new one, never a part.
     ///
     /// # Errors
     /// The errno of a call.
     pub fn write_state(&self, state: &State) -> Result<(), StateError> {
-        let write = || {
-            let flags = OpenFlags::O_WRONLY
-                | OpenFlags::O_CREAT
-                | OpenFlags::O_TRUNC
-                | OpenFlags::O_NOFOLLOW;
-            let file = openat(&self.fd, STATE_NEW, flags, 0o600)?;
-            write_all(&file, state.to_json().as_bytes())?;
-            renameat(&self.fd, STATE_NEW, STATE)
-        };
-        write().map_err(|source| self.failed(Some(STATE), source))
+        let written = self.write_new(state).and_then(|()| {
+            // ext4 would have the disk write a file at once that is renamed over another.
+            match exchange(&self.fd, STATE_NEW, STATE) {
+                Ok(()) => unlinkat(&self.fd, STATE_NEW),
+                Err(_) => renameat(&self.fd, STATE_NEW, STATE),
+            }
+        });
+        written.map_err(|source| self.failed(Some(STATE), source))
+    }
+
+    fn write_new(&self, state: &State) -> Result<(), SyscallError> {
+        let flags =
+            OpenFlags::O_WRONLY | OpenFlags::O_CREAT | OpenFlags::O_TRUNC | OpenFlags::O_NOFOLLOW;
+        let file = openat(&self.fd, STATE_NEW, flags, 0o600)?;
+        write_all(&file, state.to_json().as_bytes())
     }
 
     /// Reads the state; `None` when the container was never created whole.
@@ -423,9 +437,7 @@ impl StateDir {
                 other => other.map_err(|source| self.failed(Some(name), source))?,
             }
         }
-        let removed =
-            open_directory(&self.root).and_then(|root| rmdirat(&root, &c_string(self.id.as_str())));
-        match removed {
+        match rmdirat(&self.root_fd, &c_string(self.id.as_str())) {
             Err(error) if error.errno == libc::ENOENT => Ok(()),
             // The FIFO of a container that was never started, or something that is not ours; the
             // standard library removes all of it without following links.
@@ -447,6 +459,12 @@ impl StateDir {
     fn failed(&self, name: Option<&std::ffi::CStr>, source: SyscallError) -> StateError {
         StateError::Syscall { path: self.path(name), source }
     }
+}
+
+/// Waits for the lock. False when the directory is gone by then.
+fn is_locked(directory: &OwnedFd, exclusive: bool) -> Result<bool, SyscallError> {
+    flock(directory, exclusive)?;
+    Ok(open::fstat(directory)?.st_nlink > 0)
 }
 
 fn c_string(text: &str) -> CString {

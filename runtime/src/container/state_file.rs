@@ -3,11 +3,12 @@
 //! The outer shape is the one that tools which read runc's file expect (`init_process_pid`,
 //! `cgroup_paths`, `config.labels` …); what only keel needs stands under the key `keel`.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::process::ProcessIdentity;
 use super::recorded_config::namespace_name;
 use crate::config::linux::NamespaceKind;
+use crate::json::{self, Object};
 
 /// Version of what stands under the key `keel`.
 const VERSION: u64 = 1;
@@ -51,8 +52,8 @@ pub struct State {
     pub intel_rdt_path: String,
     /// Its monitoring group there; empty for none.
     pub monitoring_path: String,
-    /// What `config` says of the container for tools that read runc's file, but for `rootfs` and `labels`.
-    pub config: Map<String, Value>,
+    /// What `config` says of the container for tools that read runc's file, as the text of an object.
+    pub config: String,
     /// What its standard streams were at its creation, as links of `/proc/self/fd` show it.
     pub external_descriptors: Vec<String>,
     /// Those directories of the resctrl file system that end with the container, in the order of their
@@ -72,8 +73,9 @@ pub struct HostMounts {
 }
 
 impl HostMounts {
-    fn to_json(self) -> Value {
-        json!({ "namespace": self.namespace, "below": self.below })
+    fn write(self, members: &mut Object<'_>) {
+        members.plain("namespace", self.namespace);
+        members.plain("below", self.below);
     }
 
     /// Nothing where there are none.
@@ -92,8 +94,9 @@ pub struct SystemdUnit {
 }
 
 impl SystemdUnit {
-    fn to_json(&self) -> Value {
-        json!({ "name": self.name, "user": self.user })
+    fn write(&self, members: &mut Object<'_>) {
+        members.text("name", &self.name);
+        members.plain("user", self.user);
     }
 
     /// Nothing where there is no unit.
@@ -125,52 +128,46 @@ impl State {
     #[must_use]
     pub fn to_json(&self) -> String {
         let pid = self.process.pid;
-        let labels: Vec<String> = self
-            .annotations
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .chain([format!("bundle={}", self.bundle)])
-            .collect();
-        let namespace_paths: Map<String, Value> = NamespaceKind::ALL
-            .into_iter()
-            .map(|kind| {
-                let path = format!("/proc/{pid}/ns/{}", kind.proc_name());
-                (namespace_name(kind), Value::String(path))
-            })
-            .collect();
-        let mut config = self.config.clone();
-        config.insert("rootfs".to_owned(), json!(self.rootfs));
-        config.insert("labels".to_owned(), json!(labels));
-        let mut state = json!({
-            "id": self.id,
-            "init_process_pid": pid,
-            "init_process_start": self.process.start_time,
-            "created": self.created,
-            "config": config,
-            "rootless": self.rootless,
-            "cgroup_paths": map(&self.cgroup_paths),
-            "namespace_paths": namespace_paths,
-            "external_descriptors": self.external_descriptors,
-            "intel_rdt_path": self.intel_rdt_path,
-            "keel": {
-                "version": VERSION,
-                "oci_version": self.oci_version,
-                "bundle": self.bundle,
-                "owner": self.owner,
-                "annotations": map(&self.annotations),
-                "owns_pid_namespace": self.owns_pid_namespace,
-                "restoring": self.restoring,
-                "systemd_unit": self.systemd_unit.as_ref().map(SystemdUnit::to_json),
-                "monitoring_path": self.monitoring_path,
-                "resctrl_made": self.resctrl_made,
-                "host_mounts": self.host_mounts.map(HostMounts::to_json),
-                "namespaces": self.namespaces.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
-            },
-        });
-        if let Some(resources) = &self.resources {
-            state["keel"]["resources"] = resources.clone();
+        json::object(|all| {
+            all.text("id", &self.id);
+            all.plain("init_process_pid", pid);
+            all.plain("init_process_start", self.process.start_time);
+            all.text("created", &self.created);
+            all.plain("config", &self.config);
+            all.plain("rootless", self.rootless);
+            all.map("cgroup_paths", &self.cgroup_paths);
+            all.object("namespace_paths", |paths| {
+                for kind in NamespaceKind::ALL {
+                    let path = format!("/proc/{pid}/ns/{}", kind.proc_name());
+                    paths.text(namespace_name(kind), &path);
+                }
+            });
+            all.texts("external_descriptors", &self.external_descriptors);
+            all.text("intel_rdt_path", &self.intel_rdt_path);
+            all.object("keel", |own| self.write_own(own));
+        })
+    }
+
+    fn write_own(&self, own: &mut Object<'_>) {
+        own.plain("version", VERSION);
+        own.text("oci_version", &self.oci_version);
+        own.text("bundle", &self.bundle);
+        own.plain("owner", self.owner);
+        own.map("annotations", &self.annotations);
+        own.plain("owns_pid_namespace", self.owns_pid_namespace);
+        own.plain("restoring", self.restoring);
+        if let Some(unit) = &self.systemd_unit {
+            own.object("systemd_unit", |members| unit.write(members));
         }
-        state.to_string()
+        own.text("monitoring_path", &self.monitoring_path);
+        own.texts("resctrl_made", &self.resctrl_made);
+        if let Some(mounts) = self.host_mounts {
+            own.object("host_mounts", |members| mounts.write(members));
+        }
+        own.texts("namespaces", self.namespaces.iter().map(|kind| kind.name()));
+        if let Some(resources) = &self.resources {
+            own.plain("resources", resources);
+        }
     }
 
     /// Reads a file's content.
@@ -219,12 +216,7 @@ impl State {
             resources: own.get("resources").cloned(),
             restoring: own["restoring"].as_bool().unwrap_or(false),
             // Not in the files of older versions, which had none of it.
-            config: {
-                let mut config = json["config"].as_object().cloned().unwrap_or_default();
-                config.remove("rootfs");
-                config.remove("labels");
-                config
-            },
+            config: json["config"].to_string(),
             external_descriptors: strings(&json["external_descriptors"]),
             intel_rdt_path: json["intel_rdt_path"].as_str().unwrap_or_default().to_owned(),
             monitoring_path: own["monitoring_path"].as_str().unwrap_or_default().to_owned(),
@@ -236,27 +228,22 @@ impl State {
     /// The state that hooks get (runtime-spec, runtime.md, "State").
     #[must_use]
     pub fn for_hooks(&self, status: &str, pid: i32) -> String {
-        let mut state = json!({
-            "ociVersion": self.oci_version,
-            "id": self.id,
-            "status": status,
-            "pid": pid,
-            "bundle": self.bundle,
-        });
-        if !self.annotations.is_empty() {
-            state["annotations"] = map(&self.annotations);
-        }
-        state.to_string()
+        json::object(|all| {
+            all.text("ociVersion", &self.oci_version);
+            all.text("id", &self.id);
+            all.text("status", status);
+            all.plain("pid", pid);
+            all.text("bundle", &self.bundle);
+            if !self.annotations.is_empty() {
+                all.map("annotations", &self.annotations);
+            }
+        })
     }
 }
 
 fn strings(value: &Value) -> Vec<String> {
     let items = value.as_array().into_iter().flatten();
     items.filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-fn map(pairs: &[(String, String)]) -> Value {
-    pairs.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
 }
 
 fn pairs(value: &Value) -> Option<Vec<(String, String)>> {
@@ -267,6 +254,8 @@ fn pairs(value: &Value) -> Option<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
 
     fn state() -> State {
@@ -288,7 +277,7 @@ mod tests {
             restoring: false,
             intel_rdt_path: "/sys/fs/resctrl/web".to_owned(),
             monitoring_path: String::new(),
-            config: Map::from_iter([("hostname".to_owned(), json!("web"))]),
+            config: r#"{"hostname":"web","rootfs":"/b/rootfs"}"#.to_owned(),
             external_descriptors: vec!["/dev/null".to_owned(), "pipe:[7]".to_owned()],
             resctrl_made: vec!["/sys/fs/resctrl/web".to_owned()],
             host_mounts: Some(HostMounts { namespace: 4_026_531_841, below: 27 }),
@@ -304,7 +293,7 @@ mod tests {
     fn keeps_the_keys_that_other_tools_read() {
         let json: Value = serde_json::from_str(&state().to_json()).unwrap();
         assert_eq!(json["init_process_pid"], 7);
-        assert_eq!(json["config"]["labels"], json!(["a=1", "bundle=/b"]));
+        assert_eq!(json["config"]["hostname"], "web");
         assert_eq!(json["namespace_paths"]["NEWNS"], "/proc/7/ns/mnt");
         assert_eq!(json["cgroup_paths"]["cpu"], "/sys/fs/cgroup/cpu/web");
     }

@@ -66,6 +66,23 @@ fn discard(
 /// # Errors
 /// What could not be removed; the record stays then, so that it can be tried again.
 pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeError> {
+    let alive = || state.process.is_alive().map_err(RuntimeError::system("the container process"));
+    clear_if(directory, state, alive)
+}
+
+/// The same, when the container's first process has been waited for.
+///
+/// # Errors
+/// As for [`clear`].
+pub(super) fn clear_ended(directory: &StateDir, state: &State) -> Result<(), RuntimeError> {
+    clear_if(directory, state, || Ok(false))
+}
+
+fn clear_if(
+    directory: &StateDir,
+    state: &State,
+    is_alive: impl FnOnce() -> Result<bool, RuntimeError>,
+) -> Result<(), RuntimeError> {
     let cgroups = paths_of(state);
     if state.restoring {
         kill_in(&cgroups)?;
@@ -80,8 +97,7 @@ pub(super) fn clear(directory: &StateDir, state: &State) -> Result<(), RuntimeEr
         resctrl::apply::remove(&state.resctrl_made)?;
         return give_up(directory, state);
     }
-    let alive = state.process.is_alive();
-    if !state.owns_pid_namespace || alive.map_err(RuntimeError::system("the container process"))? {
+    if !state.owns_pid_namespace || is_alive()? {
         kill_in(&cgroups)?;
     }
     // What is left when this fails is only systemd's memory of a unit; the cgroup goes anyway.

@@ -174,7 +174,7 @@ pub(super) fn begin(
     resctrl: Option<&resctrl::plan::Plan>,
 ) -> Result<Option<cgroup::Applied>, RuntimeError> {
     directory.write_config(&loaded.document.bytes)?;
-    directory.write_state(state)?;
+    directory.begin_state(state)?;
     if let Some(plan) = resctrl {
         resctrl::apply::prepare(plan)?;
     }
@@ -254,6 +254,8 @@ impl Draft<'_> {
             self.place(scope, state, plan, started)?;
         }
         intel_rdt::enter(state, started.pid())?;
+        // While the process builds its file system.
+        describe(state, self.spec);
         let run = || hooks::at_creation(self.spec, state, started);
         let tell = |listener| {
             let (pid, status) = (started.pid(), hooks::CREATING);
@@ -379,6 +381,12 @@ fn compile(
     plan::compile(spec, context)
 }
 
+/// Adds what other tools and a checkpoint will want to know of a container that is made.
+pub(super) fn describe(state: &mut State, spec: &Spec) {
+    state.config = recorded_config::whole(spec, &state.id, &state.bundle, &state.rootfs);
+    state.external_descriptors = streams();
+}
+
 /// What this process's standard streams are: the container's.
 fn streams() -> Vec<String> {
     let link = |number: u8| std::fs::read_link(format!("/proc/self/fd/{number}"));
@@ -386,14 +394,14 @@ fn streams() -> Vec<String> {
     (0..3).map(|number| shown(number).unwrap_or_default()).collect()
 }
 
+/// What is remembered from the start: enough to undo it all.
 pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> State {
-    let rootfs = request.bundle.join(&spec.root_path);
+    let rootfs = request.bundle.join(&spec.root_path).to_string_lossy().into_owned();
     let paths = host.cgroups.paths().into_iter();
     State {
         id: request.id.as_str().to_owned(),
         oci_version: spec.oci_version.clone(),
         bundle: request.bundle.to_string_lossy().into_owned(),
-        rootfs: rootfs.to_string_lossy().into_owned(),
         created: crate::timestamp::rfc3339_nano(SystemTime::now()),
         owner: geteuid(),
         process: ProcessIdentity::default(),
@@ -407,8 +415,9 @@ pub(super) fn initial_state(request: &Request, spec: &Spec, host: &Host) -> Stat
         restoring: false,
         intel_rdt_path: String::new(),
         monitoring_path: String::new(),
-        config: recorded_config::members(spec, request.id.as_str(), &request.bundle),
-        external_descriptors: streams(),
+        config: recorded_config::begun(&rootfs),
+        rootfs,
+        external_descriptors: Vec::new(),
         resctrl_made: Vec::new(),
         host_mounts: None,
     }

@@ -14,7 +14,7 @@ use super::caller::write_pid_file;
 use super::checkpoint::DESCRIPTORS;
 use super::error::RuntimeError;
 use super::host::Host;
-use super::launch::{begin, initial_state, undo};
+use super::launch::{begin, describe, initial_state, undo};
 use super::outside::{self, Directories, Resolver, number};
 use super::request::{self, Loaded, load_config};
 use super::run::{After, Outcome, end, prepare};
@@ -95,7 +95,7 @@ pub fn restore(
     warnings.extend(host.cgroups.warnings);
     let Some(foreground) = foreground else { return Ok(Outcome { status: 0, warnings }) };
     let ended = foreground.wait(&child, None);
-    warnings.extend(end(&directory, &state, &loaded.spec.hooks)?);
+    warnings.extend(end(&directory, &state, &loaded.spec.hooks, ended.is_ok())?);
     Ok(Outcome { status: ended?.shell_status(), warnings })
 }
 
@@ -261,6 +261,7 @@ impl Draft<'_> {
                     state.namespaces.push(NamespaceKind::Time);
                 }
                 intel_rdt::note(self.groups, state, true);
+                describe(state, &self.loaded.spec);
                 Ok(self.directory.write_state(state)?)
             }
             _ => Ok(()),

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::create::console_for;
-use super::delete::clear;
+use super::delete::{clear, clear_ended};
 use super::error::RuntimeError;
 use super::foreground::Foreground;
 use super::hooks;
@@ -86,12 +86,12 @@ pub fn run(
     };
     let ended = foreground.wait(&child, notify.as_ref());
     if !matches!(after, After::Wait { keep: true, .. }) {
-        warnings.extend(end(&directory, &state, &listed)?);
+        warnings.extend(end(&directory, &state, &listed, ended.is_ok())?);
     }
     Ok(Outcome { status: ended?.shell_status(), warnings })
 }
 
-/// Deletes a container whose process has ended. Another command may be about to, such as a checkpoint, which
+/// Deletes a container whose process has ended, and `waited` for if its end is known. Another command may be about to, such as a checkpoint, which
 /// ends the process: it is waited for, and then nothing is left to do.
 ///
 /// # Errors
@@ -100,11 +100,13 @@ pub(super) fn end(
     directory: &StateDir,
     state: &State,
     listed: &Hooks,
+    waited: bool,
 ) -> Result<Vec<String>, RuntimeError> {
     match directory.lock(true) {
         Err(StateError::NotFound) => return Ok(Vec::new()),
         other => other?,
     }
+    let clear = if waited { clear_ended } else { clear };
     clear(directory, state)?;
     Ok(hooks::after_deletion(listed, state))
 }

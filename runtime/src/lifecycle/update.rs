@@ -13,7 +13,7 @@ use crate::cgroup;
 use crate::config::resources::Resources;
 use crate::config::resources::update::Update;
 use crate::container::id::ContainerId;
-use crate::container::recorded_config::cgroups;
+use crate::container::recorded_config;
 use crate::container::status::Status;
 use crate::procfs::Procfs;
 
@@ -65,8 +65,8 @@ pub fn update(
         }
     };
     container.state.resources = Some(updated.all.to_json());
-    let shown = cgroups(cgroups_path.as_deref(), id.as_str(), &updated.all);
-    container.state.config.insert("cgroups".to_owned(), shown);
+    let (config, path) = (&container.state.config, cgroups_path.as_deref());
+    container.state.config = recorded_config::with_limits(config, path, id.as_str(), &updated.all);
     if let Err(error) = container.directory.write_state(&container.state) {
         let error = RuntimeError::from(error);
         let limits = former.restore().map_err(RuntimeError::from);

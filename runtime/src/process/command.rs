@@ -7,7 +7,7 @@ use crate::arena::Arena;
 use crate::failure::{Failure, Finding, Result};
 use crate::limits::PATH_BYTES_MAX;
 use crate::sys::error::{Call, SyscallError};
-use crate::sys::open::{CWD, OpenFlags, can_execute, fstat, leave_open, openat};
+use crate::sys::open::{CWD, can_execute, stat};
 use crate::sys::text::until_nul;
 
 /// The path of the program that was found.
@@ -84,9 +84,7 @@ impl Program {
 }
 
 fn check(path: &CStr) -> Result<()> {
-    let file = openat(CWD, path, OpenFlags::O_PATH, 0)?;
-    let mode = fstat(&file)?.st_mode;
-    leave_open(file);
+    let mode = stat(path)?.st_mode;
     if mode & libc::S_IFMT == libc::S_IFDIR {
         return Err(SyscallError { call: Call::Execve, errno: libc::EISDIR }.into());
     }

@@ -10,6 +10,7 @@ mod copy_up;
 mod cover;
 mod nodes;
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use attach::{
@@ -17,7 +18,7 @@ use attach::{
 };
 use attributes::{set_attributes, set_flags, set_propagation};
 use copy_up::{Wanted, copy_up};
-use cover::{make_readonly, mask};
+use cover::{make_readonly, mask, mask_in_directory, readonly_in_directory};
 use nodes::{make_device, make_link, make_link_at, show_device};
 
 use super::plan::{OnProcfs, Step, Tree};
@@ -28,6 +29,7 @@ use crate::sys::error::{Call, SyscallError};
 use crate::sys::mount::{self, ATTR_RDONLY, Attributes, MountFlags};
 use crate::sys::open::{CWD, Node, OpenFlags, leave_open, mkdirat, openat};
 use crate::sys::process::{chdir, chroot_here, fchdir};
+use crate::sys::text::until_nul;
 
 /// What the steps leave for one another.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub struct Live {
     identity: Option<(u64, u64)>,
     directory: Option<OwnedFd>,
     null: Option<OwnedFd>,
+    /// A detached mount of the null device that has found no file yet.
+    cover: Option<OwnedFd>,
     empty_directory: Option<OwnedFd>,
     /// Whether the attributes of a whole tree are set part by part.
     in_parts: bool,
@@ -102,6 +106,7 @@ pub fn apply(step: &Step, arena: &Arena, trees: &Trees<'_>, live: &mut Live) -> 
         }
         Step::Mount {
             target,
+            in_directory,
             kind,
             source,
             flags,
@@ -109,16 +114,19 @@ pub fn apply(step: &Step, arena: &Arena, trees: &Trees<'_>, live: &mut Live) -> 
             ordinary,
             inherit_mode,
             procfs,
+            as_written,
             instead,
         } => {
             let links = if ordinary { Links::Refuse } else { Links::Follow };
             let request = NewMount {
+                in_directory,
                 kind: text(kind),
                 source: text(source),
                 flags: MountFlags::from_bits_retain(flags),
                 data: text(data),
                 inherit_mode,
                 procfs,
+                as_written,
             };
             match (mount_new(live, text(target), links, &request), instead) {
                 (Err(refused), Some(tree)) if is_refusal(refused) => {
@@ -166,11 +174,10 @@ pub fn apply(step: &Step, arena: &Arena, trees: &Trees<'_>, live: &mut Live) -> 
         Step::Flags { target, link, attributes, keep, .. } => {
             set_flags(live.root()?.find_by(text(target), last(link))?, attributes, keep)
         }
-        Step::WholeAttributes { target, attributes } => {
-            let place = live.root()?.find(text(target))?;
-            live.in_parts = match set_attributes(&place, attributes, true) {
+        Step::WholeAttributes { attributes, .. } => {
+            live.in_parts = match set_attributes(live.directory()?, attributes, true) {
                 Err(Failure::Syscall(error)) if error.is_unsupported() => {
-                    set_attributes(&place, attributes, false)?;
+                    set_attributes(live.directory()?, attributes, false)?;
                     true
                 }
                 other => other.map(|()| false)?,
@@ -193,7 +200,9 @@ pub fn apply(step: &Step, arena: &Arena, trees: &Trees<'_>, live: &mut Live) -> 
         Step::OpenDirectory(path) => {
             let root = live.root()?;
             let place = root.find_or_make(text(path), Make::Directory, Links::Follow)?;
-            live.directory = Some(place.fd);
+            if let Some(former) = live.directory.replace(place.fd) {
+                leave_open(former);
+            }
             Ok(())
         }
         Step::Device { name, node, mode, uid, gid, host } => {
@@ -213,8 +222,10 @@ pub fn apply(step: &Step, arena: &Arena, trees: &Trees<'_>, live: &mut Live) -> 
             make_link(live.directory()?, text(name), text(target), replace)
         }
         Step::LinkAt { path, target } => make_link_at(live.root()?, text(path), text(target)),
-        Step::Mask(path) => mask(live, text(path)),
-        Step::Readonly(path) => make_readonly(live.root()?, text(path)),
+        Step::Mask { path, in_directory: true } => mask_in_directory(live, text(path)),
+        Step::Mask { path, in_directory: false } => mask(live, text(path)),
+        Step::Readonly { path, in_directory: true } => readonly_in_directory(live, text(path)),
+        Step::Readonly { path, in_directory: false } => make_readonly(live.root()?, text(path)),
         Step::Directory(path) => {
             live.root()?.find_or_make(text(path), Make::Directory, Links::Follow)?;
             Ok(())
@@ -266,6 +277,13 @@ fn attach_own(tree: OwnedFd, attach: impl FnOnce(BorrowedFd<'_>) -> Result<()>) 
     let attached = attach(tree.as_fd());
     leave_open(tree);
     attached
+}
+
+/// The last name of a path.
+fn last_name(path: &CStr) -> &CStr {
+    let bytes = path.to_bytes_with_nul();
+    let start = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    until_nul(&bytes[start..]).unwrap_or(c"")
 }
 
 fn last(link: bool) -> Links {

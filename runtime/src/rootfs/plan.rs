@@ -11,6 +11,7 @@ mod steps;
 pub use steps::{OnProcfs, Plan, Source, Step, Tree, TreeMap, UserNamespace};
 
 use crate::arena::{Arena, Text};
+use crate::config::hooks::Point;
 use crate::config::linux::NamespaceKind;
 use crate::config::spec::Spec;
 use crate::failure::Origin;
@@ -69,6 +70,7 @@ pub fn compile(spec: &Spec, context: &Context<'_>, arena: &mut Arena) -> Plan {
         new_user_namespace: context.in_user_namespace
             || spec.linux.namespace(NamespaceKind::User).is_some(),
         propagation: spec.linux.rootfs_propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC),
+        directory: Directory::Other,
         plan: Plan::default(),
     };
     if mounts_on_host(spec) {
@@ -102,7 +104,16 @@ struct Compiler<'a> {
     arena: &'a mut Arena,
     new_user_namespace: bool,
     propagation: u64,
+    directory: Directory,
     plan: Plan,
+}
+
+/// What is known of the directory that is open for steps that give a name only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directory {
+    /// It is the root of the container's own new tmpfs on `/dev`, in which nobody has made anything.
+    NewDev,
+    Other,
 }
 
 impl Compiler<'_> {
@@ -212,18 +223,42 @@ impl Compiler<'_> {
 
     fn protect(&mut self) {
         let linux = &self.spec.linux;
+        let plain = self.has_plain_proc();
+        let in_proc = |path: &String| plain && is_plain_file_of_proc(path);
+        let both = [
+            ("linux.readonlyPaths", &linux.readonly_paths),
+            ("linux.maskedPaths", &linux.masked_paths),
+        ];
+        if let Some((field, _)) = both.into_iter().find(|(_, paths)| paths.iter().any(in_proc)) {
+            let step = Step::OpenDirectory(self.arena.add("/proc"));
+            self.late_step(Origin::field(field), step);
+        }
         for (index, path) in linux.readonly_paths.iter().enumerate() {
-            let text = self.arena.add(path);
-            self.late_step(Origin::item("linux.readonlyPaths", index), Step::Readonly(text));
+            let step = Step::Readonly { path: self.arena.add(path), in_directory: in_proc(path) };
+            self.late_step(Origin::item("linux.readonlyPaths", index), step);
         }
         for (index, path) in linux.masked_paths.iter().enumerate() {
             // Covering a path twice would hide nothing more, and stack a mount on a mount.
             if linux.masked_paths[..index].contains(path) {
                 continue;
             }
-            let text = self.arena.add(path);
-            self.late_step(Origin::item("linux.maskedPaths", index), Step::Mask(text));
+            let step = Step::Mask { path: self.arena.add(path), in_directory: in_proc(path) };
+            self.late_step(Origin::item("linux.maskedPaths", index), step);
         }
+    }
+
+    /// Whether `/proc` is a procfs of the container as the kernel made it: nothing of the config lies in it, and
+    /// no hook that could have changed it has run.
+    fn has_plain_proc(&self) -> bool {
+        let hooks = [Point::Prestart, Point::CreateRuntime, Point::CreateContainer];
+        let mut there = self.spec.mounts.iter().filter(|mount| mount.is_below("proc"));
+        let own = there.next().is_some_and(|mount| {
+            let is_change = mount.options.bind.is_some() || mount.options.remount;
+            mount.is_at("proc") && mount.kind == "proc" && !is_change
+        });
+        own && there.next().is_none()
+            && self.spec.linux.creates(NamespaceKind::Mount)
+            && hooks.into_iter().all(|point| self.spec.hooks.at(point).is_empty())
     }
 
     fn enter(&mut self) {
@@ -255,4 +290,12 @@ impl Compiler<'_> {
             self.plan.last.push((origin, Step::PropagateRoot(flags)));
         }
     }
+}
+
+/// Whether the path is of a file that stands in the root of a procfs and is no link. Those four are the only links
+/// there (proc(5)).
+fn is_plain_file_of_proc(path: &str) -> bool {
+    const LINKS: [&str; 4] = ["mounts", "net", "self", "thread-self"];
+    let name = path.strip_prefix("/proc/").unwrap_or_default();
+    !name.is_empty() && !name.contains('/') && name != "." && name != ".." && !LINKS.contains(&name)
 }

@@ -98,8 +98,8 @@ impl fmt::Display for Shown<'_> {
             Step::Link { name: path, target, .. } | Step::LinkAt { path, target } => {
                 write!(f, "link {} → {}", text(*path), text(*target))
             }
-            Step::Mask(path) => write!(f, "mask {}", text(*path)),
-            Step::Readonly(path) => write!(f, "read-only {}", text(*path)),
+            Step::Mask { path, .. } => write!(f, "mask {}", text(*path)),
+            Step::Readonly { path, .. } => write!(f, "read-only {}", text(*path)),
             Step::Directory(path) => write!(f, "directory {}", text(*path)),
             Step::RootReadonly => f.write_str("read-only /"),
             Step::Pivot { .. } => f.write_str("pivot_root"),

@@ -19,6 +19,8 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
 const OWN_FILE: &CStr = c"/proc/self/exe";
+/// Both steps in one, since Linux 6.15.
+const SYS_OPEN_TREE_ATTR: i64 = 467;
 /// Tests that switch calls off want `seal` to do it.
 const SWITCHES: &[u8] = b"KEEL_WITHOUT=";
 
@@ -95,12 +97,19 @@ unsafe fn from_read_only_view(arguments: *const *const u8, variables: *const *co
         }
         let here = libc::AT_FDCWD.cast_unsigned() as usize;
         let clone = (libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC) as usize;
-        let tree = call(libc::SYS_open_tree, [here, own, clone, 0, 0]);
-        let Ok(tree) = usize::try_from(tree) else { return };
         let itself = libc::AT_EMPTY_PATH.cast_unsigned() as usize;
-        let size = size_of_val(&attributes);
-        let view = [tree, empty, itself, attributes.as_ptr() as usize, size];
-        if call(libc::SYS_mount_setattr, view) == 0 {
+        let (attributes, size) = (attributes.as_ptr() as usize, size_of_val(&attributes));
+        let mut tree = call(SYS_OPEN_TREE_ATTR, [here, own, clone, attributes, size]);
+        let mut is_read_only = tree >= 0;
+        if !is_read_only {
+            tree = call(libc::SYS_open_tree, [here, own, clone, 0, 0]);
+        }
+        let Ok(tree) = usize::try_from(tree) else { return };
+        if !is_read_only {
+            let view = [tree, empty, itself, attributes, size];
+            is_read_only = call(libc::SYS_mount_setattr, view) == 0;
+        }
+        if is_read_only {
             let program = [tree, empty, arguments as usize, variables as usize, itself];
             call(libc::SYS_execveat, program);
         }

@@ -1,7 +1,7 @@
 //! Mounts: the new calls where descriptors are the arguments, and mount(2) on the working directory.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::mount::{MntFlags, MsFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
@@ -146,8 +146,9 @@ pub fn empty_readonly_tmpfs() -> Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .named(Call::Fsmount)
+    let tmpfs = rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes);
+    super::open::leave_open(context);
+    tmpfs.named(Call::Fsmount)
 }
 
 /// A detached, empty, writable tmpfs with these attributes (`MOUNT_ATTR_*`). `data` holds the options of
@@ -320,21 +321,40 @@ pub fn copy_with_other_ids(
     namespace: impl AsFd,
     recursive: bool,
 ) -> Result<OwnedFd> {
+    let recursive_flag = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::AT_EMPTY_PATH | recursive_flag;
+    open_tree_attr(mount.as_fd(), c"", flags, &mapping_by(namespace))
+}
+
+/// A detached read-only copy of the mount at `name` in `directory`, without those below it: open_tree_attr(2),
+/// Linux 6.15. A last symbolic link is not followed.
+///
+/// # Errors
+/// The errno of the call; ENOSYS on older kernels.
+pub fn open_tree_readonly(directory: impl AsFd, name: &CStr) -> Result<OwnedFd> {
+    let attr =
+        libc::mount_attr { attr_set: ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    open_tree_attr(directory.as_fd(), name, libc::AT_SYMLINK_NOFOLLOW, &attr)
+}
+
+fn open_tree_attr(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    flags: libc::c_int,
+    attr: &libc::mount_attr,
+) -> Result<OwnedFd> {
     // The same number on every machine, as all calls since Linux 5.1.
     const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
     const OPEN_TREE_CLONE: libc::c_int = 1;
     super::probe::allow(Call::OpenTreeAttr)?;
-    let attr = mapping_by(namespace);
-    let recursive_flag = if recursive { libc::AT_RECURSIVE } else { 0 };
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH | recursive_flag;
     // SAFETY: the structure lives through the call and its size is passed with it.
     let result = unsafe {
         libc::syscall(
             SYS_OPEN_TREE_ATTR,
-            mount.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attr,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            OPEN_TREE_CLONE | libc::O_CLOEXEC | flags,
+            &raw const *attr,
             size_of::<libc::mount_attr>(),
         )
     };

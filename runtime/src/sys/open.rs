@@ -161,6 +161,14 @@ pub fn mknodat_like(dir: impl AsFd, path: &CStr, mode: u32, device: u64) -> Resu
         .named(Call::Mknod)
 }
 
+/// stat(2).
+///
+/// # Errors
+/// The errno of the call.
+pub fn stat(path: &CStr) -> Result<FileStat> {
+    nix::sys::stat::stat(path).named(Call::Fstat)
+}
+
 /// fstatat(2) that does not follow a last symbolic link.
 ///
 /// # Errors
@@ -227,6 +235,16 @@ pub fn rmdirat(dir: impl AsFd, path: &CStr) -> Result<()> {
 /// The errno of the call.
 pub fn renameat(dir: impl AsFd, from: &CStr, to: &CStr) -> Result<()> {
     nix::fcntl::renameat(dir.as_fd(), from, dir.as_fd(), to).named(Call::Rename)
+}
+
+/// renameat2(2) within one directory: the two change places.
+///
+/// # Errors
+/// The errno of the call; EINVAL where the file system cannot.
+pub fn exchange(dir: impl AsFd, one: &CStr, other: &CStr) -> Result<()> {
+    use nix::fcntl::{RenameFlags, renameat2};
+    renameat2(dir.as_fd(), one, dir.as_fd(), other, RenameFlags::RENAME_EXCHANGE)
+        .named(Call::Rename)
 }
 
 /// read(2) once.
@@ -296,6 +314,22 @@ pub fn read_to_limit(fd: impl AsFd, limit: usize) -> Result<Vec<u8>> {
             return Err(SyscallError { call: Call::Read, errno: libc::EFBIG });
         }
     }
+}
+
+/// Reads a file whose text the kernel makes when it is opened, as most of procfs: a read that does not fill the
+/// buffer was the last.
+///
+/// # Errors
+/// As [`read_to_limit`].
+pub fn read_made_at_once(fd: impl AsFd, limit: usize) -> Result<Vec<u8>> {
+    let mut all = vec![0_u8; 4096];
+    let count = read(fd.as_fd(), &mut all)?;
+    let is_whole = count < all.len();
+    all.truncate(count);
+    if !is_whole {
+        all.extend(read_to_limit(fd, limit)?);
+    }
+    Ok(all)
 }
 
 /// The soft and hard flags of the mount that holds `fd`, as `MS_*` bits that a remount must repeat:

@@ -260,7 +260,8 @@ pub fn receive_descriptor(
     Ok((length, descriptor))
 }
 
-/// Brings the loopback interface of this network namespace up: `SIOCSIFFLAGS`, netdevice(7).
+/// Brings the loopback interface of this network namespace up: `SIOCSIFFLAGS`, netdevice(7). The socket stays open,
+/// for a child that is about to exec.
 ///
 /// # Errors
 /// The errno of socket(2) or ioctl(2).
@@ -283,5 +284,6 @@ pub fn loopback_up() -> Result<()> {
     // SAFETY: the request is a filled ifreq that lives through the call.
     let result =
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    super::open::leave_open(socket);
     if result == 0 { Ok(()) } else { Err(SyscallError::last(Call::Ioctl)) }
 }

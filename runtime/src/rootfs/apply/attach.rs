@@ -1,16 +1,16 @@
 //! Bringing mounts to their places: the root, new file systems, trees of the host. Allocates nothing.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::attributes::set_attributes;
-use super::{Live, Trees};
-use crate::failure::{Finding, Result};
+use super::{Live, Trees, last_name};
+use crate::failure::{Failure, Finding, Result};
 use crate::root::{Links, Make, Place, Root, is_on_procfs};
 use crate::rootfs::attributes::attributes;
 use crate::rootfs::plan::{OnProcfs, Tree};
 use crate::sys::mount::{self, MountFlags};
-use crate::sys::open::{CWD, OpenFlags, fstat, leave_open, openat};
+use crate::sys::open::{CWD, OpenFlags, fstat, leave_open, mkdirat, openat};
 use crate::sys::process::{chdir, fchdir};
 use crate::sys::text::until_nul;
 
@@ -68,12 +68,14 @@ pub(super) fn check_place(live: &Live, place: &Place, procfs: OnProcfs) -> Resul
 }
 
 pub(super) struct NewMount<'a> {
+    pub(super) in_directory: bool,
     pub(super) kind: &'a CStr,
     pub(super) source: &'a CStr,
     pub(super) flags: MountFlags,
     pub(super) data: &'a CStr,
     pub(super) inherit_mode: bool,
     pub(super) procfs: OnProcfs,
+    pub(super) as_written: bool,
 }
 
 pub(super) fn mount_new(
@@ -82,20 +84,46 @@ pub(super) fn mount_new(
     links: Links,
     request: &NewMount<'_>,
 ) -> Result<()> {
-    let place = live.root()?.find_or_make(target, Make::Directory, links)?;
-    // Without links and ways back a destination is what it is written, which was looked at with the config.
-    let as_written = !target.to_bytes().windows(2).any(|pair| pair == b"..");
-    if links == Links::Follow || !as_written {
-        check_place(live, &place, request.procfs)?;
+    if request.in_directory {
+        let place = make_directory(live.directory()?, last_name(target))?;
+        return mount_on(place, request, request.data);
     }
+    let place = destination(live, target, links, request)?;
     let mut buffer = [0_u8; 4096];
     let mut data = request.data;
     if request.inherit_mode && place.existed {
         let mode = fstat(&place.fd)?.st_mode & 0o7777;
         data = append_mode(&mut buffer, request.data.to_bytes(), mode)?;
     }
-    fchdir(&place.fd)?;
-    leave_open(place.fd);
+    mount_on(place.fd, request, data)
+}
+
+fn destination(live: &Live, target: &CStr, links: Links, request: &NewMount<'_>) -> Result<Place> {
+    let root = live.root()?;
+    if request.as_written {
+        match root.find_or_make(target, Make::Directory, Links::Refuse) {
+            Err(Failure::Found(Finding::NotOrdinaryDirectory)) if links == Links::Follow => {}
+            other => return other,
+        }
+    }
+    let place = root.find_or_make(target, Make::Directory, links)?;
+    check_place(live, &place, request.procfs)?;
+    Ok(place)
+}
+
+/// A name that is most likely new. A link is not followed.
+fn make_directory(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
+    match mkdirat(directory, name, 0o755) {
+        Err(error) if error.errno != libc::EEXIST => return Err(error.into()),
+        _ => {}
+    }
+    let flags = OpenFlags::O_PATH | OpenFlags::O_NOFOLLOW | OpenFlags::O_DIRECTORY;
+    Ok(openat(directory, name, flags, 0)?)
+}
+
+fn mount_on(place: OwnedFd, request: &NewMount<'_>, data: &CStr) -> Result<()> {
+    fchdir(&place)?;
+    leave_open(place);
     let data = (!data.is_empty()).then_some(data);
     Ok(mount::mount(request.source, c".", request.kind, request.flags, data)?)
 }

@@ -4,11 +4,31 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 use super::attributes::set_attributes;
-use super::{Live, is_absence};
+use super::{Live, is_absence, last_name};
 use crate::failure::Result;
 use crate::root::{Root, host_null};
 use crate::sys::mount::{self, ATTR_RDONLY, Attributes};
 use crate::sys::open::{fstat, leave_open};
+
+/// [`mask`] of a file whose name stands in the open directory. The cover is tried first: most paths are not there,
+/// and most that are are files.
+pub(super) fn mask_in_directory(live: &mut Live, path: &CStr) -> Result<()> {
+    let cover = match live.cover.take() {
+        Some(cover) => cover,
+        None => null_cover(live)?,
+    };
+    match mount::move_mount_below(&cover, live.directory()?, last_name(path)) {
+        Ok(()) => leave_open(cover),
+        Err(error) => {
+            live.cover = Some(cover);
+            if !is_absence(error.into()) {
+                // A directory, most likely.
+                return mask(live, path);
+            }
+        }
+    }
+    Ok(())
+}
 
 pub(super) fn mask(live: &mut Live, path: &CStr) -> Result<()> {
     let place = match live.root()?.find(path) {
@@ -18,13 +38,17 @@ pub(super) fn mask(live: &mut Live, path: &CStr) -> Result<()> {
     if fstat(&place)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
         return mask_directory(live, place);
     }
+    lay(null_cover(live)?, place)
+}
+
+fn null_cover(live: &mut Live) -> Result<OwnedFd> {
     let null = match live.null.take() {
         Some(null) => null,
         None => host_null()?,
     };
-    let cover = mount::open_tree_clone(&null, c"", false)?;
+    let cover = mount::open_tree_clone(&null, c"", false);
     live.null = Some(null);
-    lay(cover, place)
+    Ok(cover?)
 }
 
 /// One empty tmpfs serves all directories: each gets a copy of the mount, not a superblock.
@@ -46,6 +70,20 @@ fn lay(cover: OwnedFd, place: OwnedFd) -> Result<()> {
     leave_open(cover);
     leave_open(place);
     Ok(laid?)
+}
+
+/// [`make_readonly`] of what has no mounts below it and whose name stands in the open directory.
+pub(super) fn readonly_in_directory(live: &Live, path: &CStr) -> Result<()> {
+    let (directory, name) = (live.directory()?, last_name(path));
+    let copy = match mount::open_tree_readonly(directory, name) {
+        Err(error) if is_absence(error.into()) => return Ok(()),
+        // Before Linux 6.15.
+        Err(error) if error.is_unsupported() => return make_readonly(live.root()?, path),
+        other => other?,
+    };
+    let moved = mount::move_mount_below(&copy, directory, name);
+    leave_open(copy);
+    Ok(moved?)
 }
 
 pub(super) fn make_readonly(root: &Root, path: &CStr) -> Result<()> {

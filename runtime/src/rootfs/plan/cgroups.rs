@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CgroupMount, Compiler, OnProcfs, Step, Tree};
+use super::{CgroupMount, Compiler, Directory, OnProcfs, Step, Tree};
 use crate::arena::Text;
 use crate::config::linux::NamespaceKind;
 use crate::config::mounts::{Bind, Mount as MountEntry};
@@ -22,8 +22,10 @@ impl Compiler<'_> {
             self.hierarchy(origin, only, target, flags, own_view);
             return;
         }
-        self.empty_directory(origin, target, flags & !libc::MS_RDONLY);
+        let as_written = self.is_as_written(entry, false);
+        self.empty_directory(origin, target, flags & !libc::MS_RDONLY, as_written);
         self.step(origin, Step::OpenDirectory(target));
+        self.directory = Directory::Other;
         for cgroup in self.context.cgroups {
             let name = self.arena.add(&cgroup.name);
             if own_view {
@@ -54,10 +56,11 @@ impl Compiler<'_> {
     }
 
     /// A file system of one empty directory.
-    fn empty_directory(&mut self, origin: Origin, target: Text, flags: u64) {
+    fn empty_directory(&mut self, origin: Origin, target: Text, flags: u64, as_written: bool) {
         let tmpfs = self.arena.add("tmpfs");
         let step = Step::Mount {
             target,
+            in_directory: false,
             kind: tmpfs,
             source: tmpfs,
             flags,
@@ -65,6 +68,7 @@ impl Compiler<'_> {
             ordinary: false,
             inherit_mode: false,
             procfs: OnProcfs::Nowhere,
+            as_written,
             instead: None,
         };
         self.step(origin, step);
@@ -98,6 +102,7 @@ impl Compiler<'_> {
             let data = self.arena.add(&cgroup.data);
             let step = Step::Mount {
                 target,
+                in_directory: false,
                 kind,
                 source: kind,
                 flags,
@@ -105,12 +110,13 @@ impl Compiler<'_> {
                 ordinary: false,
                 inherit_mode: false,
                 procfs: OnProcfs::Nowhere,
+                as_written: false,
                 instead: self.new_user_namespace.then(|| self.arena.add(&cgroup.path)),
             };
             self.step(origin, step);
         } else if self.context.optional_cgroups && !self.context.late_cgroups {
             // Else the host's own would show through, where all of `/sys` is bound.
-            self.empty_directory(origin, target, flags & !libc::MS_RDONLY);
+            self.empty_directory(origin, target, flags & !libc::MS_RDONLY, false);
             let tree = Tree::Path(self.arena.add(&cgroup.path));
             self.step(origin, Step::BindIfThere { tree, target });
             let attributes = attributes(flags, 0);

@@ -1,6 +1,6 @@
 //! The devices every container has, those of `linux.devices`, and the links beside them. Pure.
 
-use super::{Compiler, Step};
+use super::{Compiler, Directory, Step};
 use crate::config::linux::DeviceNode;
 use crate::failure::Origin;
 use crate::rootfs::attributes::attributes;
@@ -31,8 +31,9 @@ impl Compiler<'_> {
             return;
         }
         let origin = Origin::field("default devices");
-        let dev = self.arena.add("dev");
-        self.step(origin, Step::OpenDirectory(dev));
+        if self.directory != Directory::NewDev {
+            self.open_dev(origin);
+        }
         for (name, major, minor) in DEVICES {
             let overridden = |path: &str| path.strip_prefix("/dev/") == Some(name);
             if self.spec.linux.devices.iter().any(|d| overridden(&d.path)) {
@@ -62,6 +63,11 @@ impl Compiler<'_> {
         let name = self.arena.add("ptmx");
         let target = self.arena.add("pts/ptmx");
         self.step(origin, Step::Link { name, target, replace: true });
+    }
+
+    pub(super) fn open_dev(&mut self, origin: Origin) {
+        let dev = self.arena.add("dev");
+        self.step(origin, Step::OpenDirectory(dev));
     }
 
     /// In a user namespace no device can be made, so the host's is shown; nobody changes its owner.

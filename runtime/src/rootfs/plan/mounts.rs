@@ -1,6 +1,6 @@
 //! `mounts`: one entry to its steps. Pure.
 
-use super::{Compiler, OnProcfs, Source, Step, Tree, TreeMap, UserNamespace};
+use super::{Compiler, Directory, OnProcfs, Source, Step, Tree, TreeMap, UserNamespace};
 use crate::arena::Text;
 use crate::config::idmap::IdMap;
 use crate::config::linux::{IdMapping, NamespaceKind};
@@ -27,6 +27,10 @@ impl Compiler<'_> {
     pub(super) fn mount(&mut self, index: usize, entry: &MountEntry) {
         let origin = Origin::item("mounts", index);
         let target = self.inside(&entry.destination);
+        if entry.is_at("dev") {
+            // Whatever is open, this lies over it.
+            self.directory = Directory::Other;
+        }
         if entry.options.remount {
             self.remount(origin, entry, target);
         } else if let Some((_, link)) = self.context.source_links.iter().find(|(i, _)| *i == index)
@@ -74,10 +78,12 @@ impl Compiler<'_> {
             let procfs = on_procfs(entry);
             let data = self.data(entry, "");
             let instead = self.instead(entry);
+            let in_directory = self.directory == Directory::NewDev && entry.is_in("dev");
             self.step(
                 origin,
                 Step::Mount {
                     target,
+                    in_directory,
                     kind,
                     source,
                     flags,
@@ -85,15 +91,35 @@ impl Compiler<'_> {
                     ordinary,
                     inherit_mode,
                     procfs,
+                    as_written: self.is_as_written(entry, ordinary),
                     instead,
                 },
             );
+        }
+        if is_tmpfs && !options.copy_up && entry.is_at("dev") {
+            self.open_dev(origin);
+            self.directory = Directory::NewDev;
         }
         self.recursive_attributes(origin, entry, target);
         if late_readonly {
             let attributes = attributes(libc::MS_RDONLY, 0);
             let step = Step::Attributes { target, attributes, recursive: false };
             self.plan.last.push((origin, step));
+        }
+    }
+
+    /// Whether the destination cannot be a file of procfs or the root unless a link leads there. The config's check
+    /// knows that of what is `ordinary`. Of others, what is written below `/proc` is one, and what the host shows at an
+    /// earlier destination may hold some.
+    pub(super) fn is_as_written(&self, entry: &MountEntry, ordinary: bool) -> bool {
+        let mut earlier = self.spec.mounts.iter().take_while(|other| !std::ptr::eq(*other, entry));
+        let is_new = |other: &MountEntry| {
+            let is_procfs_elsewhere = other.kind == "proc" && !other.is_at("proc");
+            other.options.bind.is_none() && !other.options.remount && !is_procfs_elsewhere
+        };
+        match ordinary {
+            true => !entry.destination.split('/').any(|name| name == ".."),
+            false => !entry.is_below("proc") && earlier.all(is_new),
         }
     }
 

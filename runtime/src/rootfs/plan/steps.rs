@@ -103,6 +103,8 @@ pub enum Step {
     Mount {
         /// Destination.
         target: Text,
+        /// Its last name is new in the open directory, an empty file system of this container.
+        in_directory: bool,
         /// File system type.
         kind: Text,
         /// Source, a device or any name.
@@ -118,6 +120,8 @@ pub enum Step {
         inherit_mode: bool,
         /// What it may cover.
         procfs: OnProcfs,
+        /// Without links on the way the destination is neither the root nor on procfs, but where it is written to be.
+        as_written: bool,
         /// The tree of the host that is shown where this may not be mounted.
         instead: Option<Text>,
     },
@@ -196,7 +200,7 @@ pub enum Step {
         /// What is mounted there.
         source: Text,
     },
-    /// Changes attributes of a mount and of all below it, whose parts follow.
+    /// Changes attributes of the mount whose directory is open and of all below it, whose parts follow.
     WholeAttributes {
         /// The mount.
         target: Text,
@@ -266,9 +270,19 @@ pub enum Step {
         target: Text,
     },
     /// Hides a path: a file behind the null device, a directory behind an empty tmpfs.
-    Mask(Text),
+    Mask {
+        /// The path.
+        path: Text,
+        /// Its last name stands in the open directory, a procfs of this container as it is when it is new.
+        in_directory: bool,
+    },
     /// Makes a path read-only.
-    Readonly(Text),
+    Readonly {
+        /// The path.
+        path: Text,
+        /// As for [`Step::Mask`].
+        in_directory: bool,
+    },
     /// Makes a directory where none is.
     Directory(Text),
     /// Makes the root mount read-only.
