@@ -97,27 +97,36 @@ fn write_list<T>(
 pub fn write_text(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
-    while let Some((at, special)) = rest.char_indices().find(|(_, c)| is_special(*c)) {
-        out.push_str(&rest[..at]);
-        match special {
-            '"' | '\\' => out.extend(['\\', special]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            _ => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(special));
-            }
-        }
-        rest = &rest[at + special.len_utf8()..];
+    while let Some(at) = rest.bytes().position(may_be_special) {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = special.chars();
+        write_special(out, chars.next().unwrap_or_default());
+        rest = chars.as_str();
     }
     out.push_str(rest);
     out.push('"');
 }
 
-/// Go escapes what a browser might take for markup or for the end of a script's line, too.
-fn is_special(c: char) -> bool {
-    matches!(c, '"' | '\\' | '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}')
+/// Whether a character that is escaped may begin with that byte. None begins within another.
+fn may_be_special(byte: u8) -> bool {
+    const LINE_SEPARATOR: u8 = "\u{2028}".as_bytes()[0];
+    matches!(byte, b'"' | b'\\' | ..=0x1f | b'<' | b'>' | b'&' | LINE_SEPARATOR)
+}
+
+fn write_special(out: &mut String, special: char) {
+    match special {
+        '"' | '\\' => out.extend(['\\', special]),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        // Go escapes what a browser might take for markup or for the end of a script's line, too.
+        '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(special));
+        }
+        other => out.push(other),
+    }
 }
 
 #[cfg(test)]

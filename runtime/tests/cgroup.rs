@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use keel::cgroup::router::Controller;
 use keel::cgroup::{self, Applied, CgroupError, Layout, Location, Paths, Privilege, apply, plan};
 use keel::config::field::{Field, Findings};
+use keel::config::json::Json;
 use keel::config::resources::Resources;
 use keel::sys::process::{Clone3, clone3};
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ fn layout() -> Layout {
 
 fn resources(json: &Value) -> Resources {
     let findings = Findings::default();
-    let resources = Resources::read(&Field::root(json, &findings)).unwrap();
+    let resources = Resources::read(&Field::root(&Json::from(json), &findings)).unwrap();
     assert_eq!(findings.into_parts().0, []);
     resources
 }

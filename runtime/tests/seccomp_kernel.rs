@@ -12,6 +12,7 @@
 mod loading;
 
 use keel::config::field::{Field, Findings};
+use keel::config::json::Json;
 use keel::config::seccomp::{Architecture, Seccomp};
 use keel::seccomp::{Filter, compile};
 use loading::{child, errno_of, getpid_32};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 fn filter(profile: &Value) -> Filter {
     let findings = Findings::default();
-    let profile = Seccomp::read(&Field::root(profile, &findings)).expect("a profile");
+    let profile = Seccomp::read(&Field::root(&Json::from(profile), &findings)).expect("a profile");
     assert_eq!(findings.into_parts().0, []);
     compile(&profile, Architecture::X86_64).unwrap()
 }

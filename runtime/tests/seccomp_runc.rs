@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use keel::config::field::{Field, Findings};
+use keel::config::json::Json;
 use keel::config::seccomp::{Architecture, Operator, Seccomp};
 use keel::seccomp::simulate::{ByteOrder, Call, run};
 use keel::seccomp::{compile, number};
@@ -98,7 +99,7 @@ impl Drop for Container {
 
 fn read(profile: &Value) -> Seccomp {
     let findings = Findings::default();
-    let read = Seccomp::read(&Field::root(profile, &findings)).expect("a profile");
+    let read = Seccomp::read(&Field::root(&Json::from(profile), &findings)).expect("a profile");
     assert_eq!(findings.into_parts().0, []);
     read
 }

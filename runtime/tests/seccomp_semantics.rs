@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use keel::config::field::{Field, Findings};
+use keel::config::json::Json;
 use keel::config::seccomp::{Action, Architecture as Arch, Arg, Flag, Operator, Rule, Seccomp};
 use keel::seccomp::simulate::{ByteOrder, Call, run};
 use keel::seccomp::{SeccompError, action_value, compile, number};
@@ -268,7 +269,8 @@ fn decides_as_the_rules_say_for_docker_on_every_machine() {
     let config: Value = serde_json::from_slice(&text).unwrap();
     let findings = Findings::default();
     let mut profile =
-        Seccomp::read(&Field::root(&config["linux"]["seccomp"], &findings)).expect("a profile");
+        Seccomp::read(&Field::root(&Json::from(&config["linux"]["seccomp"]), &findings))
+            .expect("a profile");
     profile.architectures.extend([Arch::Arm, Arch::S390, Arch::Mips64N32]);
     // Their carriers would need the evaluator to know socketcall(2) and ipc(2).
     for rule in &mut profile.syscalls {

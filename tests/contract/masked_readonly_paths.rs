@@ -130,3 +130,37 @@ fn a_path_listed_twice_is_covered_once() {
         assert_eq!(mounts.lines().filter(|line| line.contains(path)).count(), 1, "{mounts}");
     }
 }
+
+/// RT-MASK-09: of the links in `/proc` what they lead to is covered, and what a hook has mounted there stays.
+#[test]
+fn links_and_mounts_of_proc_are_covered() {
+    let masked = Container::new(|config| {
+        config["linux"]["maskedPaths"] = json!(["/proc/mounts", "/proc/uptime"]);
+        config["process"]["args"] = json!(["cat", "/proc/mounts", "/proc/uptime"]);
+    });
+    assert_eq!(masked.run().succeeds().stdout, "");
+    const ADJUSTMENT: &str = "/proc/self/oom_score_adj";
+    let fixed = Container::new(|config| {
+        config["linux"]["readonlyPaths"] = json!(["/proc/self"]);
+        config["process"]["args"] = json!(["/bin/probe", "open-write", ADJUSTMENT]);
+    });
+    assert_eq!(fixed.run().succeeds().json()[ADJUSTMENT], 30, "EROFS");
+
+    let hooked = Container::new(|config| {
+        config["linux"]["readonlyPaths"] = json!(["/proc/fs"]);
+        config["process"]["args"] = json!(["sh", "-c", "cat /proc/fs/here; ! touch /proc/fs/new"]);
+    });
+    let place = hooked.rootfs().join("proc/fs");
+    let script = format!(
+        "cat > /dev/null; mount -t tmpfs hook {0} && echo hook > {0}/here",
+        place.display()
+    );
+    hooked.change(|config| {
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script],
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]});
+        config["hooks"] = json!({"createContainer": [hook]});
+    });
+    if requires(hooked.runtime().is("keel"), "runc 1.1.5 shows createContainer no rootfs path") {
+        assert_eq!(hooked.run().succeeds().stdout, "hook\n");
+    }
+}

@@ -396,3 +396,32 @@ fn takes_the_hosts_names_of_places_in_the_rootfs() {
     }
     assert_eq!(container.run().succeeds().stdout, "seen");
 }
+
+/// RT-MOUNT-21: a destination in a new `/dev` may be written in any way, be mounted twice, and lie deeper.
+#[test]
+fn mounts_in_a_new_dev() {
+    let container = Container::new(|config| {
+        for (destination, name) in [
+            ("/dev/slash/", "one"),
+            ("/dev/./dot", "two"),
+            ("//dev//slashes", "three"),
+            ("/dev/twice", "four"),
+            ("/dev/twice", "five"),
+            ("/dev/deep/er", "six"),
+            ("/dev/pts/../back", "seven"),
+        ] {
+            add(config, json!({"destination": destination, "type": "tmpfs", "source": name}));
+        }
+    });
+    let seen = container.observe();
+    for (destination, name) in [
+        ("/dev/slash", "one"),
+        ("/dev/dot", "two"),
+        ("/dev/slashes", "three"),
+        ("/dev/twice", "five"),
+        ("/dev/deep/er", "six"),
+        ("/dev/back", "seven"),
+    ] {
+        assert_eq!(mount_at(&seen, destination)["source"], name, "{destination}");
+    }
+}

@@ -3,6 +3,7 @@
 #![no_main]
 
 use keel::cgroup::{self, Layout, Location, Privilege};
+use keel::config::json::Json;
 use keel::config::spec::Spec;
 use keel::init;
 use keel::rootfs::plan::CgroupMount;
@@ -28,8 +29,8 @@ const HOSTS: [(&str, &str, &str); 2] = [
 ];
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(document) = serde_json::from_slice(bytes) else { return };
-    match Spec::from_json(&document) {
+    let Ok(document) = Json::parse(bytes) else { return };
+    match Spec::from_json(document) {
         Ok(checked) => {
             show_plan(&checked.value);
             plan_cgroups(&checked.value);

@@ -1,13 +1,14 @@
 //! The process object of `exec --process`: it is refused with findings, or compiles to a plan.
 #![no_main]
 
+use keel::config::json::Json;
 use keel::config::process::Process;
 use keel::init;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(document) = serde_json::from_slice(bytes) else { return };
-    match Process::from_json(&document) {
+    let Ok(document) = Json::parse(bytes) else { return };
+    match Process::from_json(document) {
         Ok(checked) => {
             let context = keel::process::plan::Context {
                 id: "fuzz",

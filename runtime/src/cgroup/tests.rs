@@ -12,7 +12,8 @@ use crate::config::resources::Resources;
 
 fn resources(json: &Value) -> Resources {
     let findings = Findings::default();
-    let resources = Resources::read(&Field::root(json, &findings)).unwrap();
+    let resources =
+        Resources::read(&Field::root(&crate::config::json::Json::from(json), &findings)).unwrap();
     assert_eq!(findings.into_parts().0, []);
     resources
 }

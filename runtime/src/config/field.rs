@@ -7,9 +7,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use serde_json::Value;
-
 use super::error::{ConfigError, Kind};
+use super::json::{Json, Members};
 
 /// Where findings and warnings are collected while a config is read.
 #[derive(Debug, Default)]
@@ -38,14 +37,14 @@ enum Segment<'a> {
 pub struct Field<'a> {
     parent: Option<&'a Field<'a>>,
     segment: Segment<'a>,
-    value: Option<&'a Value>,
+    value: Option<&'a Json<'a>>,
     findings: &'a Findings,
 }
 
 impl<'a> Field<'a> {
     /// The whole document.
     #[must_use]
-    pub fn root(value: &'a Value, findings: &'a Findings) -> Self {
+    pub fn root(value: &'a Json<'a>, findings: &'a Findings) -> Self {
         Self { parent: None, segment: Segment::Root, value: Some(value), findings }
     }
 
@@ -56,14 +55,14 @@ impl<'a> Field<'a> {
     where
         'a: 'b,
     {
-        let value = self.value.and_then(|v| v.get(name)).filter(|v| !v.is_null());
+        let value = self.value.and_then(|v| v.get(name)).filter(|v| **v != Json::Null);
         Field { parent: Some(self), segment: Segment::Name(name), value, findings: self.findings }
     }
 
     /// Whether the field is there and not `null`.
     #[must_use]
     pub fn is_present(&self) -> bool {
-        self.value.is_some_and(|v| !v.is_null())
+        self.value.is_some_and(|v| *v != Json::Null)
     }
 
     /// Refuses the field with a reason.
@@ -86,9 +85,9 @@ impl<'a> Field<'a> {
 
     /// The field as an object: `None` when absent, refused when it is something else.
     #[must_use]
-    pub fn object(&self) -> Option<&'a serde_json::Map<String, Value>> {
+    pub fn object(&self) -> Option<&'a Members<'a>> {
         match self.value {
-            Some(Value::Object(map)) => Some(map),
+            Some(Json::Object(map)) => Some(map),
             _ => self.wrong_type("an object"),
         }
     }
@@ -97,11 +96,11 @@ impl<'a> Field<'a> {
     #[must_use]
     pub fn string(&self) -> Option<&'a str> {
         match self.value {
-            Some(Value::String(s)) if s.contains('\0') => {
+            Some(Json::String(s)) if s.contains('\0') => {
                 self.refuse(Kind::Invalid, "contains a NUL byte");
                 None
             }
-            Some(Value::String(s)) => Some(s),
+            Some(Json::String(s)) => Some(s),
             _ => self.wrong_type("a string"),
         }
     }
@@ -127,7 +126,7 @@ impl<'a> Field<'a> {
     #[must_use]
     pub fn boolean(&self) -> Option<bool> {
         match self.value {
-            Some(Value::Bool(b)) => Some(*b),
+            Some(Json::Bool(b)) => Some(*b),
             _ => self.wrong_type("true or false"),
         }
     }
@@ -138,7 +137,7 @@ impl<'a> Field<'a> {
     where
         T: TryFrom<i128> + Bounds,
     {
-        let Some(Value::Number(number)) = self.value else {
+        let Some(Json::Number(number)) = self.value else {
             return self.wrong_type("an integer");
         };
         let wide = number.as_u64().map(i128::from).or_else(|| number.as_i64().map(i128::from));
@@ -155,7 +154,7 @@ impl<'a> Field<'a> {
     pub fn for_each(&self, mut each: impl FnMut(&Field<'_>)) {
         match self.value {
             None => {}
-            Some(Value::Array(items)) => {
+            Some(Json::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     each(&Field {
                         parent: Some(self),
@@ -190,7 +189,7 @@ impl<'a> Field<'a> {
         let mut all = Vec::new();
         for key in self.object().into_iter().flat_map(|map| map.keys()) {
             if let Some(value) = self.get(key).string() {
-                all.push((key.clone(), value.to_owned()));
+                all.push((key.to_owned(), value.to_owned()));
             }
         }
         all
@@ -231,14 +230,14 @@ macro_rules! bounds {
 }
 bounds!(u8, u16, u32, u64, i32, i64);
 
-fn describe(value: &Value) -> String {
+fn describe(value: &Json<'_>) -> String {
     match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(b) => b.to_string(),
-        Value::Number(n) => n.to_string(),
-        Value::String(s) => format!("the string {s:?}"),
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
+        Json::Null => "null".to_owned(),
+        Json::Bool(b) => b.to_string(),
+        Json::Number(n) => n.to_string(),
+        Json::String(s) => format!("the string {s:?}"),
+        Json::Array(_) => "an array".to_owned(),
+        Json::Object(_) => "an object".to_owned(),
     }
 }
 
@@ -250,8 +249,9 @@ mod tests {
 
     #[test]
     fn names_the_path_of_every_refused_value() {
-        let document = json!({"linux": {"namespaces": [{"type": 3}, {"type": "pid"}], "n": -1}});
+        let document = &json!({"linux": {"namespaces": [{"type": 3}, {"type": "pid"}], "n": -1}});
         let findings = Findings::default();
+        let document = Json::from(document);
         let root = Field::root(&document, &findings);
         let linux = root.get("linux");
         let types = linux.get("namespaces").collect(|n| n.get("type").string().map(str::to_owned));
@@ -272,8 +272,9 @@ mod tests {
 
     #[test]
     fn reads_null_as_absent() {
-        let document = json!({"process": null});
+        let document = &json!({"process": null});
         let findings = Findings::default();
+        let document = Json::from(document);
         let root = Field::root(&document, &findings);
         assert!(!root.get("process").is_present());
         assert_eq!(root.get("process").object(), None);

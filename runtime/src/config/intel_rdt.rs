@@ -69,12 +69,14 @@ fn line(field: &Field<'_>) -> Option<String> {
 mod tests {
     use serde_json::{Value, json};
 
+    use crate::config::json::Json;
+
     use super::*;
     use crate::config::field::Findings;
 
     fn check(object: &Value) -> (Option<IntelRdt>, Vec<String>) {
         let findings = Findings::default();
-        let read = IntelRdt::read(&Field::root(object, &findings));
+        let read = IntelRdt::read(&Field::root(&Json::from(object), &findings));
         (read, findings.into_parts().0.iter().map(ToString::to_string).collect())
     }
 

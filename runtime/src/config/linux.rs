@@ -279,7 +279,7 @@ fn time_offsets(field: &Field<'_>) -> Vec<TimeOffset> {
     clocks
         .filter_map(|name| {
             let clock_field = field.get(name);
-            let clock = match name.as_str() {
+            let clock = match name {
                 "monotonic" => "monotonic",
                 "boottime" => "boottime",
                 _ => {

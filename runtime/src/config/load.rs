@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::error::ConfigErrors;
+use super::json::Json;
 use crate::limits::CONFIG_BYTES_MAX;
 
 /// What most configs fit into, so that one read is enough; larger ones only take more reads.
@@ -65,19 +64,29 @@ fn not_found(path: &Path) -> LoadError {
     }
 }
 
-/// The bytes of a JSON file and what they say.
+/// A JSON file that was read.
 #[derive(Debug)]
 pub struct Document {
+    path: PathBuf,
     /// The file as it is.
     pub bytes: Vec<u8>,
-    /// The parsed content.
-    pub json: Value,
+}
+
+impl Document {
+    /// What it says.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub fn json(&self) -> Result<Json<'_>, LoadError> {
+        let path = || self.path.clone();
+        Json::parse(&self.bytes).map_err(|source| LoadError::Syntax { path: path(), source })
+    }
 }
 
 /// Reads a JSON file of bounded size.
 ///
 /// # Errors
-/// When it is absent, unreadable, too large or no JSON.
+/// When it is absent, unreadable or too large.
 pub fn load(path: &Path) -> Result<Document, LoadError> {
     let owned = || path.to_owned();
     let file = File::open(path).map_err(|source| match source.kind() {
@@ -92,7 +101,5 @@ pub fn load(path: &Path) -> Result<Document, LoadError> {
     if bytes.len() > CONFIG_BYTES_MAX {
         return Err(LoadError::TooLarge { path: owned() });
     }
-    let json = serde_json::from_slice(&bytes)
-        .map_err(|source| LoadError::Syntax { path: owned(), source })?;
-    Ok(Document { bytes, json })
+    Ok(Document { path: owned(), bytes })
 }

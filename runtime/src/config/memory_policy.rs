@@ -99,12 +99,14 @@ fn flags(field: &Field<'_>) -> u32 {
 mod tests {
     use serde_json::{Value, json};
 
+    use crate::config::json::Json;
+
     use super::*;
     use crate::config::field::Findings;
 
     fn read(policy: &Value) -> Result<MemoryPolicy, Vec<String>> {
         let findings = Findings::default();
-        let read = MemoryPolicy::read(&Field::root(policy, &findings));
+        let read = MemoryPolicy::read(&Field::root(&Json::from(policy), &findings));
         let errors: Vec<String> = findings.into_parts().0.iter().map(ToString::to_string).collect();
         match read {
             Some(policy) if errors.is_empty() => Ok(policy),

@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod field;
+pub mod json;
 pub mod load;
 pub mod spec;
 

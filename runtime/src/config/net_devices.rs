@@ -36,7 +36,7 @@ pub(super) fn read(field: &Field<'_>) -> Vec<NetDevice> {
             let detail = format!("two devices would have the name {name:?}");
             name_field.refuse(Kind::Duplicate, detail);
         }
-        devices.push(NetDevice { host: host.clone(), name: name.to_owned() });
+        devices.push(NetDevice { host: host.to_owned(), name: name.to_owned() });
     }
     devices
 }
@@ -56,12 +56,14 @@ fn is_template(name: &str) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
+    use crate::config::json::Json;
+
     use super::*;
     use crate::config::field::Findings;
 
     fn check(devices: &Value) -> (Vec<NetDevice>, Vec<String>) {
         let findings = Findings::default();
-        let read = read(&Field::root(devices, &findings));
+        let read = read(&Field::root(&Json::from(devices), &findings));
         (read, findings.into_parts().0.iter().map(ToString::to_string).collect())
     }
 

@@ -456,7 +456,7 @@ fn read_rdma(field: &Field<'_>) -> Vec<Rdma> {
         if hca_handles.is_none() && hca_objects.is_none() {
             entry.refuse(Kind::Missing, "expected hcaHandles or hcaObjects");
         }
-        all.push(Rdma { device: name.clone(), hca_handles, hca_objects });
+        all.push(Rdma { device: name.to_owned(), hca_handles, hca_objects });
     }
     all
 }
@@ -492,10 +492,11 @@ mod tests {
 
     use super::*;
     use crate::config::field::Findings;
+    use crate::config::json::Json;
 
     fn read(resources: &Value) -> (Resources, Vec<String>, Vec<String>) {
         let document = json!({ "linux": { "resources": resources } });
-        let findings = Findings::default();
+        let (document, findings) = (Json::from(&document), Findings::default());
         let root = Field::root(&document, &findings);
         let linux = root.get("linux");
         let read = Resources::read(&linux.get("resources")).unwrap_or_default();

@@ -356,10 +356,11 @@ mod tests {
 
     use super::*;
     use crate::config::field::Findings;
+    use crate::config::json::Json;
 
     fn check(profile: &Value, expected: &[&str]) -> Option<Seccomp> {
         let document = json!({ "linux": { "seccomp": profile } });
-        let findings = Findings::default();
+        let (document, findings) = (Json::from(&document), Findings::default());
         let root = Field::root(&document, &findings);
         let linux = root.get("linux");
         let read = Seccomp::read(&linux.get("seccomp"));

@@ -1,11 +1,10 @@
 //! The whole config as a checked value.
 
-use serde_json::Value;
-
 use super::error::{ConfigErrors, Kind};
 use super::field::{Field, Findings};
 use super::hooks::Hooks;
 use super::idmap;
+use super::json::Json;
 use super::linux::Linux;
 use super::mounts::Mount;
 use super::process::Process;
@@ -50,8 +49,8 @@ impl Spec {
     ///
     /// # Errors
     /// Everything that is wrong with it, each finding with the path of its field.
-    pub fn from_json(document: &Value) -> Result<Checked<Self>, ConfigErrors> {
-        checked(document, Self::read)
+    pub fn from_json<'t>(document: impl Into<Json<'t>>) -> Result<Checked<Self>, ConfigErrors> {
+        checked(&document.into(), Self::read)
     }
 
     fn read(root: &Field<'_>) -> Option<Self> {
@@ -82,13 +81,13 @@ impl Process {
     ///
     /// # Errors
     /// Everything that is wrong with it, each finding with the path of its field.
-    pub fn from_json(document: &Value) -> Result<Checked<Self>, ConfigErrors> {
-        checked(document, Self::read)
+    pub fn from_json<'t>(document: impl Into<Json<'t>>) -> Result<Checked<Self>, ConfigErrors> {
+        checked(&document.into(), Self::read)
     }
 }
 
 pub(super) fn checked<T>(
-    document: &Value,
+    document: &Json<'_>,
     read: impl FnOnce(&Field<'_>) -> Option<T>,
 ) -> Result<Checked<T>, ConfigErrors> {
     let findings = Findings::default();

@@ -302,7 +302,7 @@ fn describe(source: &Source, spec: &Spec) -> Result<Described, RuntimeError> {
                 }
                 other => other.into(),
             })?;
-            Ok(Described::from_json(&document.json)?.value)
+            Ok(Described::from_json(document.json()?)?.value)
         }
         Source::Changed(changes) => {
             if changes.args.is_empty() {

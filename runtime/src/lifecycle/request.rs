@@ -79,7 +79,7 @@ pub struct Loaded {
 pub fn load_config(bundle: &Path, config: Option<&Path>) -> Result<Loaded, RuntimeError> {
     let path = config.map_or_else(|| bundle.join("config.json"), Path::to_owned);
     let document = load(&path)?;
-    let checked = Spec::from_json(&document.json)?;
+    let checked = Spec::from_json(document.json()?)?;
     let spec = checked.value;
     let missing = match &spec.process {
         None => Some("process"),

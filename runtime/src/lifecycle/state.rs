@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::RuntimeError;
 use crate::cgroup;
 use crate::config::hooks::{Hooks, Point};
+use crate::config::json::Json;
 use crate::config::spec::Spec;
 use crate::container::id::ContainerId;
 use crate::container::state_dir::{StateDir, StateError};
@@ -111,11 +112,11 @@ impl Container {
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Spec, RuntimeError> {
-        let json = serde_json::from_slice(bytes).map_err(|source| {
+        let json = Json::parse(bytes).map_err(|source| {
             let path = PathBuf::from(&self.state.id).join("config.json");
             crate::config::load::LoadError::Syntax { path, source }
         })?;
-        Ok(Spec::from_json(&json)?.value)
+        Ok(Spec::from_json(json)?.value)
     }
 
     /// Kills every process of the container and waits until the first one has ended.

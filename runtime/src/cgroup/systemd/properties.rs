@@ -229,7 +229,9 @@ mod tests {
 
     fn told(json: &Json, version: u32) -> Vec<String> {
         let findings = Findings::default();
-        let resources = Resources::read(&Field::root(json, &findings)).unwrap();
+        let resources =
+            Resources::read(&Field::root(&crate::config::json::Json::from(json), &findings))
+                .unwrap();
         let told = for_resources(&resources, Features::of(version));
         told.into_iter().map(|(name, value)| format!("{name}={value:?}")).collect()
     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 use crate::config::error::ConfigErrors;
+use crate::config::json::Json;
 use crate::config::spec::{Checked, checked};
 
 /// Limits that are to be changed.
@@ -36,7 +37,7 @@ impl Update {
         if let Value::Object(fields) = &mut document {
             fields.remove("devices");
         }
-        let read = checked(&document, Resources::read)?;
+        let read = checked(&Json::from(&document), Resources::read)?;
         let Checked { value: mut named, mut warnings } = read;
         if !std::mem::take(&mut named.hugepage_limits).is_empty() {
             warnings.push("hugepageLimits: ignored: not changed by update".to_owned());
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     fn recorded(json: &Value) -> Resources {
-        checked(json, Resources::read).unwrap().value
+        checked(&Json::from(json), Resources::read).unwrap().value
     }
 
     /// The recorded limits and what is written, as JSON, after `update` was laid over `before`.

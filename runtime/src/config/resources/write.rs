@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Resources, ThrottleDevice};
 use crate::config::error::ConfigErrors;
+use crate::config::json::Json;
 use crate::config::spec::checked;
 
 impl Resources {
@@ -12,7 +13,7 @@ impl Resources {
     /// # Errors
     /// When the record is damaged.
     pub fn replaced_by(self, record: &Value) -> Result<Self, ConfigErrors> {
-        Ok(Self { devices: self.devices, ..checked(record, Self::read)?.value })
+        Ok(Self { devices: self.devices, ..checked(&Json::from(record), Self::read)?.value })
     }
 
     /// The limits as the specification writes them, without the rules on devices, which stay those
@@ -142,7 +143,7 @@ mod tests {
             "rdma": {"mlx5_0": {"hcaHandles": 3, "hcaObjects": 4}},
             "unified": {"memory.high": "1"},
         });
-        let read = |json: &Value| checked(json, Resources::read).unwrap().value;
+        let read = |json: &Value| checked(&Json::from(json), Resources::read).unwrap().value;
         assert_eq!(read(&all).to_json(), all);
         assert_eq!(read(&json!({})).to_json(), json!({}));
     }
