@@ -27,7 +27,9 @@ impl Runtime {
     pub fn named(name: &str) -> Self {
         let path = match name {
             "keel" => program("keel"),
-            other if other.contains('/') => PathBuf::from(other),
+            other if other.contains('/') => {
+                std::path::absolute(other).expect("a working directory")
+            }
             other => find_in_path(other),
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());

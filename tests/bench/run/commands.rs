@@ -6,13 +6,14 @@ use std::time::Instant;
 use keel_tests::{Container, Distribution, Runtime};
 use serde_json::{Value, json};
 
-use super::{Result, docker, header, measure, row};
+use super::plot::Block;
+use super::{Result, docker, measure, table};
 
 const COMMANDS: [&str; 6] = ["--version", "create", "start", "state", "exec", "delete"];
 const CALLERS: usize = 20;
 
 /// Commands on a container like Docker's, interleaved.
-pub(crate) fn compare(rounds: usize, names: &[String]) {
+pub(crate) fn compare(rounds: usize, names: &[String]) -> Vec<Block> {
     let sleeping = |config: &mut Value| {
         docker(config);
         config["process"]["args"] = json!(["/bin/sleep", "1000"]);
@@ -33,13 +34,11 @@ pub(crate) fn compare(rounds: usize, names: &[String]) {
             }
         }
     }
-    for (at, command) in COMMANDS.iter().enumerate() {
-        header(&format!("{command}, like Docker's configuration"), rounds);
-        let first = &results[0][at];
-        for (name, results) in names.iter().zip(&results) {
-            row(name, &results[at], first);
-        }
-    }
+    let block = |(at, command): (usize, &&str)| {
+        let title = format!("{command}, like Docker's configuration");
+        table(title, rounds, names, results.iter().map(|of| &of[at]).collect())
+    };
+    COMMANDS.iter().enumerate().map(block).collect()
 }
 
 fn one(container: &Container, command: &str) -> Command {

@@ -2,6 +2,9 @@
 //!
 //! `cargo run --release -p keel-tests --bin bench-run -- 30 crun runc keel floor`
 //!
+//! A runtime is a name or a path, so youki may join: `cargo install --root target/tools youki` and
+//! `target/tools/bin/youki`. With `--plot FILE` the medians are drawn, too, as SVG.
+//!
 //! `floor` is no runtime but a program that has the kernel do what it must for `run`, and nothing else.
 //!
 //! Each round runs every runtime once, in an order that rotates, so that load hits all alike. A command is
@@ -11,6 +14,7 @@
 
 mod commands;
 mod floor;
+mod plot;
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -18,6 +22,7 @@ use std::time::Instant;
 
 use keel_tests::sys::wait4;
 use keel_tests::{Container, Distribution, Runtime};
+use plot::Block;
 use serde_json::{Value, json};
 
 const INNER: &str = "KEEL_BENCH_INNER";
@@ -28,16 +33,21 @@ fn main() -> ExitCode {
         return within_namespace();
     }
     let mut words = std::env::args().skip(1).peekable();
+    let plot = words.next_if(|word| word == "--plot").and_then(|_| words.next());
     let rounds = words.next_if(|word| word.parse::<usize>().is_ok());
     let rounds = rounds.and_then(|word| word.parse().ok()).unwrap_or(30);
     let mut names: Vec<String> = words.collect();
     if names.is_empty() {
         names = ["crun", "runc", "keel", floor::NAME].map(str::to_owned).to_vec();
     }
-    compare("as runc spec writes it", "min", rounds, &names, min);
-    compare("like Docker's: seccomp, limits, capabilities", "docker", rounds, &names, docker);
+    let mut blocks = vec![compare("as runc spec writes it", "min", rounds, &names, min)];
+    let title = "like Docker's: seccomp, limits, capabilities";
+    blocks.push(compare(title, "docker", rounds, &names, docker));
     names.retain(|name| name != floor::NAME);
-    commands::compare(rounds, &names);
+    blocks.extend(commands::compare(rounds, &names));
+    if let Some(file) = plot {
+        std::fs::write(&file, plot::svg(&blocks)).expect("a file for the picture");
+    }
     commands::side_by_side(rounds.div_ceil(10), &names);
     ExitCode::SUCCESS
 }
@@ -78,7 +88,13 @@ struct Result {
 }
 
 /// `run` of the same configuration by each, and by the floor if that is among the names.
-fn compare(title: &str, mode: &str, rounds: usize, names: &[String], delta: fn(&mut Value)) {
+fn compare(
+    title: &str,
+    mode: &str,
+    rounds: usize,
+    names: &[String],
+    delta: fn(&mut Value),
+) -> Block {
     let floor = names.iter().any(|name| name == floor::NAME).then(floor::build);
     let container = |name: &String| {
         // The floor has only the root file system of its container, which no runtime runs.
@@ -99,10 +115,20 @@ fn compare(title: &str, mode: &str, rounds: usize, names: &[String], delta: fn(&
             measure(command, (round > 0).then_some(&mut results[at]));
         }
     }
-    header(&format!("run, {title}"), rounds);
-    for (name, result) in names.iter().zip(&results) {
-        row(name, result, &results[0]);
+    table(format!("run, {title}"), rounds, names, results.iter().collect())
+}
+
+/// Prints what was measured, and gives what is drawn of it.
+fn table(title: String, rounds: usize, names: &[String], results: Vec<&Result>) -> Block {
+    header(&title, rounds);
+    let mut rows = Vec::new();
+    for (name, &result) in names.iter().zip(&results) {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        row(name, result, results[0]);
+        let medians = (result.cpu.percentile(50), result.wall.percentile(50));
+        rows.push((name.to_owned(), medians.0, medians.1));
     }
+    (title, rows)
 }
 
 /// Runs a command, and adds what it used.
