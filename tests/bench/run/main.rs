@@ -48,6 +48,8 @@ fn main() -> ExitCode {
     if let Some(file) = plot {
         std::fs::write(&file, plot::svg(&blocks)).expect("a file for the picture");
     }
+    // Of twenty of youki 0.7's `run` side by side some never end.
+    names.retain(|name| !name.ends_with("/youki"));
     commands::side_by_side(rounds.div_ceil(10), &names);
     ExitCode::SUCCESS
 }
