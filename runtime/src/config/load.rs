@@ -78,8 +78,8 @@ impl Document {
     /// # Errors
     /// When it is no JSON.
     pub fn json(&self) -> Result<Json<'_>, LoadError> {
-        let path = || self.path.clone();
-        Json::parse(&self.bytes).map_err(|source| LoadError::Syntax { path: path(), source })
+        let tell = |source| LoadError::Syntax { path: self.path.clone(), source };
+        Json::parse(&self.bytes).map_err(tell)
     }
 }
 

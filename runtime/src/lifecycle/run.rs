@@ -91,8 +91,8 @@ pub fn run(
     Ok(Outcome { status: ended?.shell_status(), warnings })
 }
 
-/// Deletes a container whose process has ended, and `waited` for if its end is known. Another command may be about to, such as a checkpoint, which
-/// ends the process: it is waited for, and then nothing is left to do.
+/// Deletes a container whose process has ended, and was `waited` for if its end is known. Another command may be about
+/// to, such as a checkpoint, which ends the process: it is waited for, and then nothing is left to do.
 ///
 /// # Errors
 /// What could not be removed.

@@ -21,8 +21,8 @@ pub(super) fn mask_in_directory(live: &mut Live, path: &CStr) -> Result<()> {
         Ok(()) => leave_open(cover),
         Err(error) => {
             live.cover = Some(cover);
-            if !is_absence(error.into()) {
-                // A directory, most likely.
+            // Else it is a directory, most likely, and one must not be taken for missing.
+            if error.errno != libc::ENOENT {
                 return mask(live, path);
             }
         }
@@ -76,10 +76,10 @@ fn lay(cover: OwnedFd, place: OwnedFd) -> Result<()> {
 pub(super) fn readonly_in_directory(live: &Live, path: &CStr) -> Result<()> {
     let (directory, name) = (live.directory()?, last_name(path));
     let copy = match mount::open_tree_readonly(directory, name) {
-        Err(error) if is_absence(error.into()) => return Ok(()),
-        // Before Linux 6.15.
-        Err(error) if error.is_unsupported() => return make_readonly(live.root()?, path),
-        other => other?,
+        Err(error) if error.errno == libc::ENOENT => return Ok(()),
+        // Before Linux 6.15, or for a reason that the longer way may tell.
+        Err(_) => return make_readonly(live.root()?, path),
+        Ok(copy) => copy,
     };
     let moved = mount::move_mount_below(&copy, directory, name);
     leave_open(copy);
